@@ -1,0 +1,1 @@
+"""Links to AI agents: the input and output under the dialects."""

@@ -1,0 +1,1 @@
+"""Agent wire formats, turned into events and back; no I/O."""

@@ -1,0 +1,1 @@
+"""Who may call, whom, and which agent answers."""

@@ -1,0 +1,1 @@
+"""The gateway's sockets: UDP, TCP and TLS flows."""

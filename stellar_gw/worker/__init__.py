@@ -1,0 +1,1 @@
+"""A media worker process: RTP ports, sessions and pacing."""
