@@ -1,0 +1,359 @@
+"""What the gateway and a media worker say to each other; no audio ever passes here.
+
+Every message is a msgspec struct, tagged by its class name, one per frame. A request carries an id
+that its reply repeats; every failure is a reply (:class:`Failed`). Commands are idempotent by call and
+leg: repeating one returns what the first returned. ``generation`` is the worker's: a message of a
+replaced worker is told apart by it. Times are seconds unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+VERSION = 1
+MAX_FRAME = 1 << 20
+"""Octets; a longer frame ends the channel."""
+
+Address = tuple[str, int]
+Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """The base of all messages."""
+
+
+class Request(Message, frozen=True, kw_only=True):
+    """Gateway to worker; answered by exactly one :class:`Reply` with the same ``request``."""
+
+    request: int
+
+
+class Reply(Message, frozen=True, kw_only=True):
+    request: int
+
+
+class Event(Message, frozen=True, kw_only=True):
+    """Worker to gateway, unasked."""
+
+    generation: int
+
+
+class Secret(msgspec.Struct, frozen=True):
+    """A header or URL that must never be shown: its repr is empty."""
+
+    value: str
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
+
+# --- the channel itself -------------------------------------------------------------------------
+
+
+class Hello(Message, frozen=True, kw_only=True):
+    """The worker's first frame."""
+
+    version: int
+    worker: int
+    generation: int
+    pid: int
+
+
+class Configure(Request, frozen=True, kw_only=True):
+    """The gateway's first request: what the worker owns. Answered by :class:`Done`."""
+
+    bind: str
+    ports: tuple[int, int]
+    dscp: int = 46
+    quarantine: float = 5.0
+    recordings: str = ""
+
+
+class Ping(Request, frozen=True, kw_only=True):
+    """Answered by :class:`Done` within 2 s, or the worker is taken for dead."""
+
+
+class ListCalls(Request, frozen=True, kw_only=True):
+    """What do you carry? Answered by :class:`Listing`, at most 256 calls a page."""
+
+    after: str = ""
+
+
+class Drain(Request, frozen=True, kw_only=True):
+    """Take no new calls; exit once the last has ended."""
+
+
+class Done(Reply, frozen=True, kw_only=True):
+    pass
+
+
+class Failed(Reply, frozen=True, kw_only=True):
+    """The request was refused; nothing has changed.
+
+    :ivar code: ``no_ports``, ``unknown_call``, ``bad_request``, ``draining`` or ``internal``.
+    """
+
+    code: str
+    message: str
+
+
+class Listing(Reply, frozen=True, kw_only=True):
+    calls: tuple[str, ...]
+    more: bool = False
+
+
+# --- media legs ---------------------------------------------------------------------------------
+
+
+class Allocate(Request, frozen=True, kw_only=True):
+    """Reserve an RTP and an RTCP port for a leg. Answered by :class:`Allocated`."""
+
+    call: str
+    leg: str = "caller"
+    bind: str = ""
+    """The address to bind; empty for the worker's own."""
+
+
+class Allocated(Reply, frozen=True, kw_only=True):
+    rtp_port: int
+    rtcp_port: int
+    cname: str
+    ssrc: int
+
+
+class Codec(msgspec.Struct, frozen=True, kw_only=True):
+    """One negotiated payload type.
+
+    :ivar name: encoding name of the rtpmap, upper case: ``G722``, ``PCMU``, ``PCMA``.
+    :ivar clock: RTP clock rate in Hz (8000 for G.722 too: RFC 3551 4.5.2).
+    """
+
+    name: str
+    payload_type: int
+    clock: int = 8000
+
+
+class SetMedia(Request, frozen=True, kw_only=True):
+    """What offer and answer agreed on for a leg; may come again after a re-INVITE. Answered by Done.
+
+    :ivar remote: address and port of the peer's SDP; port 0 or host 0.0.0.0 means: send nothing.
+    :ivar signalling_host: the signalling flow's peer, the other address that latching prefers.
+    :ivar receive: payload types the peer may send us (ours, in the local SDP).
+    :ivar direction: ours (RFC 3264): whether we send and whether we listen.
+    :ivar ptime: milliseconds of audio in each packet we send.
+    :ivar fresh: a new offer/answer exchange: a latched leg may latch again.
+    """
+
+    call: str
+    leg: str = "caller"
+    remote: Address
+    remote_rtcp: Address
+    rtcp_mux: bool = False
+    signalling_host: str = ""
+    send: Codec
+    receive: tuple[Codec, ...]
+    dtmf_send: Codec | None = None
+    dtmf_receive: tuple[Codec, ...] = ()
+    direction: Direction = "sendrecv"
+    ptime: int = 20
+    strict_latch: bool = False
+    fresh: bool = True
+
+
+class Release(Request, frozen=True, kw_only=True):
+    """End a leg, or the whole call where ``leg`` is empty. Answered by :class:`Released`.
+
+    :ivar cause: told to the agent in its stop message (``caller_hangup``, ``gateway_hangup``, ...).
+    :ivar by: ``caller``, ``agent`` or ``gateway``.
+    """
+
+    call: str
+    leg: str = ""
+    cause: str = "gateway_hangup"
+    by: str = "gateway"
+
+
+class LegStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """A leg's media in numbers (RFC 3550 6.4, A.3, A.8)."""
+
+    leg: str
+    codec: str = ""
+    packets_received: int = 0
+    packets_sent: int = 0
+    octets_received: int = 0
+    octets_sent: int = 0
+    packets_lost: int = 0
+    packets_late: int = 0
+    packets_rejected: int = 0
+    """Dropped before the leg looked at them: not the latched source, or not RTP."""
+    jitter_ms: float = 0.0
+    remote_loss: float = 0.0
+    """Fraction lost of what we sent, by the peer's last receiver report."""
+    round_trip_ms: float = -1.0
+    """-1 where the peer sent no receiver report."""
+    digits: str = ""
+    latched: str = ""
+    """``host:port`` that audio was sent to at the end, empty where nothing was ever received."""
+    agent_audio_ms: int = 0
+    """Milliseconds of the agent's audio that were put on the wire."""
+
+
+class Released(Reply, frozen=True, kw_only=True):
+    legs: tuple[LegStatistics, ...] = ()
+
+
+# --- the agent ----------------------------------------------------------------------------------
+
+
+class CallContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent is told about its call (DESIGN.md's contract "Context")."""
+
+    call_id: str
+    tenant: str
+    connector: str
+    agent: str
+    environment: str
+    version: str
+    from_uri: str
+    from_display: str = ""
+    from_number: str = ""
+    to_uri: str = ""
+    to_number: str = ""
+    contact: str = ""
+    user_agent: str = ""
+    accept_language: str = ""
+    language: str = ""
+    p_asserted_identity: tuple[str, ...] = ()
+    remote_party_id: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    """The first 32 X-* headers, values of at most 1,024 octets."""
+    headers_omitted: int = 0
+    variables: dict[str, str] = {}
+    codec: str = ""
+    tls: bool = False
+    srtp: bool = False
+
+
+class StartAgent(Request, frozen=True, kw_only=True):
+    """Connect the call to its agent. Answered by :class:`Done` at once; then one event follows,
+    :class:`AgentReady` or :class:`AgentFailed`.
+
+    :ivar dialect: ``twilio`` or ``builtin``.
+    :ivar url: ``ws://`` or ``wss://``; for ``builtin`` one of ``builtin:echo``, ``builtin:tone``,
+        ``builtin:greeting``, ``builtin:readback``.
+    :ivar connect_timeout: over DNS, connect, TLS and upgrade together.
+    :ivar audio: passed through where the caller's codec allows (the caller's codec, e.g. ``PCMU``).
+    """
+
+    call: str
+    leg: str = "caller"
+    dialect: str
+    url: Secret
+    headers: tuple[tuple[str, Secret], ...] = ()
+    context: CallContext
+    options: dict[str, str] = {}
+    connect_timeout: float = 3.0
+    ping_interval: float = 5.0
+    ping_timeout: float = 5.0
+
+
+class Answered(Request, frozen=True, kw_only=True):
+    """The caller's dialog is up (200 sent): audio may flow both ways. Answered by Done."""
+
+    call: str
+
+
+class Tell(Request, frozen=True, kw_only=True):
+    """Tell the agent something that its dialect may pass on, e.g. ``limit`` with seconds left."""
+
+    call: str
+    kind: str
+    detail: dict[str, str] = {}
+
+
+# --- what a worker says unasked -----------------------------------------------------------------
+
+
+class AgentReady(Event, frozen=True, kw_only=True):
+    """The agent's link is up and its dialect's opening messages are sent."""
+
+    call: str
+    connect_ms: float = 0.0
+
+
+class AgentFailed(Event, frozen=True, kw_only=True):
+    """The agent could not be reached, or its link broke. Sent at most once a call.
+
+    :ivar code: ``timeout``, ``refused``, ``dns``, ``tls``, ``http_401``, ``closed_1011``, ``lost``,
+        ``unresponsive``, ``flood``, ``oversize``, ``protocol`` or ``invalid_url``.
+    :ivar message: one line for the operator; no secret, no query string.
+    :ivar established: False while connecting, True where a link that was up has ended.
+    """
+
+    call: str
+    code: str
+    message: str
+    established: bool = False
+
+
+class AgentHangup(Event, frozen=True, kw_only=True):
+    """The agent ended the call: by close code 1000, or by its dialect's verb, after playout."""
+
+    call: str
+    reason: str = "agent_hangup"
+
+
+class AgentAsked(Event, frozen=True, kw_only=True):
+    """A verb that only the gateway can carry out (transfer, reject, ...).
+
+    :ivar ask: the agent's own id of the request.
+    """
+
+    call: str
+    ask: str
+    verb: str
+    parameters: dict[str, str] = {}
+
+
+class MediaLost(Event, frozen=True, kw_only=True):
+    """No RTP and no RTCP for ``seconds``.
+
+    :ivar ever: whether any had come before (else: "no media").
+    """
+
+    call: str
+    leg: str
+    seconds: float
+    ever: bool
+
+
+class MediaBack(Event, frozen=True, kw_only=True):
+    """RTP or RTCP came again after :class:`MediaLost`."""
+
+    call: str
+    leg: str
+
+
+class OneWayAudio(Event, frozen=True, kw_only=True):
+    """5 s after the answer still nothing received: a log line, not the end of the call."""
+
+    call: str
+    leg: str
+    local: str
+    remote: str
+
+
+class DigitReceived(Event, frozen=True, kw_only=True):
+    call: str
+    leg: str
+    digit: str
+    duration_ms: int
+
+
+Anything = (
+    Hello | Configure | Ping | ListCalls | Drain | Done | Failed | Listing | Allocate | Allocated | SetMedia
+    | Release | Released | StartAgent | Answered | Tell | AgentReady | AgentFailed | AgentHangup | AgentAsked
+    | MediaLost | MediaBack | OneWayAudio | DigitReceived
+)
