@@ -1,0 +1,200 @@
+"""The configuration as records: what one YAML file says, checked, with every default filled in.
+
+Times are in seconds, sizes in octets. Addresses are ``(host, port)`` with a numeric host and no brackets.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import field, frozen
+
+from stellar_gw.directory.records import Directory, Network
+from stellar_gw.errors import Where
+from stellar_gw.sip.flow import Address, Listener, Transport
+
+DigestAlgorithm = Literal["MD5", "SHA-256"]
+
+
+@frozen(kw_only=True)
+class ListenerConfig:
+    """One socket for SIP.
+
+    :ivar bind: port 0 takes a free port (tests).
+    :ivar advertise: what Via and Contact carry: a name or an address; port 0 stands for the bound one.
+    :ivar media_advertise: the address that SDP carries for calls of this listener.
+    :ivar certificate: for TLS, the path of a PEM file with the chain, and the key unless ``key`` names it.
+    :ivar client_ca: for TLS, the path of a PEM file; peers must then show a certificate it signed.
+    :ivar digest: the algorithms a challenge offers, most wanted first.
+    """
+
+    name: str
+    transport: Transport
+    bind: Address
+    advertise: Address
+    media_advertise: str
+    certificate: str = ""
+    key: str = ""
+    client_ca: str = ""
+    digest: tuple[DigestAlgorithm, ...] = ("MD5",)
+    where: Where = Where("", 0)
+
+    def listener(self, bound: Address) -> Listener:
+        """What the SIP core needs to know of it, once it is bound."""
+        host, port = self.advertise
+        return Listener(
+            name=self.name,
+            transport=self.transport,
+            bind=bound,
+            advertise=(host, port or bound[1]),
+            media_advertise=self.media_advertise,
+        )
+
+
+@frozen(kw_only=True)
+class MediaConfig:
+    """RTP, as every worker does it.
+
+    :ivar ports: first and last UDP port; an even number of them, the first even.
+    :ivar advertise: the address in SDP where a listener names none of its own; empty: each listener's.
+    :ivar workers: media workers; 0 is one for each core.
+    :ivar dscp: the class of RTP packets (46: EF, RFC 4594 4.1).
+    :ivar quarantine: how long a port rests before another call gets it.
+    """
+
+    ports: tuple[int, int] = (10000, 20000)
+    bind: str = "0.0.0.0"
+    advertise: str = ""
+    workers: int = 0
+    dscp: int = 46
+    quarantine: float = 5.0
+
+
+@frozen(kw_only=True)
+class SipConfig:
+    """SIP, on every listener.
+
+    :ivar dscp: the class of SIP packets (24: CS3, RFC 4594 4.1).
+    :ivar t1: the round-trip estimate that retransmissions start from (RFC 3261 17.1.1.1).
+    :ivar udp_mtu: requests larger than this go over TCP first, to providers that ask for it (18.1.1).
+    :ivar nonce_life: how long a digest nonce is good for.
+    :ivar sha256_from: source ranges that are challenged with SHA-256 besides (RFC 8760).
+    :ivar setup_timeout: a connection that has not handshaken, or not finished a message, is closed.
+    :ivar idle_timeout: a connection that has spoken and is in no dialog is closed after this long.
+    """
+
+    user_agent: str = "stellar-gw"
+    dscp: int = 24
+    t1: float = 0.5
+    udp_mtu: int = 1300
+    nonce_life: float = 60.0
+    sha256_from: tuple[Network, ...] = ()
+    setup_timeout: float = 10.0
+    idle_timeout: float = 600.0
+
+
+@frozen(kw_only=True)
+class GatewayLimits:
+    """What the whole gateway takes; 0 is no limit where it counts calls.
+
+    :ivar calls: at the same time, over all tenants.
+    :ivar call_duration: of one call, for tenants that set none of their own.
+    :ivar requests: unauthenticated requests a second from one source; ``burst`` of them at once.
+    :ivar connections: open TCP and TLS connections from one source; ``all_connections`` from all.
+    :ivar auth_failures: within ``auth_window``, then the source is banned for ``ban``.
+    :ivar trusted_for: a source that authenticated is throttled and not banned for this long.
+    :ivar transactions: server and client transactions at the same time.
+    """
+
+    calls: int = 0
+    call_duration: float = 7200.0
+    requests: int = 100
+    burst: int = 400
+    connections: int = 600
+    all_connections: int = 4000
+    auth_failures: int = 10
+    auth_window: float = 60.0
+    ban: float = 300.0
+    trusted_for: float = 3600.0
+    transactions: int = 20000
+
+
+@frozen(kw_only=True)
+class TimersConfig:
+    """How long the gateway waits.
+
+    :ivar drain: for the calls that are up when the gateway is told to stop.
+    :ivar no_media: without RTP and RTCP, before a call is looked into (and ended, if none ever came).
+    :ivar no_media_on_hold: the same while the call is on hold.
+    :ivar no_media_extended: the most that a peer which still answers OPTIONS keeps a silent call.
+    :ivar duration_warning: the agent is told this long before its call reaches its limit.
+    """
+
+    drain: float = 300.0
+    no_media: float = 30.0
+    no_media_on_hold: float = 3600.0
+    no_media_extended: float = 300.0
+    duration_warning: float = 60.0
+
+
+@frozen(kw_only=True)
+class AgentConfig:
+    """Links to agents.
+
+    :ivar connect_timeout: over DNS, connect, TLS and upgrade together; then the agent is given up.
+    :ivar ping_interval: between WebSocket pings; ``ping_timeout`` is how long a pong may take.
+    """
+
+    connect_timeout: float = 3.0
+    ping_interval: float = 5.0
+    ping_timeout: float = 5.0
+
+
+@frozen(kw_only=True)
+class RecordsConfig:
+    """Where records go: ``cdr.jsonl`` and ``refusals.jsonl`` in one folder, an absolute path."""
+
+    directory: str = "/var/lib/stellar-gw"
+
+
+@frozen(kw_only=True)
+class LogConfig:
+    """The log on standard error.
+
+    :ivar format: ``auto`` is ``text`` on a terminal and ``json`` elsewhere.
+    """
+
+    level: Literal["debug", "info", "warn", "error"] = "info"
+    format: Literal["auto", "text", "json"] = "auto"
+
+
+@frozen(kw_only=True)
+class Config:
+    """A whole configuration file.
+
+    :ivar domain: the digest realm, and a host that Request-URIs may name.
+    :ivar aliases: further names of ours, in Request-URIs only.
+    :ivar warnings: one printable line for each thing that is allowed and looks wrong, in file order.
+    """
+
+    file: str
+    domain: str
+    aliases: tuple[str, ...] = ()
+    listeners: dict[str, ListenerConfig]
+    media: MediaConfig = MediaConfig()
+    sip: SipConfig = SipConfig()
+    limits: GatewayLimits = GatewayLimits()
+    timers: TimersConfig = TimersConfig()
+    agent: AgentConfig = AgentConfig()
+    records: RecordsConfig = RecordsConfig()
+    log: LogConfig = LogConfig()
+    directory: Directory = field(repr=False)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Every host that a Request-URI for us may name: lower case, IPv6 without brackets."""
+        names = {self.domain, *self.aliases}
+        for listener in self.listeners.values():
+            names |= {listener.advertise[0], listener.bind[0], listener.media_advertise}
+        return frozenset(name.lower() for name in names) - {"0.0.0.0", "::", ""}
