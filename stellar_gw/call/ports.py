@@ -1,0 +1,73 @@
+"""What a call needs of the floor above, as protocols; that floor implements them, the composition root joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+
+from stellar_gw.control.messages import Event as MediaEvent
+from stellar_gw.control.messages import Reply, Request
+from stellar_gw.errors import StellarError
+from stellar_gw.sip.events import Token, UsageId
+from stellar_gw.sip.flow import Flow
+from stellar_gw.sip.message import Request as SipRequest
+
+HeaderItems = Iterable[tuple[str, str]]
+
+
+class Signalling(Protocol):
+    """The SIP core as a call sees it: the same verbs, without the time, which the driver knows."""
+
+    def respond(
+        self, request: SipRequest, flow: Flow, status: int, reason: str = "", headers: HeaderItems = ()
+    ) -> None:
+        """Answer a new request statelessly (RFC 3261 8.2.7)."""
+
+    def accept(self, request: SipRequest, flow: Flow) -> UsageId | None:
+        """Open a usage for an INVITE and send 100; None for a merged request, which got its 482."""
+
+    def ring(self, usage: UsageId) -> None: ...
+
+    def answer(self, usage: UsageId, body: bytes) -> None: ...
+
+    def reject(self, usage: UsageId, status: int, reason: str = "", headers: HeaderItems = ()) -> None: ...
+
+    def bye(self, usage: UsageId, headers: HeaderItems = ()) -> None: ...
+
+    def request_in(self, usage: UsageId, method: str) -> Token: ...
+
+    def respond_in(self, token: Token, status: int, reason: str = "", headers: HeaderItems = ()) -> None: ...
+
+    def set_available(self, available: bool) -> None:
+        """Whether OPTIONS gets 200, or 503 while draining."""
+
+    def ladder(self, call_id: str) -> tuple[str, ...]:
+        """One line for each SIP message of a Call-ID so far; for people."""
+
+
+class WorkerFailed(StellarError):
+    """A worker refused a request, or is not there to answer it.
+
+    :ivar code: as in :class:`stellar_gw.control.messages.Failed`, or ``lost`` or ``timeout``.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class MediaPlane(Protocol):
+    """The media workers as a call sees them."""
+
+    def ask(self, request: Request) -> Deferred[Reply]:
+        """Send a request to the worker that carries its call (``Allocate`` chooses one).
+
+        Requests of one call are carried out in the order they were made. The reply is never ``Failed``:
+        that, and a worker's end, arrive as :class:`WorkerFailed`.
+        """
+
+
+MediaListener = Callable[[MediaEvent], None]
