@@ -19,7 +19,7 @@ Frame = str | bytes
 class Audio:
     """Agent audio, in the dialect's own encoding and rate, any length."""
 
-    payload: bytes = field(repr=len)
+    payload: bytes = field(repr=lambda payload: f"{len(payload)} octets")
 
 
 @frozen
