@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from stellar_gw.control.messages import Event as MediaEvent
@@ -70,4 +71,15 @@ class MediaPlane(Protocol):
         """
 
 
-MediaListener = Callable[[MediaEvent], None]
+@frozen
+class WorkerLost:
+    """A worker has died, or was killed for its silence; what it carried is gone.
+
+    :ivar message: one line for the operator.
+    """
+
+    calls: tuple[str, ...]
+    message: str
+
+
+MediaListener = Callable[[MediaEvent | WorkerLost], None]
