@@ -1,0 +1,385 @@
+"""Offer and answer (RFC 3264) for one audio stream with telephone-event.
+
+Theory of operation. Four pure functions do the work: :func:`usable` finds the m-line of an offer that we
+can take, :func:`answer` answers it, :func:`make_offer` writes an offer of ours and :func:`read_answer` reads
+what came back. :class:`OfferAnswer` holds what one dialog must remember between exchanges, whichever
+messages carry them: the ``o=`` line (its version moves only when our description changes), our last
+description with the place of every m-line (RFC 3264 8), and whether an exchange is open.
+
+What we choose where the RFCs leave a choice:
+
+- Of the formats in common the first of ``LocalMedia.codecs`` leads if it was offered (G.722 unless said
+  otherwise: quality is a reason in the sense of RFC 3264 6.1), the others keep the offer's order.
+- ``c=0.0.0.0`` (RFC 3264 8.4) is answered like ``sendonly``: we cannot send, and say so.
+- A domain name in ``c=`` is not looked up: the remote host is then :data:`UNKNOWN_HOST`, and media goes to
+  where the peer's media comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from typing import Literal
+
+from attrs import evolve, frozen
+
+from stellar_gw.errors import LocalProtocolError, RemoteProtocolError
+from stellar_gw.sip.audio_media import (
+    CODECS,
+    PROTOCOLS,
+    TELEPHONE_EVENT,
+    UNKNOWN_HOST,
+    Codec,
+    LocalMedia,
+    audio_line,
+    format_names,
+    known_codecs,
+    our_direction,
+    packet_time,
+    refused_line,
+    remote_rtcp,
+    remote_rtp,
+)
+from stellar_gw.sip.sdp import (
+    Connection,
+    Direction,
+    MediaDescription,
+    Origin,
+    SessionDescription,
+    parse_host,
+    parse_sdp,
+)
+
+__all__ = [
+    "CODECS", "TELEPHONE_EVENT", "UNKNOWN_HOST", "Codec", "LocalMedia", "Negotiated", "OfferAnswer",
+    "answer", "make_offer", "read_answer", "usable",
+]  # fmt: skip
+
+_STATIC_TYPES = {"PCMU": 0, "PCMA": 8, "G722": 9}
+_TELEPHONE_EVENT_TYPE = 101
+
+
+@frozen(kw_only=True)
+class Negotiated:
+    """What offer and answer agreed on.
+
+    :ivar answer: our answer, where we wrote it; empty where the peer did.
+    :ivar remote: where to send RTP. Port 0: nowhere, the stream is removed. Host :data:`UNKNOWN_HOST`: the
+        peer named none (``direction`` still says whether it wants to hear us).
+    :ivar remote_rtcp: where to send RTCP (RFC 3605; the RTP address under ``rtcp_mux``).
+    :ivar send: what we send: the first format in common, with the payload type of the peer's description.
+    :ivar receive: every format that the peer may send, with the payload types of ours.
+    :ivar direction: ours: whether we send, whether we listen.
+    :ivar ptime: milliseconds of audio in each packet we send, a multiple of 10 between 10 and 60.
+    """
+
+    answer: bytes = b""
+    remote: tuple[str, int]
+    remote_rtcp: tuple[str, int]
+    rtcp_mux: bool = False
+    send: Codec
+    receive: tuple[Codec, ...]
+    dtmf_send: Codec | None = None
+    dtmf_receive: tuple[Codec, ...] = ()
+    direction: Direction = "sendrecv"
+    ptime: int = 20
+
+
+def usable(offer: SessionDescription, local: LocalMedia, *, ongoing: bool = False) -> int:
+    """The index of the m-line that we take: the first that fits.
+
+    :param local: its port does not matter yet: an offer can be judged before ports are allocated.
+    :param ongoing: the offer comes inside a call, where a port of 0 removes the stream (RFC 3264 8.2).
+    :raise RemoteProtocolError: status 488; the reason says what was offered and what is needed.
+    """
+    reasons: list[str] = []
+    removed: int | None = None
+    for index, media in enumerate(offer.media):
+        if media.kind != "audio":
+            continue
+        if media.port == 0:
+            removed = index if removed is None else removed
+            reasons.append("the audio stream is offered with port 0")
+        elif reason := _unusable(offer, media, local):
+            reasons.append(reason)
+        else:
+            return index
+    if ongoing and removed is not None:
+        return removed
+    raise RemoteProtocolError("; ".join(reasons[:3]) or "no audio stream is offered, one is needed", 488)
+
+
+def answer(
+    offer: SessionDescription, local: LocalMedia, previous: SessionDescription | None = None, *, session_id: int = 1
+) -> Negotiated:
+    """Answer an offer (RFC 3264 6): one audio stream taken, every other m-line refused in its place.
+
+    :param previous: our last description in this dialog: its ``o=`` is kept, and so is its version if
+        nothing else has changed.
+    :raise RemoteProtocolError: status 488, see :func:`usable`.
+    """
+    description, negotiated = _answer(offer, local, previous is not None, session_id)
+    return evolve(negotiated, answer=_versioned(description, previous).to_bytes())
+
+
+def _answer(
+    offer: SessionDescription, local: LocalMedia, ongoing: bool, session_id: int
+) -> tuple[SessionDescription, Negotiated]:
+    index = usable(offer, local, ongoing=ongoing)
+    theirs = offer.media[index]
+    removed = theirs.port == 0 or local.port == 0
+    formats = _in_common(theirs, local)
+    events = _events(theirs) if local.telephone_event else None
+    direction: Direction = "inactive" if removed else our_direction(offer, theirs, local.direction)
+    mux = theirs.first("rtcp-mux") is not None
+    ptime = packet_time(theirs, local.ptime)
+    ours = refused_line(theirs)
+    if not removed:
+        listed = [*formats, *([events] if events else [])]
+        ours = audio_line(evolve(local, direction=direction, ptime=ptime), listed, theirs.protocol, mux)
+    media = tuple(ours if at == index else refused_line(other) for at, other in enumerate(offer.media))
+    send = formats[0] if formats else Codec(name=local.codecs[0], payload_type=_STATIC_TYPES[local.codecs[0]])
+    return _describe(local, media, session_id), Negotiated(
+        remote=remote_rtp(offer, theirs),
+        remote_rtcp=remote_rtcp(offer, theirs, mux),
+        rtcp_mux=mux,
+        send=send,
+        receive=formats or (send,),
+        dtmf_send=events,
+        dtmf_receive=(events,) if events else (),
+        direction=direction,
+        ptime=ptime,
+    )
+
+
+def make_offer(
+    local: LocalMedia, previous: SessionDescription | None = None, *, session_id: int = 1
+) -> SessionDescription:
+    """An offer of ours (RFC 3264 5): every codec of ``local`` in its order.
+
+    :param previous: our last description in this dialog: its ``o=``, and the place of each m-line, are kept.
+    """
+    codecs = [Codec(name=name, payload_type=_STATIC_TYPES[name]) for name in local.codecs]
+    if local.telephone_event:
+        codecs.append(Codec(name=TELEPHONE_EVENT, payload_type=_TELEPHONE_EVENT_TYPE))
+    if previous is None:
+        return _describe(local, (audio_line(local, codecs, PROTOCOLS[0], local.rtcp_mux),), session_id)
+    at = _audio_index(previous)
+    before = previous.media[at]
+    protocol = before.protocol if before.protocol.upper() in PROTOCOLS else PROTOCOLS[0]
+    mux = local.rtcp_mux or before.first("rtcp-mux") is not None
+    ours = audio_line(local, _keep_payload_types(codecs, before), protocol, mux)
+    media = tuple(ours if index == at else refused_line(other) for index, other in enumerate(previous.media))
+    return _versioned(_describe(local, media, session_id), previous)
+
+
+def read_answer(offer: SessionDescription, reply: SessionDescription) -> Negotiated:
+    """What a peer's answer to an offer of ours agreed on (RFC 3264 7).
+
+    Tolerated: more m-lines than we offered, formats that we did not offer, a direction that we did not allow
+    (it is cut down to ours).
+
+    :raise RemoteProtocolError: status 488 if nothing is left to talk with.
+    """
+    index = _audio_index(offer)
+    ours = offer.media[index]
+    if len(reply.media) <= index or reply.media[index].kind != "audio":
+        raise RemoteProtocolError("the answer does not name our audio stream", 488)
+    theirs = reply.media[index]
+    offered = known_codecs(ours)
+    removed = theirs.port == 0
+    if removed and ours.port:
+        raise RemoteProtocolError("the answer refuses the audio stream (port 0)", 488)
+    if not removed and theirs.protocol.upper() != ours.protocol.upper():
+        raise RemoteProtocolError(f"the answer's audio is {theirs.protocol[:32]}, offered was {ours.protocol}", 488)
+    names = {codec.name for codec in offered}
+    common = [codec for codec in known_codecs(theirs) if codec.name in names]
+    audio = [codec for codec in common if codec.name != TELEPHONE_EVENT]
+    events = [codec for codec in common if codec.name == TELEPHONE_EVENT]
+    if not audio and not removed:
+        raise RemoteProtocolError(f"the answer takes none of the formats we offered but {format_names(theirs)}", 488)
+    if not removed and (reason := _other_family(reply, theirs, offer.connection)):
+        raise RemoteProtocolError(f"the answer's {reason}", 488)
+    mux = theirs.first("rtcp-mux") is not None and ours.first("rtcp-mux") is not None
+    receive = tuple(codec for codec in offered if codec.name != TELEPHONE_EVENT)
+    return Negotiated(
+        remote=remote_rtp(reply, theirs),
+        remote_rtcp=remote_rtcp(reply, theirs, mux),
+        rtcp_mux=mux,
+        send=audio[0] if audio else receive[0],
+        receive=receive,
+        dtmf_send=events[0] if events else None,
+        dtmf_receive=tuple(codec for codec in offered if codec.name == TELEPHONE_EVENT) if events else (),
+        direction="inactive" if removed else our_direction(reply, theirs, offer.direction_of(ours)),
+        ptime=packet_time(theirs, packet_time(ours, 20)),
+    )
+
+
+class OfferAnswer:
+    """The offer/answer state of one dialog (RFC 3264 4, RFC 6337 2): at most one exchange is open.
+
+    Nothing changes while an exchange is open; a refused or withdrawn one leaves everything as it was.
+
+    :ivar pending: who made the offer that waits for its answer.
+    :ivar negotiated: what the last whole exchange agreed on.
+    :ivar local: our description in force; empty before the first exchange.
+    """
+
+    def __init__(self, session_id: int) -> None:
+        """:param session_id: of our ``o=`` line, unique among our calls (RFC 8866 5.2); its first version is 1."""
+        self._session_id = session_id
+        self._local: SessionDescription | None = None
+        self._last: SessionDescription | None = None  # sent last, whether agreed on or not: versions never go back
+        self._ours: SessionDescription | None = None
+        self._theirs: SessionDescription | None = None
+        self.negotiated: Negotiated | None = None
+
+    @property
+    def pending(self) -> Literal["none", "local", "remote"]:
+        if self._ours is not None:
+            return "local"
+        return "none" if self._theirs is None else "remote"
+
+    @property
+    def local(self) -> bytes:
+        return self._local.to_bytes() if self._local else b""
+
+    def make_offer(self, local: LocalMedia) -> bytes:
+        """Open an exchange; end it by :meth:`receive_answer` or :meth:`withdraw`.
+
+        :raise LocalProtocolError: if one is open already.
+        """
+        if self.pending != "none":
+            raise LocalProtocolError(f"an offer while a {self.pending} one is open (RFC 3264 4)")
+        self._ours = self._last = make_offer(local, self._last, session_id=self._session_id)
+        return self._ours.to_bytes()
+
+    def receive_answer(self, body: bytes) -> Negotiated:
+        """End our exchange by the peer's answer.
+
+        :raise RemoteProtocolError: the answer cannot be used; the exchange is closed, nothing has changed.
+        :raise LocalProtocolError: if no offer of ours is open.
+        """
+        ours, self._ours = self._ours, None
+        if ours is None:
+            raise LocalProtocolError("an answer without an offer of ours")
+        self.negotiated = read_answer(ours, parse_sdp(body))
+        self._local = ours
+        return self.negotiated
+
+    def withdraw(self) -> None:
+        """Our offer was refused, or will not be answered: the session goes on as before (RFC 3261 14.1)."""
+        self._ours = None
+
+    def receive_offer(self, body: bytes, local: LocalMedia) -> SessionDescription:
+        """Open an exchange by the peer's offer; end it by :meth:`answer` or :meth:`refuse`.
+
+        :param local: as far as it is known: the port may be 0 until ports are allocated.
+        :raise RemoteProtocolError: 491 while ours is open, 500 while theirs is (RFC 6337 2.3), 400 or 488
+            if it cannot be used; nothing is open then that was not before.
+        """
+        if self.pending != "none":
+            status = 491 if self.pending == "local" else 500
+            raise RemoteProtocolError(f"an offer while a {self.pending} one is open (RFC 3264 4)", status)
+        offer = parse_sdp(body)
+        usable(offer, local, ongoing=self._local is not None)
+        self._theirs = offer
+        return offer
+
+    def answer(self, local: LocalMedia) -> Negotiated:
+        """End the peer's exchange by our answer, ``Negotiated.answer``.
+
+        :raise RemoteProtocolError: 488, if ``local`` has none of the offered codecs; the exchange stays open.
+        :raise LocalProtocolError: if no offer of the peer's is open.
+        """
+        if self._theirs is None:
+            raise LocalProtocolError("an answer without an offer of the peer's")
+        description, negotiated = _answer(self._theirs, local, self._local is not None, self._session_id)
+        self._local = self._last = _versioned(description, self._last)
+        self._theirs = None
+        self.negotiated = evolve(negotiated, answer=self._local.to_bytes())
+        return self.negotiated
+
+    def refuse(self) -> None:
+        """The peer's offer was refused, or its INVITE is over: the session goes on as before."""
+        self._theirs = None
+
+    def fork(self) -> OfferAnswer:
+        """Another dialog of the same INVITE (RFC 3261 12.1): the same offer of ours, an answer of its own."""
+        return copy(self)
+
+
+def _describe(local: LocalMedia, media: tuple[MediaDescription, ...], session_id: int) -> SessionDescription:
+    connection = Connection(parse_host(local.address) or local.address)
+    origin = Origin("-", str(session_id), "1", connection)
+    return SessionDescription(origin=origin, name="stellar-gw", connection=connection, media=media)
+
+
+def _versioned(description: SessionDescription, previous: SessionDescription | None) -> SessionDescription:
+    """Our next ``o=``: the previous one, its version moved on only if anything else changed (RFC 3264 8)."""
+    if previous is None:
+        return description
+    same = evolve(description, origin=previous.origin)
+    if same == previous:
+        return previous
+    # The address in o= stays as it was: only the version may differ (RFC 3264 8).
+    return evolve(same, origin=evolve(previous.origin, version=str(int(previous.origin.version) + 1)))
+
+
+def _unusable(offer: SessionDescription, media: MediaDescription, local: LocalMedia) -> str:
+    """Why an audio m-line with a port cannot be taken; empty if it can."""
+    if media.protocol.upper() not in PROTOCOLS:
+        srtp = ", SRTP is not spoken here" if "SAVP" in media.protocol.upper() else ""
+        return f"the audio offered is {media.protocol[:32]}{srtp}; needed is RTP/AVP"
+    connection = offer.connection_of(media)
+    if connection is None:
+        return "the audio stream has no c= line"
+    numeric = connection.numeric
+    if numeric is not None and numeric.is_multicast:
+        return "the audio stream is multicast; needed is a unicast address"
+    if not any(codec.name in local.codecs for codec in known_codecs(media)):
+        return (
+            f"the audio formats offered are {format_names(media)}; needed is one of "
+            f"{', '.join(local.codecs)} at 8000 Hz"
+        )
+    return _other_family(offer, media, Connection(local.address))
+
+
+def _other_family(theirs: SessionDescription, media: MediaDescription, ours: Connection | None) -> str:
+    """Why the peer's address cannot be reached from ours; names may be either, and 0.0.0.0 needs no reaching."""
+    connection = theirs.connection_of(media)
+    if connection is None or ours is None or connection.unspecified:
+        return ""
+    there, here = connection.numeric, ours.numeric
+    if there is None or here is None or there.version == here.version:
+        return ""
+    return f"audio address is IPv{there.version}; needed is IPv{here.version}"
+
+
+def _audio_index(ours: SessionDescription) -> int:
+    """The m-line of ours that is in use: the refused ones carry no attributes. Else one to take up again."""
+    lines = [(bool(media.attributes), media.kind == "audio", -index) for index, media in enumerate(ours.media)]
+    return -max(lines)[2]
+
+
+def _in_common(theirs: MediaDescription, local: LocalMedia) -> tuple[Codec, ...]:
+    common = [codec for codec in known_codecs(theirs) if codec.name in local.codecs]
+    return tuple(sorted(common, key=lambda codec: codec.name != local.codecs[0]))  # stable: the rest in offer's order
+
+
+def _events(theirs: MediaDescription) -> Codec | None:
+    return next((codec for codec in known_codecs(theirs) if codec.name == TELEPHONE_EVENT), None)
+
+
+def _keep_payload_types(codecs: Sequence[Codec], media: MediaDescription) -> list[Codec]:
+    """A payload type never changes its meaning within a session (RFC 3264 8.3.2), so those in use stay."""
+    used = {codec.name: codec.payload_type for codec in known_codecs(media)}
+    taken = set(used.values())
+    kept: list[Codec] = []
+    for codec in codecs:
+        payload_type = used.get(codec.name, codec.payload_type)
+        if codec.name not in used:
+            payload_type = next(number for number in (payload_type, *range(96, 128)) if number not in taken)
+            taken.add(payload_type)
+        kept.append(evolve(codec, payload_type=payload_type))
+    return kept
