@@ -49,6 +49,8 @@ class Credential:
     tenant: str
     ha1_md5: str = field(default="", repr=False)
     ha1_sha256: str = field(default="", repr=False)
+    ha1_only: bool = False
+    """Whether only the HA1 is known, and not the password: then the realm can never change."""
     require_sha256: bool = False
     allowed_ips: tuple[Network, ...] = ()
     require_tls: bool = False
@@ -106,6 +108,8 @@ class Agent:
     languages: tuple[str, ...] = ()
     published: str = ""
     draft: str = ""
+    versions: tuple[str, ...] = ()
+    """Every version that a connector may pin, the published one and the draft among them."""
     environments: dict[str, Environment] = field(factory=dict)
     where: Where = Where("", 0)
 
@@ -137,6 +141,42 @@ class Connector:
     unavailable_reason: str = ""
     options: dict[str, str] = field(factory=dict)
     where: Where = Where("", 0)
+
+
+@frozen(kw_only=True)
+class Transfer:
+    """A place where an agent may send a caller, by name; there are no others.
+
+    :ivar to: a ``sip:`` or ``sips:`` URI, or a ``+E.164`` number.
+    :ivar via: the trunk provider or the credential's phone system that carries the call.
+    :ivar method: REFER first, or an INVITE of ours; ``auto`` is REFER where the peer knows it.
+    :ivar about: told to the agent.
+    """
+
+    name: str
+    tenant: str
+    to: str
+    via: str = ""
+    method: Literal["auto", "refer", "invite"] = "auto"
+    about: str = ""
+    where: Where = Where("", 0)
+
+
+@frozen(kw_only=True)
+class Snapshot:
+    """Everything a backend holds at one moment, each kind in the order it was written.
+
+    :ivar secrets: every secret's text.
+    """
+
+    domain: str
+    tenants: tuple[Tenant, ...] = ()
+    credentials: tuple[Credential, ...] = ()
+    providers: tuple[TrunkProvider, ...] = ()
+    agents: tuple[Agent, ...] = ()
+    connectors: tuple[Connector, ...] = ()
+    transfers: tuple[Transfer, ...] = ()
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
 
 @frozen(kw_only=True)
@@ -177,6 +217,8 @@ class Directory(Protocol):
     def credential(self, username: str) -> Credential | None: ...
 
     def providers(self) -> tuple[TrunkProvider, ...]: ...
+
+    def transfers(self, tenant: str) -> tuple[Transfer, ...]: ...
 
     def provider_at(self, address: str) -> TrunkProvider | None:
         """The provider whose allowed addresses hold this one, the longest prefix first.
