@@ -1,0 +1,329 @@
+"""One inbound call: carries out its machine's effects on signalling, media and agent, and keeps its record.
+
+The call knows no sockets: SIP comes as events of the core, media as messages of the worker, and time from
+the clock that is handed in. It starts nothing that it does not also end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from stellar_gw.call.agent import AgentLimits, start_agent
+from stellar_gw.call.endings import (
+    agent_ending,
+    dialog_ending,
+    leg_numbers,
+    media_ending,
+    offer_ending,
+    reason_header,
+    template_ending,
+)
+from stellar_gw.call.events import CallAnswered, CallConfirmed, CallEnded, CallEvent, CallNoted, CallStarted
+from stellar_gw.call.machine import Effect, Ending, InboundCallMachine, Outbox
+from stellar_gw.call.media import CallerMedia
+from stellar_gw.call.ports import MediaPlane, Signalling
+from stellar_gw.call.record import CallRecord
+from stellar_gw.call.silence import Silence
+from stellar_gw.call.timers import Timers
+from stellar_gw.control import messages
+from stellar_gw.directory.records import Route
+from stellar_gw.errors import RemoteProtocolError, StellarError
+from stellar_gw.sip.events import Confirmed, Ended, Reoffered, RequestInDialog, ResponseReceived, Token, UsageId
+from stellar_gw.sip.flow import Flow
+from stellar_gw.sip.message import Request
+
+RELEASE_TIMEOUT = 2.0
+"""Seconds a worker may take over its last numbers; then the record is written without them."""
+
+Tell = Callable[[CallEvent], None]
+Refuse = Callable[[Ending, Request, Flow], list[tuple[str, str]]]
+"""Keeps the record of a refusal and returns the headers that go with it."""
+
+
+@frozen(kw_only=True)
+class CallTimers:
+    """Seconds; see ``TimersConfig``."""
+
+    duration: float = 7200.0
+    duration_warning: float = 60.0
+    no_media_extended: float = 300.0
+    probe_interval: float = 30.0
+
+
+class Call:
+    """One call from its admission to its record.
+
+    :param media: our side of the caller's session description.
+    :param probe: sends an OPTIONS inside the dialog.
+    :param wall: wall clock, seconds since 1970, for the record only.
+    :param closed: called once, after the record was told.
+    """
+
+    def __init__(
+        self,
+        *,
+        record: CallRecord,
+        usage: UsageId,
+        request: Request,
+        flow: Flow,
+        route: Route,
+        media: CallerMedia,
+        signalling: Signalling,
+        plane: MediaPlane,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+        timers: CallTimers,
+        agent_limits: AgentLimits,
+        probe: Callable[[], Token],
+        tell: Tell,
+        refuse: Refuse,
+        closed: Callable[[Call], None],
+    ) -> None:
+        self.record, self.usage, self.flow = record, usage, flow
+        self._request, self._route, self._media = request, route, media
+        self._signalling, self._plane, self._wall = signalling, plane, wall
+        self._settings, self._agent_limits = timers, agent_limits
+        self._tell, self._refuse, self._closed = tell, refuse, closed
+        self._timers = Timers(clock)
+        self._clock = clock
+        self._outbox = Outbox()
+        self._machine = InboundCallMachine(self._outbox)
+        self._running = False
+        self._silence = Silence(
+            timers=self._timers,
+            probe=probe,
+            give_up=self.give_up,
+            interval=timers.probe_interval,
+            longest=timers.no_media_extended,
+        )
+
+    @property
+    def call_id(self) -> str:
+        return self.record.call_id
+
+    # --- what happens to it ---------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Ask for ports; everything else follows."""
+        self._tell(CallStarted(self.record))
+        asked = self._plane.ask(messages.Allocate(request=0, call=self.call_id))
+        asked.addCallbacks(self._allocated, self._media_failed)
+
+    def give_up(self, ending: Ending) -> None:
+        """End the call from our side; without effect where it is ending already."""
+        self._machine.give_up(ending)
+        self._run()
+
+    def ended(self, event: Ended) -> None:
+        """The dialog is over."""
+        self._machine.gone(dialog_ending(event))
+        if event.request is not None:
+            self.record.reason_header = event.request.headers.first("Reason") or ""
+        self._run()
+
+    def confirmed(self, event: Confirmed) -> None:
+        if self._media.awaits_answer and not self._read_answer(event.request):
+            return
+        if not event.reinvite:
+            self._machine.confirmed()
+            self._run()
+
+    def reoffered(self, event: Reoffered) -> None:
+        """A re-INVITE: answered from the same state of offer and answer, whoever makes the offer."""
+        try:
+            if event.request.body:
+                body = self._media.answer(event.request)
+                self._set_media()
+            else:
+                body = self._media.offer()
+        except RemoteProtocolError as error:
+            self._signalling.reject(self.usage, error.status, error.reason)
+        except StellarError as error:
+            self._signalling.reject(self.usage, 500, str(error), [("Retry-After", "5")])
+        else:
+            self._signalling.answer(self.usage, body)
+
+    def request_in_dialog(self, event: RequestInDialog) -> None:
+        """What no feature of ours takes: NOTIFY has no subscription (RFC 6665 4.1.3), the rest is not allowed."""
+        status = 481 if event.request.method == "NOTIFY" else 405
+        self._signalling.respond_in(event.token, status)
+
+    def response_received(self, event: ResponseReceived) -> None:
+        self._silence.answered(event)
+
+    def heard(self, event: messages.Event) -> None:
+        """Something the worker says of this call."""
+        match event:
+            case messages.AgentReady():
+                self.record.agent_connect_ms = round(event.connect_ms, 1)
+                self._machine.ready()
+                self._run()
+            case messages.AgentFailed():
+                self.give_up(agent_ending(event, self._route))
+            case messages.AgentHangup():
+                self.give_up(Ending(cause=event.reason, by="agent"))
+            case messages.AgentAsked():
+                self._note("agent_asked", f"agent asked for {event.verb}, which this gateway does not do yet")
+            case messages.MediaLost():
+                self._silence.began(event)
+            case messages.MediaBack():
+                self._silence.over()
+            case messages.OneWayAudio():
+                self._note(
+                    "one_way_audio",
+                    f"one-way audio: no RTP after 5 s on {event.local}; SDP said {event.remote}. "
+                    "Open the RTP ports in the firewall, or set the phone system's external address",
+                )
+            case _:
+                pass
+
+    # --- how it goes on -------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        """Carry out what the machine has asked for; what happens meanwhile waits its turn."""
+        if self._running:
+            return
+        self._running = True
+        try:
+            while self._outbox.effects:
+                self._EFFECTS[self._outbox.effects.pop(0)](self)
+        finally:
+            self._running = False
+
+    def _allocated(self, reply: messages.Reply) -> None:
+        assert isinstance(reply, messages.Allocated)
+        self._media.allocated(reply)
+        try:
+            if self._request.body:
+                self._media.answer(self._request)
+            else:
+                self._media.offer()
+        except RemoteProtocolError as error:
+            self.give_up(offer_ending(error))
+            return
+        if self._media.negotiated is not None:
+            self._set_media()
+        self._machine.allocated()
+        self._run()
+
+    def _media_failed(self, failure: Failure) -> None:
+        """No worker can carry it: the whole gateway's affair, so 503 (upstream tries the next one)."""
+        self.give_up(media_ending(failure.value))
+
+    def _set_media(self) -> None:
+        asked = self._plane.ask(self._media.set_media(self.call_id))
+        asked.addErrback(self._media_failed)
+        self.record.codec = self._media.codec
+
+    def _read_answer(self, request: Request) -> bool:
+        """The answer to our offer, from an ACK; one that cannot be used ends the call (RFC 3261 14.2)."""
+        try:
+            self._media.read_answer(request)
+        except RemoteProtocolError as error:
+            self.give_up(Ending(cause="not_acceptable", by="gateway", reason=f"answer in ACK: {error.reason}"))
+            return False
+        self._set_media()
+        return True
+
+    def _ring(self) -> None:
+        self._signalling.ring(self.usage)
+        self.record.ringing = self._wall()
+
+    def _start_agent(self) -> None:
+        try:
+            request = start_agent(
+                self._request, self.flow, self._route, self.call_id, self._media.codec, self._agent_limits
+            )
+        except StellarError as error:
+            self.give_up(template_ending(error, self._route))
+            return
+        self._plane.ask(request).addErrback(self._media_failed)
+
+    def _answer(self) -> None:
+        self._signalling.answer(self.usage, self._media.local)
+        self.record.answered = self._wall()
+        self.record.status = 200
+        self._plane.ask(messages.Answered(request=0, call=self.call_id)).addErrback(self._media_failed)
+        self._tell(CallAnswered(self.record))
+
+    def _confirm(self) -> None:
+        self.record.confirmed = self._wall()
+        settings = self._settings
+        if settings.duration > 0:
+            if settings.duration > settings.duration_warning:
+                self._timers.start("warning", settings.duration - settings.duration_warning, self._warn)
+            self._timers.start("limit", settings.duration, self._limit_reached)
+        self._tell(CallConfirmed(self.record))
+
+    def _reject(self) -> None:
+        ending = self._outbox.ending
+        assert ending is not None
+        headers = self._refuse(ending, self._request, self.flow)
+        self._signalling.reject(self.usage, ending.status, ending.phrase, headers)
+        self.record.status = ending.status
+
+    def _bye(self) -> None:
+        ending = self._outbox.ending
+        assert ending is not None
+        self._signalling.bye(self.usage, [("Reason", reason_header(ending))])
+
+    def _release(self) -> None:
+        self._timers.stop_all()
+        ending = self._outbox.ending
+        assert ending is not None
+        self.record.cause, self.record.ended_by, self.record.reason = ending.cause, ending.by, ending.reason
+        if self.record.ended is None:
+            self.record.ended = self._wall()
+        if not self.record.status:
+            self.record.status = ending.status
+        asked = self._plane.ask(
+            messages.Release(request=0, call=self.call_id, cause=ending.cause, by=ending.by)
+        )
+        asked.addTimeout(RELEASE_TIMEOUT, self._clock)
+        asked.addCallback(self._keep_statistics)
+        asked.addErrback(lambda _: None)  # a lost worker's numbers are lost with it; the record says the cause
+        asked.addCallback(lambda _: self._released())
+
+    def _keep_statistics(self, reply: messages.Reply) -> None:
+        if isinstance(reply, messages.Released):
+            self.record.legs = [leg_numbers(leg) for leg in reply.legs]
+
+    def _released(self) -> None:
+        self._machine.released()
+        self._run()
+
+    def _close(self) -> None:
+        self.record.ladder = self._signalling.ladder(self.record.sip_call_id)
+        self._tell(CallEnded(self.record))
+        self._closed(self)
+
+    # --- limits ---------------------------------------------------------------------------------
+
+    def _warn(self) -> None:
+        """The agent hears of the limit in time to say good-bye."""
+        left = f"{self._settings.duration_warning:g}"
+        self._plane.ask(
+            messages.Tell(request=0, call=self.call_id, kind="limit", detail={"seconds_left": left})
+        ).addErrback(self._media_failed)
+
+    def _limit_reached(self) -> None:
+        limit = f"{self._settings.duration:g} s"
+        self.give_up(Ending(cause="limit", by="gateway", reason=f"call reached its limit of {limit}"))
+
+    def _note(self, kind: str, message: str) -> None:
+        self._tell(CallNoted(self.call_id, kind, message))
+
+    _EFFECTS: dict[Effect, Callable[[Call], None]] = {
+        Effect.RING: _ring,
+        Effect.START_AGENT: _start_agent,
+        Effect.ANSWER: _answer,
+        Effect.CONFIRM: _confirm,
+        Effect.REJECT: _reject,
+        Effect.BYE: _bye,
+        Effect.RELEASE: _release,
+        Effect.CLOSE: _close,
+    }

@@ -1,0 +1,388 @@
+"""All calls of the gateway: judges new requests, and hands each event to the call it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+from stellar_gw.call.admission import Admitted, Attempt, Refused, Verified, fold, judge
+from stellar_gw.call.agent import AgentLimits
+from stellar_gw.call.authentication import Authentication
+from stellar_gw.call.capacity import Capacity
+from stellar_gw.call.call import Call, CallTimers
+from stellar_gw.call.context import bounded, user_of
+from stellar_gw.call.events import AuthenticationFailed, CallAnswered, CallEvent
+from stellar_gw.call.guard import Guard, GuardLimits
+from stellar_gw.call.machine import Ending
+from stellar_gw.call.media import CallerMedia
+from stellar_gw.call.ports import MediaPlane, Signalling, WorkerLost
+from stellar_gw.call.record import CallRecord, make_call_id
+from stellar_gw.call.refusals import Refusal, Refusals
+from stellar_gw.config import Config
+from stellar_gw.control.messages import Event as MediaEvent
+from stellar_gw.directory.records import TrunkProvider
+from stellar_gw.sip.events import (
+    Confirmed,
+    Ended,
+    Event,
+    Reoffered,
+    RequestInDialog,
+    RequestReceived,
+    ResponseReceived,
+    Token,
+    UsageId,
+)
+from stellar_gw.sip.flow import Flow, Listener
+from stellar_gw.sip.message import Request
+from stellar_gw.sip.uri import SipUri
+
+DRAINING = Refusal(
+    status=503,
+    check="draining",
+    reason="the gateway is shutting down",
+    fix="Nothing to do: the phone system tries its next route, or the gateway is back soon",
+)
+RETRY_AFTER = ("Retry-After", "5")
+
+
+class Calls:
+    """
+    :param listeners: what each listener advertises, by name, once all are bound.
+    :param rng: returns that many random octets.
+    :param tell: gets every :data:`~stellar_gw.call.events.CallEvent`.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        listeners: Mapping[str, Listener],
+        signalling: Signalling,
+        plane: MediaPlane,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+        rng: Callable[[int], bytes],
+        tell: Callable[[CallEvent], None],
+    ) -> None:
+        self._config = config
+        self._listeners, self._signalling, self._plane = listeners, signalling, plane
+        self._clock, self._wall, self._rng, self._tell = clock, wall, rng, tell
+        self._guard = Guard(_guard_limits(config))
+        self._authentication = Authentication(config.domain, rng, life=config.sip.nonce_life)
+        self._refusals = Refusals(
+            key=rng(16), agent=config.domain, wall=wall, ladder=signalling.ladder, tell=tell
+        )
+        self._by_usage: dict[UsageId, Call] = {}
+        self._by_id: dict[str, Call] = {}
+        self._capacity = Capacity()
+        self._asked: dict[Token, UsageId] = {}
+        self._draining: Deferred[None] | None = None
+        self._sweep = LoopingCall(lambda: self._refusals.advance(clock.seconds()))
+        self._sweep.clock = clock
+
+    def start(self) -> None:
+        """Begin to age what waits."""
+        self._sweep.start(4.0, now=False).addErrback(lambda _: None)
+
+    def stop(self) -> None:
+        if self._sweep.running:
+            self._sweep.stop()
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    @property
+    def config(self) -> Config:
+        return self._config
+
+    def replace(self, config: Config) -> None:
+        """Take a new configuration; calls that are up keep what they were admitted with."""
+        self._config = config
+        self._guard.limits = _guard_limits(config)
+
+    def banned(self, source: str) -> bool:
+        """Whether nothing of this source is to be looked at."""
+        return self._guard.banned(source, self._clock.seconds())
+
+    # --- SIP ------------------------------------------------------------------------------------
+
+    def handle(self, event: Event) -> None:
+        """Take one event of the SIP core."""
+        if isinstance(event, RequestReceived):
+            self._received(event.request, event.flow)
+            return
+        if isinstance(event, ResponseReceived):
+            asker = self._by_usage.get(self._asked.pop(event.token, ""))
+            if asker is not None:
+                asker.response_received(event)
+            return
+        call = self._by_usage.get(event.usage) if hasattr(event, "usage") else None
+        if call is None:
+            return
+        match event:
+            case Ended():
+                del self._by_usage[event.usage]
+                call.ended(event)
+            case Confirmed():
+                self._capacity.confirmed(call.call_id)
+                call.confirmed(event)
+            case Reoffered():
+                call.reoffered(event)
+            case RequestInDialog():
+                call.request_in_dialog(event)
+            case _:
+                pass
+
+    def _received(self, request: Request, flow: Flow) -> None:
+        now, source = self._clock.seconds(), flow.remote[0]
+        if not self._guard.admits(source, self._trusted(source), now):
+            return
+        if request.method != "INVITE":
+            self._signalling.respond(request, flow, 405)
+            return
+        if self._draining is not None:
+            headers = self._refusals.keep(DRAINING, request, flow)
+            self._signalling.respond(request, flow, 503, "", [*headers, RETRY_AFTER])
+            return
+        judgement = self._judge(request, flow)
+        if isinstance(judgement, Refused):
+            self._refuse(judgement, request, flow)
+        elif (full := self._capacity.full(judgement, flow, self._config.limits.calls)) is not None:
+            self._refuse_usage(full, request, flow)
+        else:
+            self._open(judgement, request, flow)
+
+    def _judge(self, request: Request, flow: Flow) -> Admitted | Refused:
+        source, now = flow.remote[0], self._clock.seconds()
+        presented = self._authentication.check(request, self._config.directory, self._wall())
+        if isinstance(presented.result, Verified):
+            self._guard.authenticated(source, now)
+        uri = request.uri
+        judgement = judge(
+            Attempt(
+                source=flow.remote,
+                transport=flow.transport,
+                user=user_of(uri),
+                host=uri.host if isinstance(uri, SipUri) else self._config.domain,
+                digest=presented.result,
+            ),
+            self._config.directory,
+            self._config.hosts | {flow.local[0]},
+        )
+        if isinstance(judgement, Refused) and judgement.guessed:
+            return self._count_failure(judgement, request, flow, presented.nonce)
+        return judgement
+
+    def _count_failure(self, refused: Refused, request: Request, flow: Flow, nonce: str) -> Refused:
+        source = flow.remote[0]
+        trusted = self._trusted(source) or self._allowed(source, refused.username)
+        count, banned = self._guard.failed(source, nonce, trusted, self._clock.seconds())
+        if count == 0:
+            return refused
+        self._tell(
+            AuthenticationFailed(
+                source=source,
+                port=flow.remote[1],
+                transport=flow.transport,
+                reason=refused.check,
+                sip_call_id=bounded(request.call_id),
+                username=bounded(refused.username),
+                failures=count,
+                banned=banned,
+            )
+        )
+        most = self._guard.limits.failures
+        return evolve(refused, reason=f"{refused.reason} ({count} of {most})")
+
+    def _refuse(self, refused: Refused, request: Request, flow: Flow) -> None:
+        """Statelessly while we do not know who calls, within a transaction afterwards."""
+        refusal = Refusal(
+            status=refused.status,
+            check=refused.check,
+            reason=refused.reason,
+            fix=refused.fix,
+            username=bounded(refused.username),
+        )
+        if not refused.challenge:
+            self._refuse_usage(refusal, request, flow)
+            return
+        if refused.check == "no_credentials":
+            headers = self._refusals.challenge(refusal, request, flow, self._clock.seconds())
+        elif refused.stale:
+            headers = []
+        else:
+            headers = self._refusals.keep(refusal, request, flow)
+        challenge = self._authentication.challenge(
+            self._algorithms(flow), self._wall(), stale=refused.stale
+        )
+        self._guard.challenged(flow.remote[0], challenge.nonce)
+        self._signalling.respond(request, flow, 401, "", [*challenge.headers, *headers])
+
+    def _refuse_usage(self, refusal: Refusal, request: Request, flow: Flow) -> None:
+        usage = self._signalling.accept(request, flow)
+        if usage is None:
+            return
+        headers = self._refusals.keep(refusal, request, flow)
+        if refusal.status == 503:
+            headers.append(RETRY_AFTER)
+        self._signalling.reject(usage, refusal.status, "", headers)
+
+    def _open(self, admitted: Admitted, request: Request, flow: Flow) -> None:
+        self._refusals.answered(request.call_id)
+        usage = self._signalling.accept(request, flow)
+        if usage is None:
+            return
+        route, config = admitted.route, self._config
+        call_id = make_call_id(self._rng(8))
+        caller = admitted.caller
+        provider = caller if isinstance(caller, TrunkProvider) else None
+
+        def tell(event: CallEvent) -> None:
+            if isinstance(event, CallAnswered):
+                self._capacity.answered(call_id, admitted, flow)
+            self._tell(event)
+
+        call = Call(
+            record=self._record(call_id, admitted, request, flow),
+            usage=usage,
+            request=request,
+            flow=flow,
+            route=route,
+            media=CallerMedia(
+                session_id=int.from_bytes(self._rng(6), "big"),
+                advertise=self._listeners[flow.listener].media_advertise,
+                signalling_host=flow.remote[0],
+                strict_latch=provider is not None and provider.strict_latch,
+            ),
+            signalling=self._signalling,
+            plane=self._plane,
+            clock=self._clock,
+            wall=self._wall,
+            timers=CallTimers(
+                duration=route.tenant.limits.call_duration,
+                duration_warning=config.timers.duration_warning,
+                no_media_extended=config.timers.no_media_extended,
+            ),
+            agent_limits=AgentLimits(
+                connect_timeout=config.agent.connect_timeout,
+                ping_interval=config.agent.ping_interval,
+                ping_timeout=config.agent.ping_timeout,
+            ),
+            probe=lambda: self._probe(usage),
+            tell=tell,
+            refuse=self._refuse_ending,
+            closed=self._closed,
+        )
+        self._by_usage[usage] = self._by_id[call_id] = call
+        self._capacity.take(call_id, admitted)
+        call.start()
+
+    def _record(self, call_id: str, admitted: Admitted, request: Request, flow: Flow) -> CallRecord:
+        route, caller = admitted.route, admitted.caller
+        return CallRecord(
+            call_id=call_id,
+            sip_call_id=bounded(request.call_id),
+            tenant=route.tenant.name,
+            connector=route.connector.name,
+            agent=route.agent,
+            environment=route.environment.name,
+            version=route.version,
+            caller=caller.name if isinstance(caller, TrunkProvider) else caller.username,
+            admitted=admitted.how,
+            source=f"{flow.remote[0]}:{flow.remote[1]}",
+            transport=flow.transport,
+            from_uri=bounded(str(request.from_.uri)),
+            to_uri=bounded(str(request.uri)),
+            user_agent=bounded(request.headers.first("User-Agent") or ""),
+            started=self._wall(),
+        )
+
+    def _refuse_ending(self, ending: Ending, request: Request, flow: Flow) -> list[tuple[str, str]]:
+        refusal = Refusal(status=ending.status, check=ending.check, reason=ending.reason, fix=ending.fix)
+        headers = self._refusals.keep(refusal, request, flow)
+        if ending.retry_after:
+            headers.append(("Retry-After", str(ending.retry_after)))
+        return headers
+
+    def _probe(self, usage: UsageId) -> Token:
+        token = self._signalling.request_in(usage, "OPTIONS")
+        self._asked[token] = usage
+        return token
+
+    # --- limits ---------------------------------------------------------------------------------
+
+    def _trusted(self, source: str) -> bool:
+        return self._config.directory.provider_at(source) is not None
+
+    def _allowed(self, source: str, username: str) -> bool:
+        credential = self._config.directory.credential(username) if username else None
+        address = fold(source)
+        return (
+            credential is not None
+            and address is not None
+            and any(address in network for network in credential.allowed_ips)
+        )
+
+    def _algorithms(self, flow: Flow) -> tuple[str, ...]:
+        """MD5 alone by default: some phone systems give up at a challenge they do not know (RFC 8760 2.4)."""
+        listener = self._config.listeners.get(flow.listener)
+        offered = listener.digest if listener is not None else ("MD5",)
+        address = fold(flow.remote[0])
+        if address is not None and any(address in network for network in self._config.sip.sha256_from):
+            return tuple(dict.fromkeys(("SHA-256", *offered)))
+        return offered
+
+    # --- media ----------------------------------------------------------------------------------
+
+    def heard(self, event: MediaEvent | WorkerLost) -> None:
+        """Take one event of the media workers."""
+        if isinstance(event, WorkerLost):
+            for call_id in event.calls:
+                if (lost := self._by_id.get(call_id)) is not None:
+                    lost.give_up(Ending(status=503, retry_after=5, cause="worker_lost", by="gateway",
+                                        reason=event.message, check="worker_lost",
+                                        fix="See the media worker's lines in the log"))  # fmt: skip
+            return
+        if (call := self._by_id.get(getattr(event, "call", ""))) is not None:
+            call.heard(event)
+
+    # --- the end --------------------------------------------------------------------------------
+
+    def drain(self) -> Deferred[None]:
+        """Take no more calls; fires when the last has ended."""
+        if self._draining is None:
+            self._draining = Deferred()
+            self._signalling.set_available(False)
+            self._perhaps_drained()
+        return self._draining
+
+    def end_all(self, cause: str, reason: str) -> None:
+        """End every call from our side."""
+        for call in list(self._by_id.values()):
+            call.give_up(Ending(status=503, cause=cause, by="gateway", reason=reason, check=cause, fix=""))
+
+    def _closed(self, call: Call) -> None:
+        del self._by_id[call.call_id]
+        self._capacity.release(call.call_id)
+        self._by_usage.pop(call.usage, None)
+        self._perhaps_drained()
+
+    def _perhaps_drained(self) -> None:
+        if self._draining is not None and not self._by_id and not self._draining.called:
+            self._draining.callback(None)
+
+
+def _guard_limits(config: Config) -> GuardLimits:
+    limits = config.limits
+    return GuardLimits(
+        requests_per_second=float(limits.requests),
+        burst=float(limits.burst),
+        failures=limits.auth_failures,
+        failure_window=limits.auth_window,
+        ban=limits.ban,
+        trust=limits.trusted_for,
+    )

@@ -1,0 +1,135 @@
+"""What one source may do before we know it: a rate, and a number of failed authentications (RELIABILITY 3.12).
+
+Sources that we trust (a provider's addresses, a credential's allowed IPs, an address that authenticated
+within the hour) are throttled, never banned. A failure counts only where it answers a challenge that the
+same address was given, so that spoofed UDP cannot ban a victim.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from hashlib import blake2b
+from typing import TypeVar
+
+from attrs import define, field, frozen
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+_PREFIX = 8
+"""Octets kept of a (nonce, address) pair's hash."""
+
+
+@frozen(kw_only=True)
+class GuardLimits:
+    """Rates per second and times in seconds; ``sources`` bounds the memory."""
+
+    requests_per_second: float = 100.0
+    burst: float = 400.0
+    trusted_requests_per_second: float = 2000.0
+    trusted_burst: float = 8000.0
+    failures: int = 10
+    failure_window: float = 60.0
+    ban: float = 300.0
+    trust: float = 3600.0
+    sources: int = 50_000
+    challenges: int = 100_000
+
+
+@define
+class _Bucket:
+    """A token bucket."""
+
+    tokens: float
+    at: float
+
+    def take(self, rate: float, burst: float, now: float) -> bool:
+        self.tokens = min(burst, self.tokens + (now - self.at) * rate)
+        self.at = now
+        if self.tokens < 1.0:
+            return False
+        self.tokens -= 1.0
+        return True
+
+
+@define
+class Guard:
+    """Everything remembered of sources, each table bounded and the oldest forgotten first."""
+
+    limits: GuardLimits = field(factory=GuardLimits)
+    _buckets: OrderedDict[str, _Bucket] = field(factory=OrderedDict, init=False)
+    _failures: OrderedDict[str, deque[float]] = field(factory=OrderedDict, init=False)
+    _banned: OrderedDict[str, float] = field(factory=OrderedDict, init=False)
+    _authenticated: OrderedDict[str, float] = field(factory=OrderedDict, init=False)
+    _challenged: OrderedDict[bytes, None] = field(factory=OrderedDict, init=False)
+
+    def admits(self, source: str, trusted: bool, now: float) -> bool:
+        """Whether one more request of this source may be looked at."""
+        limits = self.limits
+        trusted = trusted or self.known(source, now)
+        rate, burst = (
+            (limits.trusted_requests_per_second, limits.trusted_burst)
+            if trusted
+            else (limits.requests_per_second, limits.burst)
+        )
+        bucket = self._buckets.get(source)
+        if bucket is None:
+            bucket = _Bucket(burst, now)
+            _remember(self._buckets, source, bucket, limits.sources)
+        else:
+            self._buckets.move_to_end(source)
+        return bucket.take(rate, burst, now)
+
+    def banned(self, source: str, now: float) -> bool:
+        until = self._banned.get(source)
+        if until is None:
+            return False
+        if until <= now:
+            del self._banned[source]
+            return False
+        return True
+
+    def challenged(self, source: str, nonce: str) -> None:
+        """This address was given this nonce."""
+        _remember(self._challenged, _pair(source, nonce), None, self.limits.challenges)
+
+    def authenticated(self, source: str, now: float) -> None:
+        _remember(self._authenticated, source, now, self.limits.sources)
+        self._failures.pop(source, None)
+
+    def known(self, source: str, now: float) -> bool:
+        """Whether the source authenticated within the hour."""
+        at = self._authenticated.get(source)
+        return at is not None and now - at < self.limits.trust
+
+    def failed(self, source: str, nonce: str, trusted: bool, now: float) -> tuple[int, bool]:
+        """Count a failed authentication.
+
+        :return: how many failures of the source are in the window now, and whether it is banned for them.
+        """
+        if _pair(source, nonce) not in self._challenged:
+            return 0, False
+        window = self._failures.get(source)
+        if window is None:
+            window = deque(maxlen=max(1, self.limits.failures))
+            _remember(self._failures, source, window, self.limits.sources)
+        while window and window[0] <= now - self.limits.failure_window:
+            window.popleft()
+        window.append(now)
+        count = len(window)
+        if count < self.limits.failures or trusted or self.known(source, now):
+            return count, False
+        del self._failures[source]
+        _remember(self._banned, source, now + self.limits.ban, self.limits.sources)
+        return count, True
+
+
+def _pair(source: str, nonce: str) -> bytes:
+    return blake2b(f"{source}\0{nonce}".encode("utf-8", "surrogateescape"), digest_size=_PREFIX).digest()
+
+
+def _remember(table: OrderedDict[_Key, _Value], key: _Key, value: _Value, most: int) -> None:
+    table[key] = value
+    table.move_to_end(key)
+    while len(table) > most:
+        table.popitem(last=False)

@@ -1,0 +1,135 @@
+"""An inbound call as a table: from admission to the record; the effects are carried out by ``call.py``.
+
+Everything that can go wrong is one of two inputs: we *give up* the call (agent, limits, media, shutdown),
+or the caller is *gone* (BYE, CANCEL, or the dialog has failed). Both lead to the same place: media is
+released, whatever the worker answers, and then the one record is written.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Protocol
+
+from attrs import define, field, frozen
+from automat import TypeMachineBuilder
+
+from stellar_gw import fsm
+
+
+@frozen(kw_only=True)
+class Ending:
+    """Why a call ends.
+
+    :ivar status: the SIP status where the INVITE is still unanswered.
+    :ivar retry_after: seconds for Retry-After, 0 for none.
+    :ivar cause: a stable word for records and agents (``caller_hangup``, ``agent_hangup``, ``no_media``, ...).
+    :ivar by: ``caller``, ``agent`` or ``gateway``.
+    :ivar reason: one line for the operator; ``check`` and ``fix`` as in a refusal's record.
+    :ivar phrase: the reason phrase that the caller gets, empty for the standard one.
+    """
+
+    status: int = 480
+    retry_after: int = 0
+    cause: str
+    by: str
+    reason: str = ""
+    check: str = ""
+    fix: str = ""
+    phrase: str = ""
+
+
+class Effect(Enum):
+    """What the call does to the world; carried out in order, after the machine has moved."""
+
+    RING = auto()
+    START_AGENT = auto()
+    ANSWER = auto()
+    CONFIRM = auto()
+    REJECT = auto()
+    BYE = auto()
+    RELEASE = auto()
+    CLOSE = auto()
+
+
+@define
+class Outbox:
+    """The effects that wait, and how the call ends once that is known."""
+
+    effects: list[Effect] = field(factory=list)
+    ending: Ending | None = None
+
+
+class InboundCall(Protocol):
+    """One call from a phone system, as its gateway sees it."""
+
+    def allocated(self) -> None:
+        """The worker has ports for it, and our session description is made."""
+
+    def ready(self) -> None:
+        """The agent is there."""
+
+    def confirmed(self) -> None:
+        """The caller's ACK came."""
+
+    def give_up(self, ending: Ending) -> None:
+        """We end it."""
+
+    def gone(self, ending: Ending) -> None:
+        """The dialog is over already."""
+
+    def released(self) -> None:
+        """The worker let go of it, or cannot be asked any more."""
+
+
+def _ring(_: InboundCall, out: Outbox) -> None:
+    out.effects += [Effect.RING, Effect.START_AGENT]
+
+
+def _answer(_: InboundCall, out: Outbox) -> None:
+    out.effects.append(Effect.ANSWER)
+
+
+def _confirm(_: InboundCall, out: Outbox) -> None:
+    out.effects.append(Effect.CONFIRM)
+
+
+def _reject(_: InboundCall, out: Outbox, ending: Ending) -> None:
+    out.ending = ending
+    out.effects += [Effect.REJECT, Effect.RELEASE]
+
+
+def _bye(_: InboundCall, out: Outbox, ending: Ending) -> None:
+    out.ending = ending
+    out.effects += [Effect.BYE, Effect.RELEASE]
+
+
+def _release(_: InboundCall, out: Outbox, ending: Ending) -> None:
+    out.ending = ending
+    out.effects.append(Effect.RELEASE)
+
+
+def _close(_: InboundCall, out: Outbox) -> None:
+    out.effects.append(Effect.CLOSE)
+
+
+_builder = TypeMachineBuilder(InboundCall, Outbox)
+_allocating, _connecting, _answered, _up, _releasing, _closed = map(
+    _builder.state, ("Allocating", "Connecting", "Answered", "Up", "Releasing", "Closed")
+)
+
+_allocating.upon(InboundCall.allocated).to(_connecting)(_ring)
+_allocating.upon(InboundCall.give_up).to(_releasing)(_reject)
+_allocating.upon(InboundCall.gone).to(_releasing)(_release)
+
+_connecting.upon(InboundCall.ready).to(_answered)(_answer)
+_connecting.upon(InboundCall.give_up).to(_releasing)(_reject)
+_connecting.upon(InboundCall.gone).to(_releasing)(_release)
+
+_answered.upon(InboundCall.confirmed).to(_up)(_confirm)
+_answered.upon(InboundCall.give_up).to(_releasing)(_bye)
+_answered.upon(InboundCall.gone).to(_releasing)(_release)
+
+_up.upon(InboundCall.give_up).to(_releasing)(_bye)
+_up.upon(InboundCall.gone).to(_releasing)(_release)
+
+_releasing.upon(InboundCall.released).to(_closed)(_close)

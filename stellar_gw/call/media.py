@@ -1,0 +1,108 @@
+"""Our side of a caller's media: offer and answer on one hand, what its worker is told on the other."""
+
+from __future__ import annotations
+
+from stellar_gw.control import messages
+from stellar_gw.errors import LocalProtocolError, RemoteProtocolError
+from stellar_gw.sip.body import sdp_body
+from stellar_gw.sip.message import Request
+from stellar_gw.sip.offer_answer import Codec, LocalMedia, Negotiated, OfferAnswer
+
+
+class CallerMedia:
+    """The state of one leg's session description.
+
+    :param advertise: the address that our descriptions carry.
+    :param signalling_host: the signalling flow's peer, which latching prefers besides the described address.
+    """
+
+    def __init__(self, *, session_id: int, advertise: str, signalling_host: str, strict_latch: bool = False) -> None:
+        self._state = OfferAnswer(session_id)
+        self._advertise, self._signalling_host, self._strict = advertise, signalling_host, strict_latch
+        self._local: LocalMedia | None = None
+        self._offer = b""
+
+    def allocated(self, ports: messages.Allocated) -> None:
+        self._local = LocalMedia(address=self._advertise, port=ports.rtp_port, rtcp_port=ports.rtcp_port)
+
+    @property
+    def awaits_answer(self) -> bool:
+        """An offer of ours is out."""
+        return self._state.pending == "local"
+
+    @property
+    def negotiated(self) -> Negotiated | None:
+        return self._state.negotiated
+
+    @property
+    def local(self) -> bytes:
+        """What our next 2xx carries: the open offer of ours, else the description in force."""
+        return self._offer if self.awaits_answer else self._state.local
+
+    @property
+    def codec(self) -> str:
+        return self._state.negotiated.send.name if self._state.negotiated else ""
+
+    def answer(self, request: Request) -> bytes:
+        """Answer the offer in a request.
+
+        :raise RemoteProtocolError: with the status that refuses it; nothing has changed then.
+        """
+        body = sdp_body(request)
+        if body is None:
+            raise RemoteProtocolError("the body carries no session description", 415)
+        self._state.receive_offer(body)
+        try:
+            return self._state.answer(self._ready).answer
+        except RemoteProtocolError:
+            self._state.refuse()
+            raise
+
+    def offer(self) -> bytes:
+        """Make an offer; its answer comes in an ACK.
+
+        :raise RemoteProtocolError: 491 while another exchange is open.
+        """
+        if self._state.pending != "none":
+            raise RemoteProtocolError("an offer of ours is open", 491)
+        self._offer = self._state.make_offer(self._ready)
+        return self._offer
+
+    def read_answer(self, request: Request) -> None:
+        """:raise RemoteProtocolError: the answer in an ACK is missing, or cannot be used."""
+        body = sdp_body(request)
+        if body is None:
+            self._state.withdraw()
+            raise RemoteProtocolError("the ACK carries no answer to our offer", 400)
+        self._state.receive_answer(body)
+
+    def set_media(self, call_id: str) -> messages.SetMedia:
+        """What was agreed on, for the worker."""
+        agreed = self._state.negotiated
+        if agreed is None:
+            raise LocalProtocolError("nothing is agreed on yet")
+        return messages.SetMedia(
+            request=0,
+            call=call_id,
+            remote=agreed.remote,
+            remote_rtcp=agreed.remote_rtcp,
+            rtcp_mux=agreed.rtcp_mux,
+            signalling_host=self._signalling_host,
+            send=_codec(agreed.send),
+            receive=tuple(map(_codec, agreed.receive)),
+            dtmf_send=_codec(agreed.dtmf_send) if agreed.dtmf_send else None,
+            dtmf_receive=tuple(map(_codec, agreed.dtmf_receive)),
+            direction=agreed.direction,
+            ptime=agreed.ptime,
+            strict_latch=self._strict,
+        )
+
+    @property
+    def _ready(self) -> LocalMedia:
+        if self._local is None:
+            raise LocalProtocolError("no ports are allocated yet")
+        return self._local
+
+
+def _codec(codec: Codec) -> messages.Codec:
+    return messages.Codec(name=codec.name, payload_type=codec.payload_type, clock=codec.clock)

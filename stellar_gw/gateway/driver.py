@@ -1,0 +1,204 @@
+"""Turns the SIP core by the reactor: one core, one timer, no re-entrance.
+
+Bytes and time go inward; what comes out goes to the calls and to the flows:
+core -> events -> calls -> effects -> core -> flows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from stellar_gw.gateway.ladder import Ladders
+from stellar_gw.sip.core import SipCore
+from stellar_gw.sip.events import Event, FlowNeeded, Token, UsageId
+from stellar_gw.sip.flow import Flow
+from stellar_gw.sip.message import Request
+from stellar_gw.sip.parser import MalformedMessage
+
+HeaderItems = Iterable[tuple[str, str]]
+
+_log = Logger()
+
+
+class EventTaker(Protocol):
+    """Who takes the core's events."""
+
+    def handle(self, event: Event) -> None: ...
+
+    def banned(self, source: str) -> bool: ...
+
+
+class FlowTable(Protocol):
+    """The sockets, as the driver needs them."""
+
+    def send(self, packet: bytes, flow: Flow) -> bool:
+        """False where the flow is gone."""
+
+    def open_for(self, needed: FlowNeeded) -> Deferred[Flow]:
+        """A flow to a URI, by its next hop."""
+
+
+class Driver:
+    """Owns the core; the calls use it as their :class:`~stellar_gw.call.ports.Signalling`."""
+
+    def __init__(self, core: SipCore, clock: IReactorTime, flows: FlowTable) -> None:
+        self._core, self._clock, self._flows = core, clock, flows
+        self._takers: EventTaker | None = None
+        self._ladders = Ladders()
+        self._wakeup: IDelayedCall | None = None
+        self._wakeup_at: float | None = None
+        self._turning = False
+        self.turns = 0
+        """Counts up with every turn; a watchdog looks whether it still moves."""
+
+    def connect(self, taker: EventTaker) -> None:
+        """Say who takes the events; before the first message."""
+        self._takers = taker
+
+    def stop(self) -> None:
+        if self._wakeup is not None:
+            self._wakeup.cancel()
+            self._wakeup = self._wakeup_at = None
+
+    # --- from the sockets -----------------------------------------------------------------------
+
+    def received(self, data: bytes, flow: Flow) -> None:
+        """One datagram, or one framed message of a stream."""
+        if self._taker.banned(flow.remote[0]):
+            return
+        now = self._clock.seconds()
+        self._ladders.note(data, flow, received=True, now=now)
+        self._core.receive(data, flow, now)
+        self._turn()
+
+    def malformed(self, error: MalformedMessage, flow: Flow) -> None:
+        """A stream whose framing is lost; it is closed when what the core answers has gone out."""
+        self._core.malformed(error, flow, self._clock.seconds())
+        self._turn()
+
+    def flow_lost(self, flow: Flow) -> None:
+        self._core.flow_lost(flow, self._clock.seconds())
+        self._turn()
+
+    def uses(self, flow: Flow) -> bool:
+        """Whether a dialog or transaction lives on a flow."""
+        return self._core.uses(flow)
+
+    # --- from the calls (Signalling) ------------------------------------------------------------
+
+    def respond(
+        self, request: Request, flow: Flow, status: int, reason: str = "", headers: HeaderItems = ()
+    ) -> None:
+        self._core.respond(request, flow, status, reason, headers)
+        self._turn()
+
+    def accept(self, request: Request, flow: Flow) -> UsageId | None:
+        usage = self._core.accept(request, flow, self._clock.seconds())
+        self._turn()
+        return usage
+
+    def ring(self, usage: UsageId) -> None:
+        self._core.ring(usage, self._clock.seconds())
+        self._turn()
+
+    def answer(self, usage: UsageId, body: bytes) -> None:
+        self._core.answer(usage, body, self._clock.seconds())
+        self._turn()
+
+    def reject(self, usage: UsageId, status: int, reason: str = "", headers: HeaderItems = ()) -> None:
+        self._core.reject(usage, status, self._clock.seconds(), reason, headers)
+        self._turn()
+
+    def bye(self, usage: UsageId, headers: HeaderItems = ()) -> None:
+        self._core.bye(usage, self._clock.seconds(), headers)
+        self._turn()
+
+    def request_in(self, usage: UsageId, method: str) -> Token:
+        token = self._core.request_in(usage, method, self._clock.seconds())
+        self._turn()
+        return token
+
+    def respond_in(self, token: Token, status: int, reason: str = "", headers: HeaderItems = ()) -> None:
+        self._core.respond_in(token, status, self._clock.seconds(), reason, headers)
+        self._turn()
+
+    def set_available(self, available: bool) -> None:
+        self._core.available = available
+
+    def ladder(self, call_id: str) -> tuple[str, ...]:
+        return self._ladders.lines(call_id)
+
+    # --- the turn -------------------------------------------------------------------------------
+
+    @property
+    def _taker(self) -> EventTaker:
+        assert self._takers is not None, "connect() comes first"
+        return self._takers
+
+    def _turn(self) -> None:
+        if self._turning:  # an effect below led back here: the loop goes on anyway
+            return
+        self._turning = True
+        try:
+            self._pump()
+        finally:
+            self._turning = False
+        self.turns += 1
+        self._rearm()
+
+    def _pump(self) -> None:
+        """Until the core has nothing more to say; sending can lose a flow, which is an event again."""
+        core, now = self._core, self._clock.seconds()
+        while True:
+            for packet, flow in core.to_send():
+                self._ladders.note(packet, flow, received=False, now=now)
+                if not self._flows.send(packet, flow):
+                    core.flow_lost(flow, now)
+            event = core.next_event()
+            if event is None:
+                if not core.has_output:
+                    return
+                continue
+            self._dispatch(event)
+
+    def _dispatch(self, event: Event) -> None:
+        if isinstance(event, FlowNeeded):
+            self._open(event)
+            return
+        try:
+            self._taker.handle(event)
+        except Exception:
+            # One call's fault must not cost the others theirs; the core has already moved on.
+            _log.failure("a call failed on {event}", event=type(event).__name__)
+
+    def _open(self, needed: FlowNeeded) -> None:
+        def opened(flow: Flow) -> None:
+            self._core.flow_ready(needed.token, flow, self._clock.seconds())
+            self._turn()
+
+        def failed(why: BaseException) -> None:
+            self._core.flow_failed(needed.token, str(why), self._clock.seconds())
+            self._turn()
+
+        self._flows.open_for(needed).addCallbacks(opened, lambda failure: failed(failure.value))
+
+    def _rearm(self) -> None:
+        due = self._core.next_timer()
+        if due == self._wakeup_at and self._wakeup is not None:
+            return
+        if self._wakeup is not None:
+            self._wakeup.cancel()
+            self._wakeup = None
+        self._wakeup_at = due
+        if due is not None:
+            self._wakeup = self._clock.callLater(max(0.0, due - self._clock.seconds()), self._expire)
+
+    def _expire(self) -> None:
+        self._wakeup = self._wakeup_at = None
+        self._core.advance(self._clock.seconds())
+        self._turn()
