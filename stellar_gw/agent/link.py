@@ -22,7 +22,7 @@ class LinkLimits:
 
     :ivar connect_timeout: over DNS, connect, TLS and upgrade together.
     :ivar ping_interval: how often the agent is pinged.
-    :ivar ping_timeout: how long after a ping nothing may come before the agent is taken for dead.
+    :ivar ping_timeout: how long an agent may take to answer a ping before it is taken for dead.
     :ivar close_timeout: how long an agent may take to answer our close before the connection is cut.
     :ivar max_message: the longest message accepted from the agent, its fragments together.
     :ivar max_buffered: how much may wait to be sent to an agent that does not read.
@@ -41,8 +41,8 @@ class LinkClosed:
     """Why a link is over, or why it never came to be.
 
     :ivar code: ``timeout``, ``refused``, ``dns``, ``tls``, ``http_<status>``, ``closed_<WebSocket close code>``,
-        ``lost``, ``unresponsive``, ``oversize``, ``protocol``, ``invalid_url``, ``invalid_header`` or
-        ``cancelled`` (we closed or aborted it).
+        ``lost``, ``unresponsive``, ``oversize``, ``protocol``, ``invalid_url``, ``invalid_header``,
+        ``cancelled`` (we closed or aborted it) or ``internal`` (a bug of ours).
     :ivar message: one line for the operator, with what to do about it; no secret, no query string.
     :ivar established: whether ``link_opened`` had been told.
     :ivar clean: the agent ended the conversation as it should (close code 1000, RFC 6455 7.4.1).
