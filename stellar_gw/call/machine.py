@@ -133,3 +133,16 @@ _up.upon(InboundCall.give_up).to(_releasing)(_bye)
 _up.upon(InboundCall.gone).to(_releasing)(_release)
 
 _releasing.upon(InboundCall.released).to(_closed)(_close)
+
+InboundCallMachine = fsm.seal(
+    _builder,
+    name="InboundCall",
+    remote=(
+        InboundCall.allocated,
+        InboundCall.ready,
+        InboundCall.confirmed,
+        InboundCall.give_up,
+        InboundCall.gone,
+        InboundCall.released,
+    ),
+)

@@ -155,16 +155,16 @@ class Driver:
         """Until the core has nothing more to say; sending can lose a flow, which is an event again."""
         core, now = self._core, self._clock.seconds()
         while True:
-            for packet, flow in core.to_send():
+            packets = core.to_send()
+            for packet, flow in packets:
                 self._ladders.note(packet, flow, received=False, now=now)
                 if not self._flows.send(packet, flow):
                     core.flow_lost(flow, now)
             event = core.next_event()
-            if event is None:
-                if not core.has_output:
-                    return
-                continue
-            self._dispatch(event)
+            if event is not None:
+                self._dispatch(event)
+            elif not packets:
+                return
 
     def _dispatch(self, event: Event) -> None:
         if isinstance(event, FlowNeeded):

@@ -47,6 +47,7 @@ class Journal:
     _waiting: deque[bytes] = field(factory=deque, init=False)
     _writing: Deferred[None] | None = field(default=None, init=False)
     _retry: IDelayedCall | None = field(default=None, init=False)
+    _closing: bool = field(default=False, init=False)
 
     def __len__(self) -> int:
         """Records that are not on disk yet."""
@@ -61,39 +62,26 @@ class Journal:
         if self._retry is None:
             self._write()
 
-    def close(self) -> Deferred[None]:
-        """Write what waits, once more if need be; fires when that was tried."""
+    async def close(self) -> None:
+        """Write what waits, once more if it could not be written before; then nothing is retried."""
+        self._closing = True
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
         self._write()
-        done: Deferred[None] = Deferred()
-
-        def finished(_: object) -> None:
-            if self._waiting and not self.failing:
-                self._write()
-                assert self._writing is not None
-                self._writing.addBoth(finished)
-                return
-            if self._retry is not None:
-                self._retry.cancel()
-                self._retry = None
-            if self._waiting:
-                _log.error("{count} records could not be written to {path}", count=len(self), path=str(self.path))
-            done.callback(None)
-
-        if self._writing is None:
-            done.callback(None)
-        else:
-            self._writing.addBoth(finished)
-        return done
+        while self._writing is not None:
+            ended: Deferred[None] = Deferred()
+            self._writing.addBoth(ended.callback)
+            await ended
+        if self._waiting:
+            _log.error("{count} records could not be written to {path}", count=len(self), path=str(self.path))
 
     def _write(self) -> None:
         if self._writing is not None or not self._waiting:
             return
         batch = [self._waiting[index] for index in range(min(_BATCH, len(self._waiting)))]
-        self._writing = self._run(lambda: _append(self.path, b"".join(batch)))
-        self._writing.addCallbacks(lambda _: self._written(len(batch)), self._failed)
+        writing = self._writing = self._run(lambda: _append(self.path, b"".join(batch)))
+        writing.addCallbacks(lambda _: self._written(len(batch)), self._failed)
 
     def _written(self, count: int) -> None:
         self._writing = None
@@ -116,7 +104,8 @@ class Journal:
                 reason=reason,
                 count=len(self._waiting),
             )
-        self._retry = self._clock.callLater(RETRY, self._again)
+        if not self._closing:
+            self._retry = self._clock.callLater(RETRY, self._again)
 
     def _again(self) -> None:
         self._retry = None

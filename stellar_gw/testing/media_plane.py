@@ -1,0 +1,123 @@
+"""A media plane without media: answers as the workers do, so that whole calls can be told as stories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
+
+from stellar_gw.call.ports import MediaListener, WorkerFailed, WorkerLost
+from stellar_gw.control import messages
+
+
+@define
+class FakeCall:
+    """What the fake worker knows of one call."""
+
+    port: int
+    media: list[messages.SetMedia] = field(factory=list)
+    agent: messages.StartAgent | None = None
+    answered: bool = False
+    told: list[messages.Tell] = field(factory=list)
+
+
+def prompt_agent(_: messages.StartAgent) -> float | None:
+    """An agent that is there after 50 ms."""
+    return 0.05
+
+
+@define
+class FakeMediaPlane:
+    """Implements :class:`~stellar_gw.call.ports.MediaPlane` in memory.
+
+    :ivar agent: seconds until the agent is ready, or None for an agent that refuses.
+    :ivar ports: how many ports there are.
+    :ivar sessions: every agent session ever started, in order.
+    :ivar released: every call ever released, in order, with how.
+    """
+
+    clock: IReactorTime
+    agent: Callable[[messages.StartAgent], float | None] = prompt_agent
+    ports: int = 5000
+    latency: float = 0.001
+    calls: dict[str, FakeCall] = field(factory=dict)
+    sessions: list[messages.StartAgent] = field(factory=list)
+    released: list[messages.Release] = field(factory=list)
+    listener: MediaListener | None = None
+    _next_port: int = field(default=10000, init=False)
+
+    def ask(self, request: messages.Request) -> Deferred[messages.Reply]:
+        """Answer after ``latency`` seconds; 0 answers at once."""
+        if self.latency <= 0.0:
+            return self._answer(request)
+        done: Deferred[messages.Reply] = Deferred()
+        self.clock.callLater(self.latency, lambda: self._answer(request).chainDeferred(done))
+        return done
+
+    def say(self, event: messages.Event | WorkerLost) -> None:
+        """Tell the gateway something unasked."""
+        assert self.listener is not None
+        self.listener(event)
+
+    def lose(self) -> None:
+        """The worker dies with everything it carries."""
+        lost = tuple(self.calls)
+        self.calls.clear()
+        self.say(WorkerLost(lost, "media worker 0 died (killed by signal 9)"))
+
+    def _answer(self, request: messages.Request) -> Deferred[messages.Reply]:
+        call_id = getattr(request, "call", "")
+        if isinstance(request, messages.Allocate):
+            return self._allocate(request)
+        call = self.calls.get(call_id)
+        if call is None:
+            if isinstance(request, messages.Release):  # idempotent
+                return succeed(messages.Released(request=0))
+            return fail(WorkerFailed("unknown_call", f"no call {call_id}"))
+        match request:
+            case messages.SetMedia():
+                call.media.append(request)
+            case messages.StartAgent():
+                self._start(call, request)
+            case messages.Answered():
+                call.answered = True
+            case messages.Tell():
+                call.told.append(request)
+            case messages.Release():
+                return self._release(request)
+            case _:
+                return fail(WorkerFailed("bad_request", type(request).__name__))
+        return succeed(messages.Done(request=0))
+
+    def _allocate(self, request: messages.Allocate) -> Deferred[messages.Reply]:
+        if request.call not in self.calls:
+            if len(self.calls) >= self.ports:
+                return fail(WorkerFailed("no_ports", "all RTP ports are in use"))
+            self.calls[request.call] = FakeCall(self._next_port)
+            self._next_port += 2
+        port = self.calls[request.call].port
+        return succeed(messages.Allocated(request=0, rtp_port=port, rtcp_port=port + 1, cname="fake", ssrc=port))
+
+    def _start(self, call: FakeCall, request: messages.StartAgent) -> None:
+        if call.agent is not None:
+            return
+        call.agent = request
+        self.sessions.append(request)
+        delay = self.agent(request)
+        if delay is None:
+            self.clock.callLater(0.01, self._say_of, request.call, messages.AgentFailed(
+                generation=1, call=request.call, code="refused", message="connection refused"))  # fmt: skip
+        else:
+            ready = messages.AgentReady(generation=1, call=request.call, connect_ms=delay * 1000)
+            self.clock.callLater(delay, self._say_of, request.call, ready)
+
+    def _say_of(self, call_id: str, event: messages.Event) -> None:
+        if call_id in self.calls:
+            self.say(event)
+
+    def _release(self, request: messages.Release) -> Deferred[messages.Reply]:
+        del self.calls[request.call]
+        self.released.append(request)
+        return succeed(messages.Released(request=0, legs=(messages.LegStatistics(leg="caller", codec="G722"),)))

@@ -1,0 +1,72 @@
+"""What one source may do before it is known."""
+
+from __future__ import annotations
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from stellar_gw.call.guard import Guard, GuardLimits
+
+HOST = "203.0.113.9"
+
+
+def make_guard(**limits: float) -> Guard:
+    return Guard(evolve(GuardLimits(), **limits))
+
+
+class RateTests(SynchronousTestCase):
+    def test_a_burst_passes_then_the_rate_holds(self) -> None:
+        """Four requests at once pass, the fifth does not; half a second later one more passes at 2 a second."""
+        guard = make_guard(requests_per_second=2.0, burst=4.0)
+        self.assertEqual([guard.admits(HOST, False, 10.0) for _ in range(5)], [True] * 4 + [False])
+        self.assertEqual([guard.admits(HOST, False, 10.5) for _ in range(2)], [True, False])
+
+    def test_a_trusted_source_has_a_rate_of_its_own(self) -> None:
+        guard = make_guard(requests_per_second=1.0, burst=1.0, trusted_requests_per_second=1.0, trusted_burst=3.0)
+        self.assertEqual([guard.admits(HOST, True, 0.0) for _ in range(4)], [True, True, True, False])
+
+    def test_sources_do_not_share_a_rate(self) -> None:
+        guard = make_guard(requests_per_second=1.0, burst=1.0)
+        self.assertEqual([guard.admits(host, False, 0.0) for host in ("a", "b", "a", "b")], [True, True, False, False])
+
+    def test_memory_is_bounded(self) -> None:
+        """The oldest source is forgotten, and begins anew with a full burst."""
+        guard = make_guard(requests_per_second=1.0, burst=1.0, sources=2)
+        self.assertEqual([guard.admits(host, False, 0.0) for host in ("a", "b", "c", "a")], [True] * 4)
+        self.assertEqual(guard.admits("c", False, 0.0), False)
+
+
+class BanTests(SynchronousTestCase):
+    def test_the_tenth_failure_within_a_minute_bans_for_five(self) -> None:
+        guard = make_guard()
+        guard.challenged(HOST, "n")
+        counted = [guard.failed(HOST, "n", False, float(second)) for second in range(10)]
+        self.assertEqual(counted, [(count, count == 10) for count in range(1, 11)])
+        self.assertEqual([guard.banned(HOST, at) for at in (9.0, 308.9, 309.0)], [True, True, False])
+
+    def test_failures_older_than_the_window_do_not_count(self) -> None:
+        guard = make_guard(failures=2, failure_window=60.0)
+        guard.challenged(HOST, "n")
+        self.assertEqual(guard.failed(HOST, "n", False, 0.0), (1, False))
+        self.assertEqual(guard.failed(HOST, "n", False, 60.0), (1, False))
+        self.assertEqual(guard.failed(HOST, "n", False, 61.0), (2, True))
+
+    def test_a_forged_source_cannot_ban_a_victim(self) -> None:
+        """Failures that answer no challenge given to that very address do not count."""
+        guard = make_guard(failures=1)
+        guard.challenged("198.51.100.1", "n")
+        self.assertEqual(guard.failed(HOST, "n", False, 0.0), (0, False))
+        self.assertEqual(guard.banned(HOST, 0.0), False)
+
+    def test_a_trusted_source_is_counted_and_never_banned(self) -> None:
+        guard = make_guard(failures=1)
+        guard.challenged(HOST, "n")
+        self.assertEqual(guard.failed(HOST, "n", True, 0.0), (1, False))
+        self.assertEqual(guard.banned(HOST, 0.0), False)
+
+    def test_who_authenticated_within_the_hour_is_not_banned(self) -> None:
+        guard = make_guard(failures=1, trust=3600.0)
+        guard.challenged(HOST, "n")
+        guard.authenticated(HOST, 0.0)
+        self.assertEqual(guard.failed(HOST, "n", False, 3599.0), (1, False))
+        self.assertEqual(guard.failed(HOST, "n", False, 3600.0), (1, True))
