@@ -1,0 +1,94 @@
+"""What a pool of media workers is made of: its settings, its slices of ports, its socket."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+from pathlib import Path
+
+from attrs import field, frozen
+
+from stellar_gw.errors import StellarError
+from stellar_gw.gateway.worker_process import WorkerCommand
+
+LONGEST_SOCKET_PATH = 107
+"""Octets of a UNIX socket's path (unix(7))."""
+
+
+@frozen(kw_only=True)
+class PoolSettings:
+    """Times in seconds.
+
+    :ivar workers: how many.
+    :ivar ports: first UDP port, and the one after the last; cut into one slice for each worker.
+    :ivar bind: the address that workers bind unless a leg asks for another.
+    :ivar runtime: folder of the control socket; made, and closed to others, where it does not exist.
+    :ivar dscp: code point of the RTP we send (46: expedited forwarding).
+    :ivar quarantine: for which a port rests before another leg gets it.
+    :ivar request_timeout: for any command; a call in set-up cannot wait longer.
+    :ivar start_timeout: from the start of a process to its Hello.
+    :ivar stop_timeout: how long workers may take to end before they are killed.
+    :ivar backoff: first and longest delay before a worker that fell at the start is replaced.
+    """
+
+    workers: int
+    ports: tuple[int, int]
+    bind: str
+    runtime: str
+    dscp: int = 46
+    quarantine: float = 5.0
+    recordings: str = ""
+    ping_interval: float = 1.0
+    ping_timeout: float = 2.0
+    request_timeout: float = 2.0
+    start_timeout: float = 15.0
+    stop_timeout: float = 3.0
+    backoff: tuple[float, float] = (0.5, 30.0)
+    command: WorkerCommand = field(factory=WorkerCommand)
+
+    @property
+    def socket(self) -> str:
+        return str(Path(self.runtime) / "workers.sock")
+
+
+def port_slices(ports: tuple[int, int], count: int) -> list[tuple[int, int]]:
+    """Cut a range of ports into ``count`` disjoint slices of whole pairs, RTP port even (RFC 3550 11).
+
+    :param ports: first port, and the one after the last; so are the slices.
+    :raise StellarError: if there is not one pair for each.
+    """
+    first = ports[0] + ports[0] % 2
+    pairs = (ports[1] - first) // 2
+    if count < 1 or pairs < count:
+        raise StellarError(
+            f"media.ports: {ports[0]} to {ports[1] - 1} hold {max(pairs, 0)} pairs of ports, and {count} workers need "
+            "one pair each, and two ports for each leg of a call: widen the range"
+        )
+    return list(itertools.pairwise(first + 2 * (pairs * index // count) for index in range(count + 1)))
+
+
+def prepare_socket(path: str) -> None:
+    """Make the socket's folder, and remove what a gateway left behind that is gone.
+
+    :raise StellarError: if the folder cannot be used, the path is too long, or another gateway listens there.
+    """
+    if len(path.encode()) > LONGEST_SOCKET_PATH:
+        raise StellarError(f"the control socket's path {path} is longer than {LONGEST_SOCKET_PATH} octets: "
+                           "choose a shorter runtime folder")
+    folder = Path(path).parent
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_mode & 0o077:
+            folder.chmod(0o700)
+    except OSError as reason:
+        raise StellarError(f"the runtime folder {folder} cannot be used: {reason}") from reason
+    if not Path(path).exists():
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except OSError:
+            Path(path).unlink(missing_ok=True)
+            return
+    raise StellarError(f"another gateway listens on {path}: end it, or give this one a runtime folder of its own")
