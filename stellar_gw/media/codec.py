@@ -90,12 +90,11 @@ class Codec:
     rate: int
     decoder: Callable[[], Decoder] = field(repr=False, eq=False)
     encoder: Callable[[], Encoder] = field(repr=False, eq=False)
-    _zero: bytes = field(repr=False)
     clock: int = CLOCK
 
     def silence(self, ms: int) -> bytes:
-        """The payload of ``ms`` of silence, as an encoder that has heard nothing yet would write it."""
-        return self._zero * (OCTETS_PER_MS * ms)
+        """The payload of ``ms`` of silence, as an encoder that has heard nothing yet writes it."""
+        return self.encoder().silence(ms)
 
     def samples(self, ms: int) -> int:
         """RTP timestamp units of ``ms``."""
@@ -111,12 +110,12 @@ def _g711(
 ) -> Codec:
     """G.711 has no state: one decoder and one encoder serve all streams."""
     decoder, encoder = _G711Decoder(8000, decode), _G711Encoder(8000, encode, zero)
-    return Codec(name, payload_type, 8000, lambda: decoder, lambda: encoder, zero)
+    return Codec(name, payload_type, 8000, lambda: decoder, lambda: encoder)
 
 
 PCMU = _g711("PCMU", 0, pcm_from_ulaw, ulaw_from_pcm, b"\xff")
 PCMA = _g711("PCMA", 8, pcm_from_alaw, alaw_from_pcm, b"\xd5")
-G722 = Codec("G722", 9, 16000, G722Decoder, G722Encoder, b"\xfa")
+G722 = Codec("G722", 9, 16000, G722Decoder, G722Encoder)
 
 CODECS = {codec.name: codec for codec in (G722, PCMU, PCMA)}
 """By name, the best first."""

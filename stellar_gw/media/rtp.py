@@ -61,6 +61,13 @@ class RtpPacket(msgspec.Struct, frozen=True, gc=False):
     ssrc: int
     payload: bytes
 
+    def __repr__(self) -> str:
+        marked = ", marker" if self.marker else ""
+        return (
+            f"<RTP {self.payload_type}{marked}, sequence number {self.sequence_number}, timestamp {self.timestamp},"
+            f" ssrc {self.ssrc:08x}, {len(self.payload)} octets>"
+        )
+
 
 def parse_rtp(data: bytes) -> RtpPacket | None:
     """Read one datagram (RFC 3550 5.1, 5.3.1, A.1).

@@ -1,0 +1,193 @@
+"""What was received from a peer, in numbers (RFC 3550 6.4.1, A.1, A.3, A.8)."""
+
+from __future__ import annotations
+
+from stellar_gw.media.rtcp import ReportBlock, SenderReport, middle_32
+from stellar_gw.media.rtp import RtpPacket
+
+MAX_DROPOUT = 3000
+MAX_MISORDER = 100
+MIN_SEQUENTIAL = 2
+_WINDOW = 128
+_WINDOW_MASK = (1 << _WINDOW) - 1
+
+
+class Reception:
+    """Statistics of one leg's incoming stream, over all the SSRCs that it has had.
+
+    Totals run over the whole life; report blocks speak of the present SSRC, and of the time since its
+    sequence numbers last made a fresh start (A.1).
+
+    :ivar packets, octets: received, duplicates and the packets of failed probations included; payload octets.
+    :ivar duplicates: packets that had arrived before.
+    :ivar late: packets that arrived after one of a higher sequence number.
+    :ivar restarts: changes of SSRC, and jumps of sequence numbers that two packets in a row confirmed.
+    :ivar ssrc: the present one, None before the first packet.
+    """
+
+    def __init__(self, clock: int = 8000) -> None:
+        """:param clock: RTP clock rate in Hz."""
+        self._clock = clock
+        self.ssrc: int | None = None
+        self.packets = 0
+        self.octets = 0
+        self.duplicates = 0
+        self.late = 0
+        self.restarts = 0
+        self._past_expected = 0
+        self._past_unique = 0
+        self._jitter = 0.0
+        self._transit: float | None = None
+        self._last_sr = 0
+        self._last_sr_at = 0.0
+        self._begin(0)
+        self._probation = MIN_SEQUENTIAL
+
+    def _begin(self, sequence_number: int) -> None:
+        """A fresh start with the packet before ``sequence_number`` + 1 (A.1 init_seq)."""
+        self._base = self._highest = sequence_number
+        self._cycles = 0
+        self._seen = 1
+        self._received = 1
+        self._unique = 1
+        self._expected_prior = 0
+        self._received_prior = 0
+        self._bad: int | None = None
+        self._probation = 0
+
+    def received(self, packet: RtpPacket, now: float, event: bool = False) -> None:
+        """Count a packet.
+
+        :param now: when it arrived, in seconds of a clock that does not run backwards.
+        :param event: a telephone event: its packets repeat one timestamp, so they say nothing about jitter.
+        """
+        self.packets += 1
+        self.octets += len(packet.payload)
+        sequence_number = packet.sequence_number
+        if packet.ssrc != self.ssrc:
+            self._new_source(packet)
+        elif (sequence_number - self._highest) & 0xFFFF == 1 and not self._probation:
+            self._highest = sequence_number
+            if sequence_number == 0:
+                self._cycles += 0x10000
+            self._seen = (self._seen << 1 | 1) & _WINDOW_MASK
+            self._received += 1
+            self._unique += 1
+        elif not self._place(sequence_number):
+            return
+        if event:
+            return
+        transit = now * self._clock - packet.timestamp
+        if self._transit is not None:
+            # Timestamps wrap at 2**32: the difference of two transits is taken modulo that.
+            difference = abs((transit - self._transit + 0x80000000) % 0x100000000 - 0x80000000)
+            self._jitter += (difference - self._jitter) / 16
+        self._transit = transit
+
+    def _new_source(self, packet: RtpPacket) -> None:
+        if self.ssrc is not None:
+            self.restarts += 1
+            self._close()
+            self._last_sr = 0
+        self.ssrc = packet.ssrc
+        self._begin(packet.sequence_number)
+        self._probation = MIN_SEQUENTIAL - 1
+        self._jitter = 0.0
+        self._transit = None
+
+    def _close(self) -> None:
+        """Put the present start's figures with the totals; a source that never left probation has none."""
+        if not self._probation:
+            self._past_expected += self._expected
+            self._past_unique += self._unique
+
+    def _place(self, sequence_number: int) -> bool:
+        """A packet that is not simply the next one (A.1 update_seq); False where it counts for nothing yet."""
+        step = (sequence_number - self._highest) & 0xFFFF
+        if self._probation:
+            return self._prove(sequence_number, step)
+        if 0 < step < MAX_DROPOUT:
+            if sequence_number < self._highest:
+                self._cycles += 0x10000
+            self._highest = sequence_number
+            self._seen = (self._seen << step | 1) & _WINDOW_MASK
+        elif step == 0 or step > 0x10000 - MAX_MISORDER:
+            bit = 1 << (-step & 0xFFFF)
+            if self._seen & bit:
+                self.duplicates += 1
+                self._received += 1
+                return False
+            self._seen |= bit
+            self.late += 1
+        elif sequence_number == self._bad:
+            # Two in a row: the other side has restarted without telling us.
+            self.restarts += 1
+            self._close()
+            self._begin((sequence_number - 1) & 0xFFFF)
+            return self._place(sequence_number)
+        else:
+            self._bad = (sequence_number + 1) & 0xFFFF
+            return False
+        self._received += 1
+        self._unique += 1
+        return True
+
+    def _prove(self, sequence_number: int, step: int) -> bool:
+        if step == 0:
+            self.duplicates += 1
+            return False
+        if step == 1:
+            first = self._highest
+            self._begin(first)
+            return self._place(sequence_number)
+        self._begin(sequence_number)
+        self._probation = MIN_SEQUENTIAL - 1
+        return False
+
+    @property
+    def _expected(self) -> int:
+        return self._cycles + self._highest - self._base + 1
+
+    @property
+    def expected(self) -> int:
+        """Packets that the sequence numbers say were sent."""
+        return self._past_expected + (0 if self._probation else self._expected)
+
+    @property
+    def lost(self) -> int:
+        """Packets that never came; duplicates do not make up for them."""
+        return max(0, self.expected - self._past_unique - (0 if self._probation else self._unique))
+
+    @property
+    def jitter_ms(self) -> float:
+        """Interarrival jitter (A.8) in milliseconds."""
+        return self._jitter * 1000 / self._clock
+
+    # --- reports ----------------------------------------------------------------------------------
+
+    def sender_report(self, report: SenderReport, now: float) -> None:
+        """The peer's sender report arrived: our blocks will refer to it."""
+        if report.ssrc == self.ssrc:
+            self._last_sr = middle_32(report.ntp)
+            self._last_sr_at = now
+
+    def report_block(self, now: float) -> ReportBlock | None:
+        """What to tell the peer (A.3); None where nothing came since the last block (6.4)."""
+        if self.ssrc is None or self._probation or self._received == self._received_prior:
+            return None
+        expected = self._expected
+        expected_interval = expected - self._expected_prior
+        lost_interval = expected_interval - (self._received - self._received_prior)
+        self._expected_prior = expected
+        self._received_prior = self._received
+        lost = expected_interval > 0 and lost_interval > 0
+        delay = now - self._last_sr_at if self._last_sr else 0.0
+        return ReportBlock(
+            self.ssrc,
+            min(255, (lost_interval << 8) // expected_interval) if lost else 0,
+            max(-0x800000, min(0x7FFFFF, expected - self._received)),
+            self._cycles + self._highest,
+            int(self._jitter),
+            self._last_sr,
+            max(0, int(delay * 65536)),
+        )
