@@ -271,10 +271,11 @@ class OfferAnswer:
         """Our offer was refused, or will not be answered: the session goes on as before (RFC 3261 14.1)."""
         self._ours = None
 
-    def receive_offer(self, body: bytes, local: LocalMedia) -> SessionDescription:
+    def receive_offer(self, body: bytes, local: LocalMedia | None = None) -> SessionDescription:
         """Open an exchange by the peer's offer; end it by :meth:`answer` or :meth:`refuse`.
 
-        :param local: as far as it is known: the port may be 0 until ports are allocated.
+        :param local: as far as it is known, its port may be 0: the offer is judged by it now. Without it that
+            waits for :meth:`answer`.
         :raise RemoteProtocolError: 491 while ours is open, 500 while theirs is (RFC 6337 2.3), 400 or 488
             if it cannot be used; nothing is open then that was not before.
         """
@@ -282,7 +283,8 @@ class OfferAnswer:
             status = 491 if self.pending == "local" else 500
             raise RemoteProtocolError(f"an offer while a {self.pending} one is open (RFC 3264 4)", status)
         offer = parse_sdp(body)
-        usable(offer, local, ongoing=self._local is not None)
+        if local is not None:
+            usable(offer, local, ongoing=self._local is not None)
         self._theirs = offer
         return offer
 
