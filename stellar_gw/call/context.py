@@ -51,8 +51,9 @@ def custom_headers(request: Request) -> tuple[tuple[tuple[str, str], ...], int]:
 
 def bounded(value: str) -> str:
     """Text as valid UTF-8 of at most 1,024 octets; broken octets become U+FFFD."""
-    octets = value.encode("utf-8", "surrogateescape")
-    return octets[:MOST_OCTETS].decode("utf-8", "ignore" if len(octets) > MOST_OCTETS else "replace")
+    sound = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    octets = sound.encode("utf-8")
+    return sound if len(octets) <= MOST_OCTETS else octets[:MOST_OCTETS].decode("utf-8", "ignore")
 
 
 def make_context(request: Request, flow: Flow, route: Route, call_id: str, *, codec: str) -> CallContext:
