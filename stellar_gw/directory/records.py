@@ -16,6 +16,9 @@ from stellar_gw.errors import Where
 Network = IPv4Network | IPv6Network
 EnvironmentName = Literal["development", "staging", "production"]
 
+NOWHERE = Where("", 0)
+"""The place of a record that no file holds."""
+
 
 @frozen(kw_only=True)
 class Limits:
@@ -55,7 +58,7 @@ class Credential:
     allowed_ips: tuple[Network, ...] = ()
     require_tls: bool = False
     platform: str = ""
-    where: Where = Where("", 0)
+    where: Where = NOWHERE
 
 
 @frozen(kw_only=True)
@@ -72,7 +75,7 @@ class TrunkProvider:
     unconfirmed_calls: int = 200
     """Calls over UDP that were answered and not yet acknowledged, at the same time."""
     strict_latch: bool = False
-    where: Where = Where("", 0)
+    where: Where = NOWHERE
 
 
 @frozen(kw_only=True)
@@ -98,7 +101,7 @@ class Environment:
     variables: dict[str, str] = field(factory=dict)
     secrets: dict[str, Secret] = field(factory=dict)
     options: dict[str, str] = field(factory=dict)
-    where: Where = Where("", 0)
+    where: Where = NOWHERE
 
 
 @frozen(kw_only=True)
@@ -111,7 +114,7 @@ class Agent:
     versions: tuple[str, ...] = ()
     """Every version that a connector may pin, the published one and the draft among them."""
     environments: dict[str, Environment] = field(factory=dict)
-    where: Where = Where("", 0)
+    where: Where = NOWHERE
 
 
 @frozen(kw_only=True)
@@ -140,7 +143,7 @@ class Connector:
     unavailable_status: int = 480
     unavailable_reason: str = ""
     options: dict[str, str] = field(factory=dict)
-    where: Where = Where("", 0)
+    where: Where = NOWHERE
 
 
 @frozen(kw_only=True)
@@ -159,7 +162,7 @@ class Transfer:
     via: str = ""
     method: Literal["auto", "refer", "invite"] = "auto"
     about: str = ""
-    where: Where = Where("", 0)
+    where: Where = NOWHERE
 
 
 @frozen(kw_only=True)

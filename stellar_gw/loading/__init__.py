@@ -7,8 +7,8 @@ a scalar keeps its spelling here and the target type alone decides what it means
 """
 
 from stellar_gw.loading.documents import parse, read_file
-from stellar_gw.loading.problems import Place, Problems, printable
+from stellar_gw.loading.problems import NOWHERE, Place, Problems, printable
 from stellar_gw.loading.references import References
 from stellar_gw.loading.structure import Structure
 
-__all__ = ["Place", "Problems", "References", "Structure", "parse", "printable", "read_file"]
+__all__ = ["NOWHERE", "Place", "Problems", "References", "Structure", "parse", "printable", "read_file"]

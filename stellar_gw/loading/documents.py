@@ -100,7 +100,9 @@ def parse(text: str, problems: Problems) -> Table:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise ConfigError(f"{problems.file}:{line}: is not YAML: {_without_quotes(error)}") from None
+        bare = re.search(r"[:,{\[]\s*\$\{", text.split("\n")[min(line, text.count("\n") + 1) - 1])
+        hint = '; put ${...} in quotes, as in "${cred:name}"' if bare else ""
+        raise ConfigError(f"{problems.file}:{line}: is not YAML: {_without_quotes(error)}{hint}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{problems.file}:{builder.line}: is not YAML ({type(error).__name__})") from None
     return builder.table()

@@ -31,6 +31,10 @@ class Place:
         return self.keys.get(name) or Place(f"{self.path}.{name}" if self.path else name, self.line)
 
 
+NOWHERE = Place("", 0)
+"""The place of a record that no file holds."""
+
+
 @define
 class Problems:
     """The errors and warnings of one file.

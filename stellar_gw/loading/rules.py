@@ -18,7 +18,7 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import frozen
 
@@ -33,27 +33,40 @@ _HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*[A-Za-z](?:[A-Za-z0-9-
 """RFC 3261 25.1: the last label begins with a letter, so that no address in four parts is a name."""
 
 
-class Rule(Protocol):
-    """:ivar secret: the value's own text must not be told, and is left out of logs."""
+class Rule:
+    """The base of all rules."""
 
     @property
-    def must(self) -> str: ...
+    def must(self) -> str:
+        """What follows "must be" in an error."""
+        raise NotImplementedError
 
     @property
-    def secret(self) -> bool: ...
+    def secret(self) -> bool:
+        """Whether the value's own text must not be told."""
+        return False
+
+    @property
+    def redacted(self) -> bool:
+        """Whether logs leave the text out even where it stands in the file itself."""
+        return False
+
+    @property
+    def alter(self) -> Callable[[str], str] | None:
+        """What a reference's text goes through before it becomes part of the value."""
+        return None
 
     def read(self, text: str) -> Any:
         """:raise ValueError: if the text is no such value."""
+        raise NotImplementedError
 
 
 @frozen
-class Whole:
+class Whole(Rule):
     """A whole number, digits only."""
 
     minimum: int
     maximum: int
-    secret = False
-
     @property
     def must(self) -> str:
         return f"a whole number from {self.minimum} to {self.maximum}"
@@ -65,13 +78,11 @@ class Whole:
 
 
 @frozen
-class Seconds:
+class Seconds(Rule):
     """A duration: ``90s``, ``2h``, ``1h30m``, ``500ms``, or a bare number of seconds."""
 
     minimum: float
     maximum: float
-    secret = False
-
     @property
     def must(self) -> str:
         return f"a duration from {duration(self.minimum)} to {duration(self.maximum)}, such as 90s or 1h30m"
@@ -100,22 +111,17 @@ def duration(seconds: float) -> str:
 
 
 @frozen
-class Text:
+class Text(Rule):
     """A text of a certain form.
 
-    :ivar needs: what it must be, in words.
     :ivar pattern: what it must match as a whole.
-    :ivar alter: what a reference's text goes through before it becomes part of the value.
     """
 
     pattern: re.Pattern[str]
-    needs: str
+    must: str
     secret: bool = False
+    redacted: bool = False
     alter: Callable[[str], str] | None = None
-
-    @property
-    def must(self) -> str:
-        return self.needs
 
     def read(self, text: str) -> str:
         if not self.pattern.fullmatch(text):
@@ -124,11 +130,12 @@ class Text:
 
 
 @frozen
-class Password:
+class Password(Rule):
     """A password of at least ``shortest`` characters."""
 
     shortest: int = 8
     secret = True
+    redacted = True
 
     @property
     def must(self) -> str:
@@ -143,10 +150,9 @@ class Password:
 
 
 @frozen
-class FilePath:
+class FilePath(Rule):
     """The path of a file, made absolute: relative ones begin at the configuration file's folder."""
 
-    secret = False
     must = "the path of a file"
 
     def read(self, text: str) -> str:
@@ -156,12 +162,10 @@ class FilePath:
 
 
 @frozen
-class Host:
+class Host(Rule):
     """A numeric address in canonical form; a host name too where ``names``, in lower case."""
 
     names: bool = False
-    secret = False
-
     @property
     def must(self) -> str:
         return "a host name or an IP address" if self.names else "an IP address"
@@ -176,13 +180,11 @@ class Host:
 
 
 @frozen
-class HostPort:
+class HostPort(Rule):
     """``host:port``, an IPv6 address in brackets; the port may be left out where ``port`` has a default."""
 
     names: bool = False
     port: int | None = None
-    secret = False
-
     @property
     def must(self) -> str:
         kind = "a host name or an IP address" if self.names else "an IP address"
@@ -200,10 +202,9 @@ class HostPort:
 
 
 @frozen
-class Network:
+class Network(Rule):
     """An address or a range in CIDR notation, IPv4-mapped IPv6 folded; never the whole internet."""
 
-    secret = False
     must = "an IP address or a range such as 198.51.100.0/24"
 
     def read(self, text: str) -> IPv4Network | IPv6Network:
@@ -228,10 +229,9 @@ class Network:
 
 
 @frozen
-class Ports:
+class Ports(Rule):
     """A range of ports, as RTP uses them: pairs, so an even first and an odd last port (RFC 3550 11)."""
 
-    secret = False
     must = "a range of UDP ports from 1024 to 65535, such as 10000-20000"
 
     def read(self, text: str) -> tuple[int, int]:
@@ -253,3 +253,13 @@ def fold(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 def one_of(values: Sequence[str]) -> str:
     """``a, b or c``."""
     return " or ".join(filter(None, [", ".join(values[:-1]), *values[-1:]]))
+
+
+def wildcard(host: str) -> bool:
+    """Whether a host stands for every address of the machine."""
+    return host in ("0.0.0.0", "::")
+
+
+def loopback(host: str) -> bool:
+    """Whether a host is this machine and nobody else's."""
+    return host in ("localhost", "::1") or host.startswith("127.")

@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import attrs
-from attrs import frozen
 from cattrs import ClassValidationError, Converter, ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn, override
 
@@ -33,11 +32,9 @@ class _ReportedError(Exception):
     """The fault is noted in the problems already; this only ends the value."""
 
 
-@frozen
-class _Plain:
+class _Plain(Rule):
     """What a field of type ``str`` must be: one line of text."""
 
-    secret = False
     must = "a text without line breaks or control characters"
 
     def read(self, text: str) -> str:
@@ -83,10 +80,10 @@ class Structure:
         try:
             if isinstance(rule, FilePath):
                 return self._references.path(rule.read(scalar.text))
-            text = self._references.expand(scalar.text, secret=rule.secret, alter=getattr(rule, "alter", None))
+            text = self._references.expand(scalar.text, secret=rule.secret, alter=rule.alter)
         except ValueError as error:
             raise self._fail(node, str(error) or f"must be {rule.must}") from None
-        if rule.secret and text == scalar.text:
+        if rule.redacted and text == scalar.text:
             self._references.keep_secret(text)
         try:
             return rule.read(text)

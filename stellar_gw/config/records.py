@@ -1,19 +1,27 @@
-"""The configuration as records: what one YAML file says, checked, with every default filled in.
+"""What a configuration says, checked, with every default filled in.
 
 Times are in seconds, sizes in octets. Addresses are ``(host, port)`` with a numeric host and no brackets.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 from attrs import field, frozen
 
-from stellar_gw.directory.records import Directory, Network
+from stellar_gw.directory.records import NOWHERE, Directory, Network
 from stellar_gw.errors import Where
+from stellar_gw.loading import rules
 from stellar_gw.sip.flow import Address, Listener, Transport
 
 DigestAlgorithm = Literal["MD5", "SHA-256"]
+Dscp = Annotated[int, rules.Whole(0, 63)]
+UserAgent = rules.Text(
+    re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/()-]{0,62}[A-Za-z0-9)]"), "2 to 64 letters, digits, spaces, . _ / ( ) -"
+)
+Count = Annotated[int, rules.Whole(1, 1_000_000)]
 
 
 @frozen(kw_only=True)
@@ -37,7 +45,7 @@ class ListenerConfig:
     key: str = ""
     client_ca: str = ""
     digest: tuple[DigestAlgorithm, ...] = ("MD5",)
-    where: Where = Where("", 0)
+    where: Where = NOWHERE
 
     def listener(self, bound: Address) -> Listener:
         """What the SIP core needs to know of it, once it is bound."""
@@ -62,12 +70,12 @@ class MediaConfig:
     :ivar quarantine: how long a port rests before another call gets it.
     """
 
-    ports: tuple[int, int] = (10000, 20000)
-    bind: str = "0.0.0.0"
-    advertise: str = ""
-    workers: int = 0
-    dscp: int = 46
-    quarantine: float = 5.0
+    ports: Annotated[tuple[int, int], rules.Ports()] = (10000, 20000)
+    bind: Annotated[str, rules.Host()] = "0.0.0.0"
+    advertise: Annotated[str, rules.Host()] = ""
+    workers: Annotated[int, rules.Whole(0, 256)] = 0
+    dscp: Dscp = 46
+    quarantine: Annotated[float, rules.Seconds(0, 600)] = 5.0
 
 
 @frozen(kw_only=True)
@@ -83,14 +91,14 @@ class SipConfig:
     :ivar idle_timeout: a connection that has spoken and is in no dialog is closed after this long.
     """
 
-    user_agent: str = "stellar-gw"
-    dscp: int = 24
-    t1: float = 0.5
-    udp_mtu: int = 1300
-    nonce_life: float = 60.0
-    sha256_from: tuple[Network, ...] = ()
-    setup_timeout: float = 10.0
-    idle_timeout: float = 600.0
+    user_agent: Annotated[str, UserAgent] = "stellar-gw"
+    dscp: Dscp = 24
+    t1: Annotated[float, rules.Seconds(0.1, 5)] = 0.5
+    udp_mtu: Annotated[int, rules.Whole(576, 65535)] = 1300
+    nonce_life: Annotated[float, rules.Seconds(10, 3600)] = 60.0
+    sha256_from: tuple[Annotated[Network, rules.Network()], ...] = ()
+    setup_timeout: Annotated[float, rules.Seconds(1, 60)] = 10.0
+    idle_timeout: Annotated[float, rules.Seconds(10, 86400)] = 600.0
 
 
 @frozen(kw_only=True)
@@ -106,17 +114,17 @@ class GatewayLimits:
     :ivar transactions: server and client transactions at the same time.
     """
 
-    calls: int = 0
-    call_duration: float = 7200.0
-    requests: int = 100
-    burst: int = 400
-    connections: int = 600
-    all_connections: int = 4000
-    auth_failures: int = 10
-    auth_window: float = 60.0
-    ban: float = 300.0
-    trusted_for: float = 3600.0
-    transactions: int = 20000
+    calls: Annotated[int, rules.Whole(0, 100_000)] = 0
+    call_duration: Annotated[float, rules.Seconds(1, 86400)] = 7200.0
+    requests: Count = 100
+    burst: Count = 400
+    connections: Count = 600
+    all_connections: Count = 4000
+    auth_failures: Count = 10
+    auth_window: Annotated[float, rules.Seconds(1, 86400)] = 60.0
+    ban: Annotated[float, rules.Seconds(0, 7 * 86400)] = 300.0
+    trusted_for: Annotated[float, rules.Seconds(0, 7 * 86400)] = 3600.0
+    transactions: Count = 20000
 
 
 @frozen(kw_only=True)
@@ -130,11 +138,11 @@ class TimersConfig:
     :ivar duration_warning: the agent is told this long before its call reaches its limit.
     """
 
-    drain: float = 300.0
-    no_media: float = 30.0
-    no_media_on_hold: float = 3600.0
-    no_media_extended: float = 300.0
-    duration_warning: float = 60.0
+    drain: Annotated[float, rules.Seconds(0, 86400)] = 300.0
+    no_media: Annotated[float, rules.Seconds(5, 3600)] = 30.0
+    no_media_on_hold: Annotated[float, rules.Seconds(5, 86400)] = 3600.0
+    no_media_extended: Annotated[float, rules.Seconds(5, 86400)] = 300.0
+    duration_warning: Annotated[float, rules.Seconds(0, 3600)] = 60.0
 
 
 @frozen(kw_only=True)
@@ -145,16 +153,16 @@ class AgentConfig:
     :ivar ping_interval: between WebSocket pings; ``ping_timeout`` is how long a pong may take.
     """
 
-    connect_timeout: float = 3.0
-    ping_interval: float = 5.0
-    ping_timeout: float = 5.0
+    connect_timeout: Annotated[float, rules.Seconds(0.1, 60)] = 3.0
+    ping_interval: Annotated[float, rules.Seconds(1, 600)] = 5.0
+    ping_timeout: Annotated[float, rules.Seconds(0.5, 600)] = 5.0
 
 
 @frozen(kw_only=True)
 class RecordsConfig:
     """Where records go: ``cdr.jsonl`` and ``refusals.jsonl`` in one folder, an absolute path."""
 
-    directory: str = "/var/lib/stellar-gw"
+    directory: Annotated[str, rules.FilePath()] = "/var/lib/stellar-gw"
 
 
 @frozen(kw_only=True)
@@ -175,6 +183,7 @@ class Config:
     :ivar domain: the digest realm, and a host that Request-URIs may name.
     :ivar aliases: further names of ours, in Request-URIs only.
     :ivar warnings: one printable line for each thing that is allowed and looks wrong, in file order.
+    :ivar lines: the line of every key that is written, by its path.
     """
 
     file: str
@@ -190,6 +199,13 @@ class Config:
     log: LogConfig = LogConfig()
     directory: Directory = field(repr=False)
     warnings: tuple[str, ...] = ()
+    lines: Mapping[str, int] = field(factory=dict, repr=False, eq=False)
+
+    def where(self, path: str) -> Where:
+        """Where a key stands, by its path (``media.ports``); the nearest mapping's line if it is not written."""
+        while path and path not in self.lines:
+            path = path.rpartition(".")[0]
+        return Where(self.file, self.lines.get(path, 1))
 
     @property
     def hosts(self) -> frozenset[str]:

@@ -1,0 +1,164 @@
+"""What the directory's part of a configuration file looks like: one class for each mapping, one field a key.
+
+These are the file's shapes, with the place of everything; :mod:`stellar_gw.directory.making` turns them into
+the records that the rest of the gateway knows.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from attrs import field, frozen
+
+from stellar_gw.dialects.template import escape
+from stellar_gw.directory.records import Network
+from stellar_gw.loading import NOWHERE, Place, rules
+
+Name = Annotated[
+    str,
+    rules.Text(re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"), "1 to 64 letters, digits, dots, underscores or hyphens"),
+]
+UserName = Annotated[
+    str,
+    rules.Text(re.compile(r"[A-Za-z0-9._-]{8,64}"), "8 to 64 letters, digits, dots, underscores or hyphens"),
+]
+Identifier = Annotated[
+    str,
+    rules.Text(
+        re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?"),
+        "what callers dial: digits (600), or letters, digits, dots, underscores and hyphens",
+    ),
+]
+Number = Annotated[
+    str, rules.Text(re.compile(r"\+[1-9][0-9]{3,14}"), "a phone number in E.164 form, such as +31201234567")
+]
+Variable = Annotated[
+    str,
+    rules.Text(re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}"), "a letter, then letters, digits, dots, _ or -"),
+]
+Version = Annotated[
+    str,
+    rules.Text(re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}"), "published, draft, or a version's name such as 7"),
+]
+EnvironmentKey = Annotated[
+    str, rules.Text(re.compile("development|staging|production"), "development, staging or production")
+]
+HeaderName = Annotated[
+    str, rules.Text(re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}"), "the name of an HTTP header")
+]
+SecretText = Annotated[
+    str, rules.Text(re.compile(r"[^\x00-\x1f\x7f]*"), "one line of text", secret=True, redacted=True)
+]
+SecretTemplate = Annotated[
+    str, rules.Text(re.compile(r"[^\x00-\x1f\x7f]*"), "one line of text", secret=True, alter=escape)
+]
+UrlTemplate = Annotated[
+    str,
+    rules.Text(
+        re.compile(r"(?:wss?://[^\s@#\x00-\x1f\x7f]+|builtin:[a-z]+)"),
+        "ws://host:port/path or wss://host/path, without user name, password or #fragment",
+        secret=True,
+        alter=escape,
+    ),
+]
+Sources = tuple[Annotated[Network, rules.Network()], ...]
+
+
+@frozen(kw_only=True)
+class TenantLimits:
+    calls: Annotated[int, rules.Whole(0, 100_000)] = 0
+    call_duration: Annotated[float, rules.Seconds(1, 86400)] | None = None
+    transfers_per_hour: Annotated[int, rules.Whole(0, 1_000_000)] = 0
+
+
+@frozen(kw_only=True)
+class CredentialShape:
+    password: Annotated[str, rules.Password()] = field(default="", repr=False)
+    ha1_md5: Annotated[
+        str, rules.Text(re.compile("[0-9a-f]{32}"), "32 hexadecimal digits in lower case", secret=True, redacted=True)
+    ] = field(default="", repr=False)
+    ha1_sha256: Annotated[
+        str, rules.Text(re.compile("[0-9a-f]{64}"), "64 hexadecimal digits in lower case", secret=True, redacted=True)
+    ] = field(default="", repr=False)
+    require_sha256: bool = False
+    allowed_ips: Sources = ()
+    require_tls: bool = False
+    platform: Name = ""
+    place: Place = NOWHERE
+
+
+@frozen(kw_only=True)
+class ProviderShape:
+    allowed_ips: Sources
+    tenants: tuple[str, ...]
+    require_tls: bool = False
+    platform: Name = ""
+    large_over_tcp: bool = False
+    unconfirmed_calls: Annotated[int, rules.Whole(1, 100_000)] = 200
+    latch: Literal["any", "strict"] = "any"
+    place: Place = NOWHERE
+
+
+@frozen(kw_only=True)
+class TransferShape:
+    to: str
+    via: str = ""
+    method: Literal["auto", "refer", "invite"] = "auto"
+    about: str = ""
+    place: Place = NOWHERE
+
+
+@frozen(kw_only=True)
+class Versions:
+    published: Version = ""
+    draft: Version = ""
+    earlier: tuple[Version, ...] = ()
+
+
+@frozen(kw_only=True)
+class EnvironmentShape:
+    dialect: str
+    url: UrlTemplate = field(repr=False)
+    headers: dict[HeaderName, SecretTemplate] = field(factory=dict, repr=False)
+    variables: dict[Variable, str] = field(factory=dict)
+    secrets: dict[Variable, SecretText] = field(factory=dict, repr=False)
+    options: dict[Variable, str] = field(factory=dict)
+    place: Place = NOWHERE
+
+
+@frozen(kw_only=True)
+class AgentShape:
+    environments: dict[EnvironmentKey, EnvironmentShape]
+    languages: tuple[str, ...] = ()
+    versions: Versions = Versions(published="1")
+    place: Place = NOWHERE
+
+
+@frozen(kw_only=True)
+class ConnectorShape:
+    agent: str
+    type: Literal["sip", "phone"] = "sip"
+    identifier: Identifier = ""
+    number: Number = ""
+    provider: str = ""
+    environment: Literal["development", "staging", "production"] = "production"
+    version: Version = "published"
+    enabled: bool = True
+    fallback: str = ""
+    unavailable_status: Literal["404", "410", "480", "486", "600", "603"] = "480"
+    unavailable_reason: Annotated[
+        str, rules.Text(re.compile(r"[\x20-\x7e]{0,80}"), "at most 80 plain characters (it is a SIP reason phrase)")
+    ] = ""
+    options: dict[Variable, str] = field(factory=dict)
+    place: Place = NOWHERE
+
+
+@frozen(kw_only=True)
+class TenantShape:
+    limits: TenantLimits = TenantLimits()
+    credentials: dict[UserName, CredentialShape] = field(factory=dict)
+    transfers: dict[Name, TransferShape] = field(factory=dict)
+    agents: dict[Name, AgentShape] = field(factory=dict)
+    connectors: dict[Name, ConnectorShape] = field(factory=dict)
+    place: Place = NOWHERE

@@ -1,0 +1,184 @@
+"""The directory that a configuration file holds: a snapshot, indexed for looking up."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+
+from stellar_gw.directory import no_route
+from stellar_gw.directory.records import (
+    Agent,
+    Connector,
+    Credential,
+    Environment,
+    NoRoute,
+    Route,
+    Secret,
+    Snapshot,
+    Tenant,
+    Transfer,
+    TrunkProvider,
+)
+from stellar_gw.loading.rules import fold
+
+_SEPARATORS = str.maketrans("", "", "-.()")
+_DIGITS = re.compile(r"\+?([0-9]{1,64})")
+
+
+def dialled_digits(user: str) -> str:
+    """The digits of a dialled number, without ``+`` and visual separators (RFC 3966 5.1.1); else empty."""
+    found = _DIGITS.fullmatch(user.translate(_SEPARATORS)) if user[:1] in "+0123456789(" else None
+    return found[1] if found else ""
+
+
+class YamlDirectory:
+    """Looks up in one snapshot; a reload makes another and swaps it in.
+
+    :param snapshot: checked records (:mod:`stellar_gw.directory.checks`).
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self._tenants = {each.name: each for each in snapshot.tenants}
+        self._credentials = {each.username: each for each in snapshot.credentials}
+        self._providers = {each.name: each for each in snapshot.providers}
+        self._agents = {(each.tenant, each.name): each for each in snapshot.agents}
+        self._transfers: dict[str, list[Transfer]] = {}
+        for transfer in snapshot.transfers:
+            self._transfers.setdefault(transfer.tenant, []).append(transfer)
+        self._by_identifier: dict[str, list[Connector]] = {}
+        self._by_digits: dict[str, list[Connector]] = {}
+        self._of_tenant: dict[str, list[Connector]] = {}
+        for connector in snapshot.connectors:
+            self._of_tenant.setdefault(connector.tenant, []).append(connector)
+            if connector.identifier:
+                self._by_identifier.setdefault(connector.identifier, []).append(connector)
+            if digits := _key(connector):
+                self._by_digits.setdefault(digits, []).append(connector)
+        # By IP version and prefix length, the longest first; then by the range's first address.
+        self._ranges: dict[tuple[int, int], dict[int, TrunkProvider]] = {}
+        networks = [(network, provider) for provider in snapshot.providers for network in provider.allowed_ips]
+        for network, provider in sorted(networks, key=lambda each: -each[0].prefixlen):
+            same_length = self._ranges.setdefault((network.version, network.prefixlen), {})
+            same_length.setdefault(int(network.network_address), provider)
+
+    @property
+    def domain(self) -> str:
+        return self.snapshot.domain
+
+    def tenant(self, name: str) -> Tenant | None:
+        return self._tenants.get(name)
+
+    def credential(self, username: str) -> Credential | None:
+        return self._credentials.get(username)
+
+    def providers(self) -> tuple[TrunkProvider, ...]:
+        return self.snapshot.providers
+
+    def transfers(self, tenant: str) -> tuple[Transfer, ...]:
+        return tuple(self._transfers.get(tenant, ()))
+
+    def secrets(self) -> frozenset[str]:
+        return self.snapshot.secrets
+
+    def provider_at(self, address: str) -> TrunkProvider | None:
+        try:
+            parsed = fold(ip_address(address.partition("%")[0]))
+        except ValueError:
+            return None
+        for (version, length), providers in self._ranges.items():
+            if version == parsed.version:
+                host_bits = parsed.max_prefixlen - length
+                provider = providers.get(int(parsed) >> host_bits << host_bits)
+                if provider is not None:
+                    return provider
+        return None
+
+    # --- where a dialled user part leads --------------------------------------------------------
+
+    def route_for_credential(self, user: str, credential: Credential) -> Route | NoRoute:
+        dialled = self._dialled(user)
+        own = [each for each in dialled if each.tenant == credential.tenant]
+        if own:
+            # A number may come in by providers as well: the tenant's own connector for it goes first.
+            return self._route(min(own, key=lambda each: (not each.enabled, bool(each.provider))))
+        if dialled:
+            return no_route.not_of_credential(user, dialled[0], credential)
+        return self._unknown(user, (credential.tenant,))
+
+    def route_for_provider(self, user: str, provider: TrunkProvider, address: str) -> Route | NoRoute:
+        dialled = self._dialled(user)
+        served = [each for each in dialled if each.tenant in provider.tenants]
+        own = [each for each in served if _dialable(each, provider)]
+        if own:
+            return self._route(min(own, key=lambda each: not each.enabled))
+        if not dialled:
+            return self._unknown(user, provider.tenants)
+        if not served:
+            return no_route.not_served(user, dialled[0], provider, address)
+        if served[0].type == "phone":
+            return no_route.not_by_provider(served[0], provider, address)
+        return no_route.digits_only(served[0], provider, address)
+
+    def _dialled(self, user: str) -> list[Connector]:
+        """Every connector of the installation that a user part could mean."""
+        found = {id(each): each for each in self._by_identifier.get(user, ())}
+        if digits := dialled_digits(user):
+            found |= {id(each): each for each in self._by_digits.get(digits, ())}
+        return list(found.values())
+
+    def _route(self, connector: Connector) -> Route | NoRoute:
+        tenant = self._tenants.get(connector.tenant)
+        if tenant is None or not connector.enabled:
+            return no_route.disabled(connector)
+        if connector.agent.startswith("builtin:"):
+            environment = Environment(
+                name=connector.environment,
+                dialect="builtin",
+                url=Secret(value=connector.agent),
+                options=connector.options,
+                where=connector.where,
+            )
+            return Route(connector=connector, tenant=tenant, environment=environment, agent=connector.agent, version="")
+        agent = self._agents.get((connector.tenant, connector.agent))
+        found = agent.environments.get(connector.environment) if agent is not None else None
+        if agent is None or found is None:
+            return no_route.no_environment(connector)
+        version = _version(connector, agent)
+        if not version:
+            return no_route.no_version(connector, agent)
+        return Route(
+            connector=connector,
+            tenant=tenant,
+            environment=found,
+            agent=agent.name,
+            version=version,
+            languages=agent.languages,
+        )
+
+    def _unknown(self, user: str, tenants: tuple[str, ...]) -> NoRoute:
+        return no_route.unknown(
+            user, tenants, (each for tenant in tenants for each in self._of_tenant.get(tenant, ()))
+        )
+
+
+def _key(connector: Connector) -> str:
+    """The digits that a connector is dialled by; empty where it has a word for an identifier."""
+    dialled = connector.number.removeprefix("+") or connector.identifier
+    return dialled if dialled.isdigit() else ""
+
+
+def _dialable(connector: Connector, provider: TrunkProvider) -> bool:
+    """Whether a provider that serves the connector's tenant may dial it."""
+    if connector.type == "phone":
+        return connector.provider == provider.name
+    return connector.identifier.isdigit()
+
+
+def _version(connector: Connector, agent: Agent) -> str:
+    """The version that a connector's mode stands for today; empty where there is none."""
+    if connector.version == "published":
+        return agent.published
+    if connector.version == "draft":
+        return agent.draft
+    return connector.version if connector.version in agent.versions else ""
