@@ -15,12 +15,20 @@ from twisted.python.failure import Failure
 
 from stellar_gw.call.ports import MediaListener, WorkerFailed, WorkerLost
 from stellar_gw.control.messages import Allocate, Drain, Event, Hello, ListCalls, Listing, Release, Reply, Request
-from stellar_gw.errors import LocalProtocolError
+from stellar_gw.errors import LocalProtocolError, StellarError
 from stellar_gw.gateway.channel import WorkerChannel
-from stellar_gw.gateway.pool_settings import PoolSettings, port_slices, prepare_socket
+from stellar_gw.gateway.pool_settings import PoolSettings, prepare_socket
 from stellar_gw.gateway.worker_slot import SlotReactor, WorkerSlot
+from stellar_gw.media.ports import cut
 
 _log = Logger()
+
+
+def _slices(settings: PoolSettings) -> tuple[tuple[int, int], ...]:
+    try:
+        return cut(*settings.ports, settings.workers)
+    except ValueError as reason:
+        raise StellarError(f"media.ports: {reason}") from None
 
 
 class PoolReactor(SlotReactor, Protocol):
@@ -52,6 +60,7 @@ class WorkerPool:
     :param listener: told every event of every worker, and :class:`WorkerLost`.
     :param generation: of the first process; later ones count on. By default the time of day in ms, so that it
         grows over restarts of the gateway, and a worker that outlived one is known for what it is.
+    :raise StellarError: if the ports do not suffice for so many workers.
     """
 
     def __init__(self, reactor: PoolReactor, settings: PoolSettings, listener: MediaListener,
@@ -62,7 +71,7 @@ class WorkerPool:
         self._generation = int(time.time() * 1000) if generation is None else generation
         self._slots = [
             WorkerSlot(reactor, settings, self, number, ports, self._next_generation)
-            for number, ports in enumerate(port_slices(settings.ports, settings.workers))
+            for number, ports in enumerate(_slices(settings))
         ]
         self._carriers: dict[str, WorkerSlot] = {}
         self._channels: set[WorkerChannel] = set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import socket
 from pathlib import Path
 
@@ -49,22 +48,6 @@ class PoolSettings:
     @property
     def socket(self) -> str:
         return str(Path(self.runtime) / "workers.sock")
-
-
-def port_slices(ports: tuple[int, int], count: int) -> list[tuple[int, int]]:
-    """Cut a range of ports into ``count`` disjoint slices of whole pairs, RTP port even (RFC 3550 11).
-
-    :param ports: first port, and the one after the last; so are the slices.
-    :raise StellarError: if there is not one pair for each.
-    """
-    first = ports[0] + ports[0] % 2
-    pairs = (ports[1] - first) // 2
-    if count < 1 or pairs < count:
-        raise StellarError(
-            f"media.ports: {ports[0]} to {ports[1] - 1} hold {max(pairs, 0)} pairs of ports, and {count} workers need "
-            "one pair each, and two ports for each leg of a call: widen the range"
-        )
-    return list(itertools.pairwise(first + 2 * (pairs * index // count) for index in range(count + 1)))
 
 
 def prepare_socket(path: str) -> None:

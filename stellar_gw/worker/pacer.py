@@ -1,0 +1,102 @@
+"""One ticker for all calls of a worker: every call has its turn each 20 ms, in one of four slots 5 ms apart.
+
+The slots spread the work, and so the packets. Deadlines are absolute, so that neither late turns nor the
+work itself make the ticks drift.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from twisted.logger import Logger
+
+FRAME = 0.02
+"""Seconds between two ticks of one call."""
+SLOTS = 4
+SLOT = FRAME / SLOTS
+CATCH_UP = 3
+"""Frames that are made up for after the process was held up; what is older than that is skipped."""
+_log = Logger()
+
+
+class Paced(Protocol):
+    """What a pacer ticks."""
+
+    def tick(self, missed: int) -> None:
+        """20 ms more are due.
+
+        :param missed: frames before this one that will never come: their time has passed.
+        """
+
+    def tick_failed(self) -> None:
+        """``tick`` raised, and will not be called again; what it raised has been logged."""
+
+
+class Timer(Protocol):
+    """What tells the time: see :class:`stellar_gw.worker.timer.SlotTimer`."""
+
+    def start(self) -> None:
+        """Call the pacer's ``expired`` every 5 ms from now on."""
+
+    def stop(self) -> None: ...
+
+
+class Pacer:
+    """
+    :ivar late: slots that came a whole slot late or more, but were made up for.
+    :ivar skipped: frames, over all calls, that were too late to be made up for.
+    """
+
+    def __init__(self) -> None:
+        self._slots: tuple[dict[Paced, None], ...] = tuple({} for _ in range(SLOTS))
+        self._next = 0
+        self._timer: Timer | None = None
+        self._running = False
+        self.late = 0
+        self.skipped = 0
+
+    def run_by(self, timer: Timer) -> None:
+        """Use this timer, which calls :meth:`expired`; it runs only while there is somebody to tick."""
+        self._timer = timer
+
+    def __len__(self) -> int:
+        return sum(map(len, self._slots))
+
+    def add(self, member: Paced) -> None:
+        """Tick it every 20 ms, in the slot with the fewest members; nothing where it is ticked already."""
+        if any(member in slot for slot in self._slots):
+            return
+        min(self._slots, key=len)[member] = None
+        if self._timer is not None and not self._running:
+            self._running = True
+            self._timer.start()
+
+    def remove(self, member: Paced) -> None:
+        for slot in self._slots:
+            slot.pop(member, None)
+        if self._running and self._timer is not None and not len(self):
+            self._running = False
+            self._timer.stop()
+
+    def expired(self, count: int) -> None:
+        """``count`` slots of 5 ms have passed since the last time; one is on time, more are late."""
+        missed = max(0, count // SLOTS - CATCH_UP)
+        count -= missed * SLOTS                 # whole frames, so the slot that is next stays
+        self.late += count - 1
+        if missed:
+            self.skipped += missed * len(self)
+        for turn in range(count):
+            # Only the first tick of each member has frames missing before it.
+            self._tick_slot(self._slots[self._next], missed if turn < SLOTS else 0)
+            self._next = (self._next + 1) % SLOTS
+
+    def _tick_slot(self, slot: dict[Paced, None], missed: int) -> None:
+        for member in tuple(slot):
+            if member not in slot:              # removed by one ticked before it
+                continue
+            try:
+                member.tick(missed)
+            except Exception:
+                _log.failure("a call failed in its tick")
+                self.remove(member)
+                member.tick_failed()

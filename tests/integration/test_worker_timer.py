@@ -1,0 +1,84 @@
+"""The pacer's timer against the kernel's clock."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from twisted.internet import reactor as installed_reactor
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from stellar_gw.worker.timer import SlotTimer, _LibcTimer, make_timer
+
+reactor: Any = installed_reactor
+
+
+class SlotTimerTests(TestCase):
+    async def _count(self, slots: int, make: Any) -> tuple[int, float]:
+        """Run until ``slots`` have expired; how many were told, in how many seconds."""
+        done: Deferred[None] = Deferred()
+        told = 0
+
+        def expired(count: int) -> None:
+            nonlocal told
+            told += count
+            if told >= slots and not done.called:
+                done.callback(None)
+
+        timer = SlotTimer(reactor, 0.005, expired, make)
+        self.addCleanup(timer.close)
+        timer.start()
+        began = time.monotonic()
+        done.addTimeout(10, reactor)
+        await done
+        took = time.monotonic() - began
+        timer.stop()
+        return told, took
+
+    async def test_absolute(self) -> None:
+        """Expirations told together with those between them amount to the time passed, by either way to the kernel."""
+        for make in (make_timer, _LibcTimer):
+            told, took = await self._count(40, make)
+            self.assertApproximates(told * 0.005, took, 0.006)
+
+    async def test_held_up(self) -> None:
+        """When the process was busy for 30 ms, the next turn is told of all the slots that passed."""
+        done: Deferred[int] = Deferred()
+
+        def expired(count: int) -> None:
+            if not done.called:
+                done.callback(count)
+
+        timer = SlotTimer(reactor, 0.005, expired)
+        self.addCleanup(timer.close)
+        timer.start()
+        until = time.monotonic() + 0.032
+        while time.monotonic() < until:
+            pass
+        done.addTimeout(10, reactor)
+        self.assertGreaterEqual(await done, 6)
+
+    def test_failure(self) -> None:
+        """What a turn raises is logged, and the timer stays with the reactor."""
+        def fail(count: int) -> None:
+            raise ZeroDivisionError
+
+        timer = SlotTimer(reactor, 0.001, fail)
+        self.addCleanup(timer.close)
+        timer.start()
+        until = time.monotonic() + 0.005
+        while time.monotonic() < until:
+            pass
+        timer.doRead()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertIn(timer, reactor.getReaders())
+
+    def test_close(self) -> None:
+        """Closed, it is with the reactor no more, and starting, stopping and closing it do nothing."""
+        timer = SlotTimer(reactor, 0.005, print)
+        timer.close()
+        timer.close()
+        timer.start()
+        timer.stop()
+        self.assertNotIn(timer, reactor.getReaders())
