@@ -13,8 +13,8 @@ from typing import Protocol
 from attrs import field, frozen
 
 from stellar_gw.errors import LocalProtocolError
-from stellar_gw.media.g711 import alaw_from_pcm, pcm_from_alaw, pcm_from_ulaw, ulaw_from_pcm
 from stellar_gw.media.g722 import G722Decoder, G722Encoder
+from stellar_gw.media.pcm import alaw_from_pcm, pcm_from_alaw, pcm_from_ulaw, ulaw_from_pcm
 
 OCTETS_PER_MS = 8
 CLOCK = 8000

@@ -129,7 +129,11 @@ def are_digits(text: str) -> bool:
 
 @define
 class _Sending:
-    """The event being sent: ticks are the packets so far, ``repeats`` those after its end."""
+    """The event being sent.
+
+    :ivar elapsed: of the event so far; :ivar earlier: of its finished segments.
+    :ivar repeats: packets sent since it ended; :ivar closing: those that the last segment's end still needs.
+    """
 
     code: int
     timestamp: int
@@ -137,6 +141,7 @@ class _Sending:
     elapsed: int = 0
     earlier: int = 0
     repeats: int = 0
+    closing: int = 0
 
 
 class DtmfSender:
@@ -207,16 +212,21 @@ class DtmfSender:
             event.elapsed += samples
             if event.elapsed - event.earlier > MAX_DURATION:
                 # The segment is full: it ends without the end bit, and the next begins where it ends (2.5.1.3).
-                datagrams.append(self._packet(event, sender, MAX_DURATION, False, False))
                 event.earlier += MAX_DURATION
+                event.closing = 3
+        if event.closing:
+            event.closing -= 1
+            datagrams.append(self._packet(event, sender, event.earlier - MAX_DURATION, MAX_DURATION, False, False))
         ended = event.elapsed >= event.duration
-        datagrams.append(self._packet(event, sender, event.elapsed - event.earlier, ended, first))
+        datagrams.append(self._packet(event, sender, event.earlier, event.elapsed - event.earlier, ended, first))
         if ended:
             event.repeats += 1
             if event.repeats == 3:
                 self._sending = None
         return datagrams
 
-    def _packet(self, event: _Sending, sender: RtpSender, duration: int, ended: bool, marker: bool) -> bytes:
+    def _packet(
+        self, event: _Sending, sender: RtpSender, earlier: int, duration: int, ended: bool, marker: bool
+    ) -> bytes:
         payload = _PAYLOAD.pack(event.code, (_END if ended else 0) | self._volume, duration)
-        return sender.packet_at(event.timestamp + event.earlier, payload, self.payload_type, marker)
+        return sender.packet_at(event.timestamp + earlier, payload, self.payload_type, marker)

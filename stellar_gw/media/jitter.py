@@ -27,7 +27,7 @@ MAX_WAITING = 32
 """Packets; with more of them the first do not wait any longer."""
 MAX_DROPOUT = 3000
 MAX_MISORDER = 100
-"""A sequence number further ahead, or further behind, is a new start once a second packet confirms it (RFC 3550 A.1)."""
+"""Sequence numbers further ahead or behind are a new start once a second packet confirms it (RFC 3550 A.1)."""
 
 _HISTORY_MASK = (1 << 128) - 1
 
