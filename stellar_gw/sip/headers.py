@@ -10,6 +10,8 @@ from stellar_gw.sip.grammar import fit_for_a_line, is_token
 from stellar_gw.sip.header_names import KNOWN, canonical_name
 
 T = TypeVar("T")
+_NOT_YET = object()
+_NONE: list[str] = []  # never changed, never handed out
 
 
 class Headers:
@@ -95,20 +97,22 @@ class Headers:
 
         :param key: the long name in lower case; always with the same ``parse``.
         """
-        try:
-            return cast(T, self._parsed[key])
-        except KeyError:
-            self._parsed[key] = result = parse(self._values(key))
-            return result
+        result = self._parsed.get(key, _NOT_YET)
+        if result is _NOT_YET:
+            self._parsed[key] = result = parse((self._index or self._indexed()).get(key, _NONE))
+        return cast(T, result)
 
     def _values(self, name: str) -> list[str]:
-        index = self._index
-        if index is None:
-            index = self._index = {}
-            for spelling, value in self._items:
-                index.setdefault(canonical_name(spelling)[1], []).append(value)
         known = KNOWN.get(name)
-        return index.get(known[1] if known is not None else canonical_name(name)[1], [])
+        key = known[1] if known is not None else canonical_name(name)[1]
+        return (self._index or self._indexed()).get(key, _NONE)
+
+    def _indexed(self) -> dict[str, list[str]]:
+        index: dict[str, list[str]] = {}
+        for name, value in self._items:
+            index.setdefault(canonical_name(name)[1], []).append(value)
+        self._index = index
+        return index
 
     def _changed(self, key: str) -> None:
         self._index = None

@@ -258,4 +258,18 @@ def _media_type(values: list[str]) -> str:
     return values[0].partition(";")[0].strip(" \t").lower() if values else ""
 
 
-__all__ = ["REASONS", "Message", "Request", "Response", "response_to"]
+
+READERS: tuple[tuple[str, Callable[[list[str]], object]], ...] = (
+    ("via", parse_vias),
+    ("from", _one_address),
+    ("to", _one_address),
+    ("call-id", _one_call_id),
+    ("cseq", _one_cseq),
+    ("max-forwards", _max_forwards),
+    ("contact", parse_name_addrs),
+    ("route", parse_name_addrs),
+    ("record-route", parse_name_addrs),
+)
+"""What the typed properties that can raise are read by: key and function of ``Headers.parsed``."""
+
+__all__ = ["READERS", "REASONS", "Message", "Request", "Response", "response_to"]

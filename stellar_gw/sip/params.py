@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from stellar_gw.errors import LocalProtocolError, RemoteProtocolError
 from stellar_gw.sip.grammar import (
@@ -134,6 +135,10 @@ def parse_uri_params(text: str) -> Params:
     """
     if not text:
         return NO_PARAMS
+    return _kept_uri_params(text) if len(text) <= _LONGEST_KEPT else _uri_params(text)
+
+
+def _uri_params(text: str) -> Params:
     items: dict[str, str | None] = {}
     for each in text[1:].split(";"):
         name, equals, plain = each.partition("=")
@@ -145,6 +150,11 @@ def parse_uri_params(text: str) -> Params:
             raise RemoteProtocolError("a URI parameter comes twice, with two values")
         items[name] = value
     return Params._of(items)
+
+
+# The same few come in nearly every URI. Long ones do not, and would fill the memory.
+_kept_uri_params = lru_cache(maxsize=256)(_uri_params)
+_LONGEST_KEPT = 64
 
 
 def _header_param(name: str, value: str | None) -> str:

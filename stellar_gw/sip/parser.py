@@ -11,14 +11,12 @@ A request that cannot be read is still answered, if it shows how: :attr:`Malform
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from operator import attrgetter
 
 from stellar_gw.errors import RemoteProtocolError
 from stellar_gw.sip.grammar import MAX_HEADERS, MAX_LINE, MAX_MESSAGE, QUOTED_STRING, TOKEN, is_token
 from stellar_gw.sip.header_names import KNOWN, SINGLE, canonical_name
 from stellar_gw.sip.headers import Headers
-from stellar_gw.sip.message import Message, Request, Response
+from stellar_gw.sip.message import READERS, Message, Request, Response
 from stellar_gw.sip.salvage import salvage
 from stellar_gw.sip.uri import SipUri, parse_uri
 
@@ -167,33 +165,21 @@ def _name(name: str, colon: str) -> tuple[str, str]:
     return canonical_name(name)
 
 
-# Parsed at once, so that no typed property raises later; the others never do.
-_ALWAYS = tuple((name, attrgetter(attribute)) for name, attribute in (
-    ("Via", "via"), ("From", "from_"), ("To", "to"), ("Call-ID", "call_id"), ("CSeq", "cseq"),
-))  # fmt: skip
-_WHERE_PRESENT = tuple((name, attrgetter(attribute)) for name, attribute in (
-    ("Max-Forwards", "max_forwards"), ("Contact", "contacts"), ("Route", "route"), ("Record-Route", "record_route"),
-))  # fmt: skip
-
-
 def _check(message: Request | Response) -> None:
-    """
+    """Parse all that could raise later.
+
     :raise RemoteProtocolError: a header that must be there is not, or one that will be used is unsound.
     """
-    for name, read in _ALWAYS:
-        _read(message, name, read)
-    for name, read in _WHERE_PRESENT:
-        if name in message.headers:
-            _read(message, name, read)
+    key, parsed = "", message.headers.parsed
+    try:
+        for key, parse in READERS:
+            parsed(key, parse)
+    except RemoteProtocolError as error:
+        raise RemoteProtocolError(f"{canonical_name(key)[0]}: {error.reason}") from None
+    if not message.vias:
+        raise RemoteProtocolError("Via: missing")
     if isinstance(message, Request) and message.cseq.method != message.method:
         raise RemoteProtocolError("CSeq: not the method of the request")
-
-
-def _read(message: Message, name: str, read: Callable[[Message], object]) -> None:
-    try:
-        read(message)
-    except RemoteProtocolError as error:
-        raise RemoteProtocolError(f"{name}: {error.reason}") from None
 
 
 _is_length = re.compile(r"0*+([0-9]{0,7})").fullmatch

@@ -7,6 +7,7 @@ Contact octet by octet; ``attrs.evolve`` makes a URI that is written from its pa
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 
 from attrs import field, frozen
@@ -120,6 +121,10 @@ def parse_uri(text: str) -> Uri:
 
     :raise RemoteProtocolError: it is none.
     """
+    return _kept_uri(text) if len(text) <= _LONGEST_KEPT else _uri(text)
+
+
+def _uri(text: str) -> Uri:
     match = _sip(text)
     if match is not None:
         return _sip_uri(text, match)
@@ -132,6 +137,11 @@ def parse_uri(text: str) -> Uri:
     if scheme == "tel":
         return _tel_uri(text)
     return OtherUri(found[1], found[2])
+
+
+# The same URIs come in every message of a call. Long ones are not kept, lest they fill the memory.
+_kept_uri = lru_cache(maxsize=1024)(_uri)
+_LONGEST_KEPT = 128
 
 
 def _sip_uri(text: str, match: re.Match[str]) -> SipUri:

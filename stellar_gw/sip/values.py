@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from attrs import evolve, field, frozen
 
@@ -93,8 +94,11 @@ class CSeq:
         return f"{self.number} {self.method}"
 
 
-_quoted_display = re.compile(rf"({QUOTED_STRING}){LWS}<", re.DOTALL).match
-_plain_display = re.compile(r'[^"<>;]*+<').match
+# Addresses and parameters come again and again: in every message of a call, and of every call of a trunk.
+_KEPT = 1024
+_LONGEST_KEPT = 256  # so that nobody fills the memory with what will not come again
+
+_bracketed = re.compile(rf'(?:({QUOTED_STRING}){LWS}|([^"<>;]*+))<([^<>]*+)>{LWS}', re.DOTALL).match
 _via = re.compile(
     rf"[Ss][Ii][Pp]{LWS}/{LWS}2\.0{LWS}/{LWS}({TOKEN})[ \t]++({HOST}){LWS}(?::{LWS}([0-9]{{1,5}}){LWS})?"
 ).match
@@ -110,35 +114,32 @@ def parse_name_addr(text: str) -> NameAddr:
 
     :raise RemoteProtocolError: it is none.
     """
-    display = ""
-    if text.startswith('"'):
-        match = _quoted_display(text)
-        if match is None:
-            raise RemoteProtocolError("malformed display name")
-        display = unquote(match[1])
-    else:
-        match = _plain_display(text)
-        if match is not None:
-            display = text[: match.end() - 1].strip(" \t")
+    return _kept_name_addr(text) if len(text) <= _LONGEST_KEPT else _name_addr(text)
+
+
+def _name_addr(text: str) -> NameAddr:
+    match = _bracketed(text)
     if match is not None:
-        start = match.end()
-        end = text.find(">", start)
-        if end < 0:
-            raise RemoteProtocolError("an angle bracket is never closed")
-        uri = parse_uri(text[start:end])
-        params = parse_params(text, _after_space(text, end + 1))
+        quoted, display, uri_text = match.groups()
+        display = unquote(quoted) if quoted else display.strip(" \t")
+        address = NameAddr(display, parse_uri(uri_text), parse_params(text, match.end()))
+        written_anew = quoted is None and "," in display  # in quotes, or it would come apart in a list
     else:
-        plain, semicolon, _ = text.partition(";")
+        plain = text.partition(";")[0]
+        if text.startswith('"') or "<" in plain:
+            raise RemoteProtocolError("unbalanced quotes or angle brackets")
         if "?" in plain or "," in plain:
             raise RemoteProtocolError("a URI with '?' or ',' must stand in angle brackets")
-        uri = parse_uri(plain.rstrip(" \t"))
-        params = parse_params(text, len(plain)) if semicolon else NO_PARAMS
-    if params and params.get("tag", "-") in ("", None):
+        address = NameAddr("", parse_uri(plain.rstrip(" \t")), parse_params(text, len(plain)))
+        written_anew = False
+    if address.params.get("tag", "-") in ("", None):
         raise RemoteProtocolError("an empty tag")
-    address = NameAddr(display, uri, params)
-    if "," not in display or text.startswith('"'):  # else it would come apart in a list
+    if not written_anew:
         object.__setattr__(address, "_text", text)
     return address
+
+
+_kept_name_addr = lru_cache(maxsize=_KEPT)(_name_addr)
 
 
 def parse_name_addrs(values: Iterable[str]) -> tuple[NameAddr, ...]:
@@ -186,13 +187,6 @@ def parse_tokens(values: Iterable[str]) -> tuple[str, ...]:
 
 def _strip(text: str) -> str:
     return text.strip(" \t")
-
-
-def _after_space(text: str, position: int) -> int:
-    end = len(text)
-    while position < end and text[position] in " \t":
-        position += 1
-    return position
 
 
 __all__ = [
