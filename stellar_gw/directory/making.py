@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qsl, urlsplit
@@ -30,6 +29,7 @@ from stellar_gw.directory.shapes import (
 )
 from stellar_gw.errors import Where
 from stellar_gw.loading import Place
+from stellar_gw.sip.digest import ha1
 
 _SENSITIVE = re.compile(r"authori[sz]ation|cookie|token|secret|password|key", re.IGNORECASE)
 """Headers and query parameters whose value is a secret even where it is written out."""
@@ -60,7 +60,7 @@ def make_snapshot(
         agents=agents,
         connectors=tuple(maker.connectors(tenants)),
         transfers=tuple(maker.transfers(tenants)),
-        secrets=secrets | {ha1 for each in credentials for ha1 in (each.ha1_md5, each.ha1_sha256) if ha1}
+        secrets=secrets | {stored for each in credentials for stored in (each.ha1_md5, each.ha1_sha256) if stored}
         | {text for agent in agents for each in agent.environments.values() for text in _written_out(each)},
     )
 
@@ -99,12 +99,14 @@ class _Maker:
                 yield self._credential(tenant, username, shape)
 
     def _credential(self, tenant: str, username: str, shape: CredentialShape) -> Credential:
-        a1 = f"{username}:{self._domain}:{shape.password}".encode()  # RFC 2617 3.2.2.2
+        md5, sha256 = shape.ha1_md5, shape.ha1_sha256
+        if shape.password:
+            md5, sha256 = (ha1(username, self._domain, shape.password, each) for each in ("MD5", "SHA-256"))
         return Credential(
             username=username,
             tenant=tenant,
-            ha1_md5=hashlib.md5(a1, usedforsecurity=False).hexdigest() if shape.password else shape.ha1_md5,
-            ha1_sha256=hashlib.sha256(a1).hexdigest() if shape.password else shape.ha1_sha256,
+            ha1_md5=md5,
+            ha1_sha256=sha256,
             ha1_only=not shape.password,
             require_sha256=shape.require_sha256,
             allowed_ips=shape.allowed_ips,
