@@ -41,10 +41,14 @@ class RequestReceived:
 
 @frozen
 class Cancelled:
-    """The peer cancelled an INVITE we had not answered; 200 and 487 are sent. :class:`Ended` follows."""
+    """The peer cancelled an INVITE we had not answered; 200 and 487 are sent. :class:`Ended` follows.
+
+    :ivar reinvite: whether it was a re-INVITE: then the session goes on unchanged, and no Ended follows.
+    """
 
     usage: UsageId
     request: Request
+    reinvite: bool = False
 
 
 @frozen
