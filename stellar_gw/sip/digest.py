@@ -146,8 +146,6 @@ class DigestAuthorization:
         return "Digest " + ", ".join(parts)
 
 
-DigestCredentials = DigestAuthorization
-
 _field_at = re.compile(
     rf'{LWS}({TOKEN}){LWS}={LWS}({QUOTED_STRING}|[^\x00-\x20\x7f,"]++){LWS}(?:,|$)', re.DOTALL
 ).match
@@ -315,7 +313,7 @@ def _token(text: str) -> str:
 
 
 __all__ = [
-    "ALGORITHMS", "DigestAuthorization", "DigestChallenge", "DigestCredentials", "Nonces", "Verdict",
+    "ALGORITHMS", "DigestAuthorization", "DigestChallenge", "Nonces", "Verdict",
     "answer_challenge", "authorization_for", "base_algorithm", "choose_challenge", "ha1", "is_digest",
     "parse_authorization", "parse_challenge", "response_value",
 ]

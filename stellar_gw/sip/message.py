@@ -149,7 +149,7 @@ class Request(Message):
     def start_line(self) -> str:
         if not is_token(self.method):
             raise LocalProtocolError(f"a method must be a token, not {self.method!r}")
-        uri = str(self.uri)
+        uri = fit_for_a_line(str(self.uri), "a Request-URI")
         if _unfit_for_request_uri(uri):
             raise LocalProtocolError(f"not a Request-URI: {uri!r}")
         return f"{self.method} {uri} SIP/2.0"
@@ -243,13 +243,14 @@ def _call_id(value: str) -> str:
     return value
 
 
-_is_hop_count = re.compile(r"0*[0-9]{1,3}").fullmatch
+_hop_count = re.compile(r"0*([0-9]{1,3})").fullmatch
 
 
 def _max_forwards(values: list[str]) -> int | None:
     if not values:
         return None
-    if len(values) > 1 or not _is_hop_count(values[0]) or (count := int(values[0])) > 255:
+    match = _hop_count(values[0]) if len(values) == 1 else None
+    if match is None or (count := int(match[1])) > 255:
         raise RemoteProtocolError("must be one number from 0 to 255")
     return count
 

@@ -182,7 +182,7 @@ def _check(message: Request | Response) -> None:
         raise RemoteProtocolError("CSeq: not the method of the request")
 
 
-_is_length = re.compile(r"0*+([0-9]{0,7})").fullmatch
+_length = re.compile(r"0*([0-9]{1,7})").fullmatch
 
 
 def content_length(values: list[str]) -> int | None:
@@ -194,9 +194,10 @@ def content_length(values: list[str]) -> int | None:
         return None
     if len(values) > 1:
         raise RemoteProtocolError("Content-Length: comes more than once")
-    if not values[0] or not _is_length(values[0]):
+    match = _length(values[0])
+    if match is None:
         raise RemoteProtocolError("Content-Length: must be a number of octets")
-    return int(values[0])
+    return int(match[1])
 
 
 def _body(message: Message, rest: bytes, stream: bool) -> bytes:
