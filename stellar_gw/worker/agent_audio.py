@@ -1,0 +1,69 @@
+"""The agent's audio on its way to the caller: a queue in the dialect's format, payloads of the caller's codec out."""
+
+from __future__ import annotations
+
+from stellar_gw.control.messages import Codec
+from stellar_gw.dialects.contract import AudioFormat
+from stellar_gw.errors import LocalProtocolError
+from stellar_gw.media.codec import CLOCK, PCMU, Encoder, codec_named
+from stellar_gw.media.pcm import pcm_from_ulaw
+from stellar_gw.media.playout import Playout
+from stellar_gw.media.resample import Resampler
+
+
+class AgentAudio:
+    """
+    :ivar playout: what the agent has sent and nobody has heard yet.
+    :ivar sent_ms: milliseconds of the agent's audio that were put on the wire.
+    """
+
+    def __init__(self, audio_format: AudioFormat) -> None:
+        self._format = audio_format
+        self._width = 2 if audio_format.encoding == "pcm" else 1
+        self._codec = ""
+        self._encoder: Encoder | None = None
+        self._resampler: Resampler | None = None
+        self._spoke = False
+        self._sent_octets = 0
+        self.playout = Playout(audio_format.encoding, audio_format.rate)
+
+    @property
+    def sent_ms(self) -> int:
+        return self._sent_octets * 1000 // (self._width * self._format.rate)
+
+    def send_as(self, codec: Codec) -> None:
+        """Encode as this from now on; the same one again keeps its state.
+
+        :raise LocalProtocolError: we do not have the codec.
+        """
+        name = codec.name.upper()
+        if name == self._codec:
+            return
+        known = codec_named(name)
+        if known is None:
+            raise LocalProtocolError(f"no codec {name}")
+        self._codec = name
+        untouched = known is PCMU and self._format == AudioFormat("mulaw", CLOCK)
+        self._encoder = None if untouched else known.encoder()
+        self._resampler = None if untouched else Resampler(self._format.rate, known.rate)
+
+    def payload(self, ms: int, *, sent: bool = True) -> bytes:
+        """The next packet's payload: the agent's audio, silence where there is none.
+
+        :param ms: its length, a multiple of 10.
+        :param sent: whether it will be put on the wire; its time passes either way.
+        """
+        queue = self.playout
+        speaks = not queue.empty
+        if not speaks and not self._spoke and self._encoder is not None:
+            return self._encoder.silence(ms)    # cheaper than taking, converting and coding zeros
+        # The frame after the last one still carries what the filter held back.
+        self._spoke = speaks
+        before = queue.played_samples
+        frame = queue.take(self._width * self._format.rate * ms // 1000)
+        if sent:
+            self._sent_octets += (queue.played_samples - before) * self._width
+        if self._encoder is None or self._resampler is None:
+            return frame
+        pcm = pcm_from_ulaw(frame) if self._format.encoding == "mulaw" else frame
+        return self._encoder.encode(self._resampler.resample(pcm))

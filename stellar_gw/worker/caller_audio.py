@@ -1,0 +1,88 @@
+"""The caller's audio on its way to the agent: pieces of RTP to 20 ms frames of the dialect's own format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from stellar_gw.control.messages import Codec
+from stellar_gw.dialects.contract import AudioFormat
+from stellar_gw.media.codec import CLOCK, PCMU, Decoder, codec_named
+from stellar_gw.media.concealment import Concealment
+from stellar_gw.media.jitter import Framer, Gap, Piece
+from stellar_gw.media.pcm import ulaw_from_pcm
+from stellar_gw.media.resample import Resampler
+
+FRAME_MS = 20
+
+
+class _Path:
+    """From one payload type's payload to the dialect's format; stateful, as codec and filter are."""
+
+    def __init__(self, decoder: Decoder, audio_format: AudioFormat) -> None:
+        self._audio = Concealment(decoder, CLOCK)
+        self._resampler = Resampler(decoder.rate, audio_format.rate)
+        self._to_mulaw = audio_format.encoding == "mulaw"
+
+    def payload(self, payload: bytes) -> bytes:
+        return self._finish(self._audio.decode(payload))
+
+    def conceal(self, samples: int) -> bytes:
+        """:param samples: units of the RTP clock."""
+        return self._finish(self._audio.conceal(samples))
+
+    def _finish(self, pcm: bytes) -> bytes:
+        pcm = self._resampler.resample(pcm)
+        return ulaw_from_pcm(pcm) if self._to_mulaw else pcm
+
+
+class _Untouched:
+    """PCMU to a dialect that speaks mu-law: not a bit is changed."""
+
+    def payload(self, payload: bytes) -> bytes:
+        return payload
+
+    def conceal(self, samples: int) -> bytes:
+        return b"\xff" * samples
+
+
+class CallerAudio:
+    """One leg's audio in frames of 20 ms, whatever the packets' length, and whichever codec they use.
+
+    :param codecs: those the peer may send; others, and those that we do not have, are passed over.
+    """
+
+    def __init__(self, audio_format: AudioFormat, codecs: Iterable[Codec] = ()) -> None:
+        self._format = audio_format
+        width = 2 if audio_format.encoding == "pcm" else 1
+        self._framer = Framer(width * audio_format.rate * FRAME_MS // 1000)
+        self._paths: dict[int, _Path | _Untouched] = {}
+        self._names: dict[int, str] = {}
+        self._current: _Path | _Untouched | None = None
+        self.receive(codecs)
+
+    def receive(self, codecs: Iterable[Codec]) -> None:
+        """The peer may send these from now on; a codec that stays keeps its state."""
+        names = {codec.payload_type: codec.name.upper() for codec in codecs}
+        self._paths = {kind: path for kind, path in self._paths.items() if self._names[kind] == names.get(kind)}
+        for kind, name in names.items():
+            codec = codec_named(name)
+            if kind not in self._paths and codec is not None:
+                untouched = codec is PCMU and self._format == AudioFormat("mulaw", CLOCK)
+                self._paths[kind] = _Untouched() if untouched else _Path(codec.decoder(), self._format)
+        self._names = names
+        if self._current not in self._paths.values():
+            self._current = next(iter(self._paths.values()), None)
+
+    def frames(self, pieces: Sequence[Piece]) -> list[bytes]:
+        """The frames that are whole now."""
+        frames: list[bytes] = []
+        for piece in pieces:
+            if isinstance(piece, Gap):
+                if self._current is not None:
+                    frames.extend(self._framer.push(self._current.conceal(piece.samples)))
+                continue
+            path = self._paths.get(piece.payload_type)
+            if path is not None:
+                self._current = path
+                frames.extend(self._framer.push(path.payload(piece.payload)))
+        return frames

@@ -1,0 +1,352 @@
+"""One leg's RTP and RTCP sockets: what comes in is told apart, checked, counted and put in order.
+
+RTP has the even port; RTCP the odd one above, or the same one where the peer agreed to (RFC 5761). What
+arrives is demultiplexed by its first octet (RFC 7983) and must come from the latched source. Times are
+seconds of a clock that does not run backwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IUDPTransport
+from twisted.internet.protocol import DatagramProtocol
+
+from stellar_gw.control.messages import LegStatistics, SetMedia
+from stellar_gw.media.dtmf import Digit, DtmfReceiver
+from stellar_gw.media.jitter import Piece, Reorder
+from stellar_gw.media.latch import Address, Latch
+from stellar_gw.media.liveness import Back, Liveness, Lost
+from stellar_gw.media.reception import Reception
+from stellar_gw.media.rtcp import (
+    Goodbye,
+    ReceiverReport,
+    ReportBlock,
+    RtcpSchedule,
+    SenderReport,
+    SourceDescription,
+    build_rtcp,
+    ntp_time,
+    parse_rtcp,
+)
+from stellar_gw.media.rtp import RtpPacket, RtpSender, first_byte_kind, is_rtcp, parse_rtp
+
+LONGEST_PAYLOAD = 2048
+"""Octets: 256 ms of any of our codecs; RFC 3551 4.2 asks for 200 ms."""
+ONE_WAY = 5.0
+"""Seconds after the answer at which a leg that has received nothing is worth a line in the log."""
+MAX_DIGITS = 256
+"""How many digits the statistics keep."""
+_NOWHERE = ("", "0.0.0.0", "::")
+
+
+class PortListener(Protocol):
+    """Whom a port tells what it heard."""
+
+    def heard(self, pieces: Sequence[Piece]) -> None:
+        """Audio, in order, and the gaps in it."""
+
+    def digit(self, digit: Digit) -> None: ...
+    def media_lost(self, lost: Lost) -> None: ...
+    def media_back(self) -> None: ...
+
+    def one_way(self, local: str, remote: str) -> None:
+        """5 s after the answer nothing has come."""
+
+    def port_failed(self) -> None:
+        """A socket is gone that was not closed by :meth:`RtpPort.close`."""
+
+
+@frozen(kw_only=True)
+class Clocks:
+    """Time and chance, so that a test can have its own.
+
+    :ivar now: seconds that never run backwards.
+    :ivar wall: seconds since 1970, for NTP timestamps alone.
+    :ivar random: uniform in [0, 1).
+    :ivar number: a random number of so many bits.
+    """
+
+    now: Callable[[], float]
+    wall: Callable[[], float]
+    random: Callable[[], float]
+    number: Callable[[int], int]
+
+
+class RtcpPort(DatagramProtocol):
+    """The socket above the RTP port."""
+
+    noisy = False
+
+    def __init__(self, port: RtpPort) -> None:
+        self._port = port
+
+    def datagramReceived(self, datagram: bytes, addr: Address) -> None:
+        self._port.rtcp_received(datagram, addr)
+
+    def stopProtocol(self) -> None:
+        self._port.stopped()
+
+
+class RtpPort(DatagramProtocol):
+    """One leg's media at the edge of the network.
+
+    :ivar sender: numbers and counts what we send.
+    :ivar cname: our persistent name in RTCP, random for each leg (RFC 7022 4.2).
+    """
+
+    noisy = False
+
+    def __init__(self, listener: PortListener, clocks: Clocks) -> None:
+        now = clocks.now()
+        self._listener = listener
+        self._clocks = clocks
+        self._now = clocks.now
+        self._latch: Latch | None = None
+        self._media: SetMedia | None = None
+        self._audio_types: frozenset[int] = frozenset()
+        self._events: dict[int, DtmfReceiver] = {}
+        self._listens = False
+        self._sends = False
+        self._reception = Reception()
+        self._reorder = Reorder()
+        self._liveness = Liveness(now)
+        self._schedule = RtcpSchedule(clocks.random)
+        self._answered_at: float | None = None
+        self._told_one_way = False
+        self._ticks = 0
+        self._closed = False
+        self._rejected = 0
+        self._digits = ""
+        self._remote_loss = 0.0
+        self._round_trip = -1.0
+        self._sent_before = 0
+        self.rtcp = RtcpPort(self)
+        self.sender = RtpSender(clocks.number(32), clocks.number(16), clocks.number(32), 0)
+        self.cname = f"{clocks.number(96):024x}"
+
+    # --- what offer and answer say --------------------------------------------------------------
+
+    def negotiated(self, media: SetMedia) -> None:
+        now = self._now()
+        before, self._media = self._media, media
+        events = {codec.payload_type: codec.clock for codec in media.dtmf_receive}
+        self._audio_types = frozenset(codec.payload_type for codec in media.receive)
+        self._events = {kind: self._events.get(kind) or DtmfReceiver(clock) for kind, clock in events.items()}
+        rtcp = media.remote if media.rtcp_mux else media.remote_rtcp
+        types = self._audio_types | events.keys()
+        if self._latch is None:
+            self._latch = Latch(media.remote, media.signalling_host, types, now, media.strict_latch, rtcp)
+        elif media.fresh:
+            self._latch.fresh(media.remote, media.signalling_host, types, now, media.strict_latch, rtcp)
+        self.sender.payload_type = media.send.payload_type
+        reachable = media.remote[1] > 0 and media.remote[0] not in _NOWHERE
+        self._sends = reachable and media.direction in ("sendrecv", "sendonly")
+        listens = media.direction in ("sendrecv", "recvonly")
+        if self._listens and not listens:
+            self._reorder.reset()
+        self._listens = listens
+        self._liveness.hold(not listens, now)
+        if before is None and self._answered_at is not None:
+            self._schedule.start(now)
+
+    def answered(self) -> None:
+        """From now on the peer owes media, and reports are exchanged."""
+        if self._answered_at is None:
+            now = self._answered_at = self._now()
+            self._liveness.restart(now)
+            if self._media is not None:
+                self._schedule.start(now)
+
+    # --- what arrives ---------------------------------------------------------------------------
+
+    def datagramReceived(self, datagram: bytes, addr: Address) -> None:
+        latch = self._latch
+        if latch is None or not datagram or first_byte_kind(datagram[0]) != "rtp":
+            self._rejected += 1
+            return
+        if is_rtcp(datagram):
+            if self._media is not None and self._media.rtcp_mux:
+                self.rtcp_received(datagram, addr)
+            else:
+                self._rejected += 1
+            return
+        packet = parse_rtp(datagram)
+        if packet is None or len(packet.payload) > LONGEST_PAYLOAD:
+            self._rejected += 1
+            return
+        now = self._now()
+        if latch.accepts(addr, packet, now):    # it counts what it refuses
+            self._accepted(packet, now)
+
+    def _accepted(self, packet: RtpPacket, now: float) -> None:
+        kind = packet.payload_type
+        events = self._events.get(kind)
+        self._reception.received(packet, now, event=events is not None)
+        self._liveness.heard(now)
+        if not self._listens:
+            return
+        # Our codecs hold one octet in each unit of their clock. What is no audio takes part in the order alone.
+        samples = len(packet.payload) if kind in self._audio_types else 0
+        pieces = self._reorder.put(packet, samples, now)
+        if pieces:
+            self._listener.heard(pieces)
+        if events is not None:
+            self._pressed(events.received(packet, now))
+
+    def _pressed(self, digits: Sequence[Digit]) -> None:
+        for digit in digits:
+            if len(self._digits) < MAX_DIGITS:
+                self._digits += digit.digit
+            self._listener.digit(digit)
+
+    def rtcp_received(self, datagram: bytes, addr: Address) -> None:
+        """A datagram on the RTCP port, or an RTCP one on a port shared with RTP."""
+        latch = self._latch
+        if latch is None:
+            self._rejected += 1
+            return
+        packets = parse_rtcp(datagram)
+        if packets is None:
+            self._rejected += 1
+            return
+        if not latch.accepts_rtcp(addr):
+            return
+        now = self._now()
+        self._liveness.heard(now)
+        self._schedule.received(len(datagram))
+        for packet in packets:
+            if isinstance(packet, SenderReport):
+                self._reception.sender_report(packet, now)
+            if isinstance(packet, SenderReport | ReceiverReport):
+                for block in packet.blocks:
+                    self._reported(block)
+
+    def _reported(self, block: ReportBlock) -> None:
+        """How our stream arrives over there."""
+        if block.ssrc != self.sender.ssrc:
+            return
+        self._remote_loss = block.fraction_lost / 256
+        seconds = block.round_trip(ntp_time(self._clocks.wall()))
+        if seconds is not None:
+            self._round_trip = seconds * 1000
+
+    # --- every 20 ms ----------------------------------------------------------------------------
+
+    def advance(self) -> None:
+        """What only time brings: packets waited for in vain, digits without an end, reports, the end of patience."""
+        now = self._now()
+        if self._listens:
+            pieces = self._reorder.advance(now)
+            if pieces:
+                self._listener.heard(pieces)
+            for events in self._events.values():
+                self._pressed(events.advance(now))
+        if now >= self._schedule.due:
+            self._schedule.sent(self._send_report(now), now)
+        self._ticks += 1
+        if self._ticks % 25 == 0 and self._answered_at is not None:
+            self._check(now, self._answered_at)
+
+    def _check(self, now: float, answered_at: float) -> None:
+        state = self._liveness.check(now)
+        if isinstance(state, Lost):
+            self._listener.media_lost(state)
+        elif isinstance(state, Back):
+            self._listener.media_back()
+        if not self._told_one_way and now - answered_at >= ONE_WAY:
+            self._told_one_way = True
+            if self._listens and not self._reception.packets and self._media is not None and self.transport is not None:
+                host = self.transport.getHost()
+                self._listener.one_way(_text((host.host, host.port)), _text(self._media.remote))
+
+    # --- what is sent ---------------------------------------------------------------------------
+
+    def send_audio(self, payload: bytes, samples: int) -> bool:
+        """Send a packet of audio; where none may be sent its time passes. Whether it was sent.
+
+        :param samples: its length in units of the RTP clock.
+        """
+        destination = self._latch.destination if self._sends and self._latch is not None else None
+        if destination is None or self.transport is None:
+            self.sender.skip(samples)
+            return False
+        self.transport.write(self.sender.packet(payload, samples), destination)
+        return True
+
+    def send_events(self, datagrams: Sequence[bytes]) -> None:
+        """Send telephone events that :attr:`sender` has numbered."""
+        destination = self._latch.destination if self._sends and self._latch is not None else None
+        if destination is not None and self.transport is not None:
+            for datagram in datagrams:
+                self.transport.write(datagram, destination)
+
+    def _send_report(self, now: float, *, last: bool = False) -> int:
+        """Send a compound packet (RFC 3550 6.1); how long it was."""
+        block = self._reception.report_block(now)
+        blocks = () if block is None else (block,)
+        sender = self.sender
+        report: SenderReport | ReceiverReport
+        if sender.packets_sent > self._sent_before:
+            self._sent_before = sender.packets_sent
+            report = SenderReport(sender.ssrc, ntp_time(self._clocks.wall()), sender.timestamp,
+                                  sender.packets_sent, sender.octets_sent, blocks)
+        else:
+            report = ReceiverReport(sender.ssrc, blocks)
+        name = SourceDescription(sender.ssrc, self.cname)
+        datagram = build_rtcp(report, name, Goodbye((sender.ssrc,))) if last else build_rtcp(report, name)
+        transport, destination = self._rtcp_way()
+        if transport is not None and destination is not None:
+            transport.write(datagram, destination)
+        return len(datagram)
+
+    def _rtcp_way(self) -> tuple[IUDPTransport | None, Address | None]:
+        if self._latch is None or self._media is None or self._media.remote[1] == 0:
+            return None, None
+        if self._media.rtcp_mux:
+            return self.transport, self._latch.destination
+        return self.rtcp.transport, self._latch.rtcp_destination
+
+    # --- its end --------------------------------------------------------------------------------
+
+    def close(self) -> Deferred[None]:
+        """Say goodbye (RFC 3550 6.6) and close both sockets; fires when they are."""
+        self._closed = True
+        if self._schedule.due < float("inf"):
+            self._send_report(self._now(), last=True)
+        closed = []
+        for transport in (self.transport, self.rtcp.transport):
+            stopped = None if transport is None else transport.stopListening()
+            if stopped is not None:
+                closed.append(stopped)
+        return DeferredList(closed).addCallback(lambda _: None)
+
+    def stopProtocol(self) -> None:
+        self.stopped()
+
+    def stopped(self) -> None:
+        """One of the two sockets is closed."""
+        if not self._closed:
+            self._closed = True
+            self._listener.port_failed()
+
+    def statistics(self, leg: str, codec: str, agent_audio_ms: int) -> LegStatistics:
+        latch, reception, sender = self._latch, self._reception, self.sender
+        return LegStatistics(
+            leg=leg, codec=codec,
+            packets_received=reception.packets, octets_received=reception.octets,
+            packets_sent=sender.packets_sent, octets_sent=sender.octets_sent,
+            packets_lost=reception.lost, packets_late=self._reorder.late,
+            packets_rejected=self._rejected + (latch.rejected if latch is not None else 0),
+            jitter_ms=reception.jitter_ms, remote_loss=self._remote_loss, round_trip_ms=self._round_trip,
+            digits=self._digits,
+            latched=_text(latch.locked) if latch is not None and latch.locked is not None else "",
+            agent_audio_ms=agent_audio_ms)
+
+
+def _text(address: Address) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
