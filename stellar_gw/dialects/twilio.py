@@ -67,7 +67,8 @@ class _ClearIn(msgspec.Struct, frozen=True, tag_field="event", tag="clear"):
     stream_sid: str = msgspec.field(name="streamSid")
 
 
-_decode: Final[Callable[[str], _MediaIn | _MarkIn | _ClearIn]] = msgspec.json.Decoder(_MediaIn | _MarkIn | _ClearIn).decode
+_FromAgent = _MediaIn | _MarkIn | _ClearIn
+_decode: Final[Callable[[str], _FromAgent]] = msgspec.json.Decoder(_FromAgent).decode
 
 
 class TwilioDialect:
