@@ -135,16 +135,14 @@ class Call:
     def reoffered(self, event: Reoffered) -> None:
         """A re-INVITE: answered from the same state of offer and answer, whoever makes the offer."""
         try:
-            if event.request.body:
-                body = self._media.answer(event.request)
-                self._set_media()
-            else:
-                body = self._media.offer()
+            body = self._media.respond(event.request)
         except RemoteProtocolError as error:
             self._signalling.reject(self.usage, error.status, error.reason)
         except StellarError as error:
             self._signalling.reject(self.usage, 500, str(error), [("Retry-After", "5")])
         else:
+            if not self._media.awaits_answer:
+                self._set_media()
             self._signalling.answer(self.usage, body)
 
     def request_in_dialog(self, event: RequestInDialog) -> None:
@@ -198,10 +196,7 @@ class Call:
         assert isinstance(reply, messages.Allocated)
         self._media.allocated(reply)
         try:
-            if self._request.body:
-                self._media.answer(self._request)
-            else:
-                self._media.offer()
+            self._media.respond(self._request)
         except RemoteProtocolError as error:
             self.give_up(offer_ending(error))
             return
@@ -280,9 +275,7 @@ class Call:
             self.record.ended = self._wall()
         if not self.record.status:
             self.record.status = ending.status
-        asked = self._plane.ask(
-            messages.Release(request=0, call=self.call_id, cause=ending.cause, by=ending.by)
-        )
+        asked = self._plane.ask(messages.Release(request=0, call=self.call_id, cause=ending.cause, by=ending.by))
         asked.addTimeout(RELEASE_TIMEOUT, self._clock)
         asked.addCallback(self._keep_statistics)
         asked.addErrback(lambda _: None)  # a lost worker's numbers are lost with it; the record says the cause

@@ -12,8 +12,8 @@ from twisted.internet.task import LoopingCall
 from stellar_gw.call.admission import Admitted, Attempt, Refused, Verified, fold, judge
 from stellar_gw.call.agent import AgentLimits
 from stellar_gw.call.authentication import Authentication
-from stellar_gw.call.capacity import Capacity
 from stellar_gw.call.call import Call, CallTimers
+from stellar_gw.call.capacity import Capacity
 from stellar_gw.call.context import bounded, user_of
 from stellar_gw.call.events import AuthenticationFailed, CallAnswered, CallEvent
 from stellar_gw.call.guard import Guard, GuardLimits
@@ -73,9 +73,7 @@ class Calls:
         self._clock, self._wall, self._rng, self._tell = clock, wall, rng, tell
         self._guard = Guard(_guard_limits(config))
         self._authentication = Authentication(config.domain, rng, life=config.sip.nonce_life)
-        self._refusals = Refusals(
-            key=rng(16), agent=config.domain, wall=wall, ladder=signalling.ladder, tell=tell
-        )
+        self._refusals = Refusals(key=rng(16), agent=config.domain, wall=wall, ladder=signalling.ladder, tell=tell)
         self._by_usage: dict[UsageId, Call] = {}
         self._by_id: dict[str, Call] = {}
         self._capacity = Capacity()
@@ -158,7 +156,7 @@ class Calls:
 
     def _judge(self, request: Request, flow: Flow) -> Admitted | Refused:
         source, now = flow.remote[0], self._clock.seconds()
-        presented = self._authentication.check(request, self._config.directory, self._wall())
+        presented = self._authentication.check(request, self._config.directory, self._wall(), reliable=flow.reliable)
         if isinstance(presented.result, Verified):
             self._guard.authenticated(source, now)
         uri = request.uri
@@ -216,9 +214,7 @@ class Calls:
             headers = []
         else:
             headers = self._refusals.keep(refusal, request, flow)
-        challenge = self._authentication.challenge(
-            self._algorithms(flow), self._wall(), stale=refused.stale
-        )
+        challenge = self._authentication.challenge(self._algorithms(flow), self._wall(), stale=refused.stale)
         self._guard.challenged(flow.remote[0], challenge.nonce)
         self._signalling.respond(request, flow, 401, "", [*challenge.headers, *headers])
 

@@ -63,6 +63,4 @@ class AuthenticationFailed:
     banned: bool
 
 
-CallEvent = (
-    CallStarted | CallAnswered | CallConfirmed | CallNoted | CallEnded | CallRefused | AuthenticationFailed
-)
+CallEvent = CallStarted | CallAnswered | CallConfirmed | CallNoted | CallEnded | CallRefused | AuthenticationFailed

@@ -43,22 +43,26 @@ class CallerMedia:
     def codec(self) -> str:
         return self._state.negotiated.send.name if self._state.negotiated else ""
 
-    def answer(self, request: Request) -> bytes:
+    def respond(self, request: Request) -> bytes:
+        """What answers an INVITE: an answer to its offer, or an offer where it makes none.
+
+        :raise RemoteProtocolError: with the status that refuses it; nothing has changed then.
+        """
+        return self._answer(request) if sdp_body(request) else self._make_offer()
+
+    def _answer(self, request: Request) -> bytes:
         """Answer the offer in a request.
 
         :raise RemoteProtocolError: with the status that refuses it; nothing has changed then.
         """
-        body = sdp_body(request)
-        if body is None:
-            raise RemoteProtocolError("the body carries no session description", 415)
-        self._state.receive_offer(body)
+        self._state.receive_offer(sdp_body(request))
         try:
             return self._state.answer(self._ready).answer
         except RemoteProtocolError:
             self._state.refuse()
             raise
 
-    def offer(self) -> bytes:
+    def _make_offer(self) -> bytes:
         """Make an offer; its answer comes in an ACK.
 
         :raise RemoteProtocolError: 491 while another exchange is open.
@@ -71,7 +75,7 @@ class CallerMedia:
     def read_answer(self, request: Request) -> None:
         """:raise RemoteProtocolError: the answer in an ACK is missing, or cannot be used."""
         body = sdp_body(request)
-        if body is None:
+        if not body:
             self._state.withdraw()
             raise RemoteProtocolError("the ACK carries no answer to our offer", 400)
         self._state.receive_answer(body)

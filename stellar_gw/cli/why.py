@@ -52,9 +52,11 @@ def describe(record: dict[str, Any], palette: Palette) -> Iterator[str]:
         yield palette.bold(f"{record['reference']}  refused with {record['status']}  {_when(record['at'])}")
         yield f"  {palette.red('why')}   {record['reason']}"
         yield f"  {palette.green('fix')}   {record['fix']}"
-        rows = ("source", "transport", "method", "uri", "from", "username", "user_agent", "sip_call_id")
+        rows: tuple[str, ...] = ("source", "transport", "method", "uri", "from", "username", "user_agent", "sip_call_id")
     else:
-        yield palette.bold(f"{record['call_id']}  {record['cause']} by {record['ended_by']}  {_when(record['started'])}")
+        yield palette.bold(
+            f"{record['call_id']}  {record['cause']} by {record['ended_by']}  {_when(record['started'])}"
+        )
         if record.get("reason"):
             yield f"  {palette.red('why')}   {record['reason']}"
         yield f"  talked {record['duration']:.1f} s, status {record['status']}"

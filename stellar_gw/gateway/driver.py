@@ -89,11 +89,13 @@ class Driver:
         """Whether a dialog or transaction lives on a flow."""
         return self._core.uses(flow)
 
+    def poke(self) -> None:
+        """Turn once, whether there is anything to do or not: shows that the loop is not stuck."""
+        self._turn()
+
     # --- from the calls (Signalling) ------------------------------------------------------------
 
-    def respond(
-        self, request: Request, flow: Flow, status: int, reason: str = "", headers: HeaderItems = ()
-    ) -> None:
+    def respond(self, request: Request, flow: Flow, status: int, reason: str = "", headers: HeaderItems = ()) -> None:
         self._core.respond(request, flow, status, reason, headers)
         self._turn()
 

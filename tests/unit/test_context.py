@@ -75,9 +75,7 @@ class ContextTests(SynchronousTestCase):
 
     def test_a_long_value_is_cut_at_a_whole_character(self) -> None:
         """1,024 octets would end within an e with an accent: it is left out whole."""
-        context = make_context(
-            parsed(invite(headers=(("X-Long", "x" + "é" * 600),))), flow(), ROUTE, "c-1", codec=""
-        )
+        context = make_context(parsed(invite(headers=(("X-Long", "x" + "é" * 600),))), flow(), ROUTE, "c-1", codec="")
         self.assertEqual(context.headers, (("X-Long", "x" + "é" * 511),))
 
     @settings(max_examples=300, derandomize=True, deadline=None)

@@ -1,0 +1,291 @@
+"""The composition root: makes every part of the gateway, starts them in order, and stops them in reverse.
+
+Up: media workers (each has said Hello), listeners, READY. Down: no new calls (503), the calls that are up may
+finish, then BYE; then listeners, workers, records.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import define
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from stellar_gw import __version__
+from stellar_gw.call.calls import Calls
+from stellar_gw.call.ports import WorkerLost
+from stellar_gw.config import Config, reload_config
+from stellar_gw.control.messages import Event as MediaEvent
+from stellar_gw.errors import ConfigError, StellarError
+from stellar_gw.gateway.driver import Driver
+from stellar_gw.gateway.journal import Journal
+from stellar_gw.gateway.next_hop import NextHops
+from stellar_gw.gateway.notify import Notifier
+from stellar_gw.gateway.pool import WorkerPool
+from stellar_gw.gateway.pool_settings import PoolSettings
+from stellar_gw.gateway.report import Reporter
+from stellar_gw.net.flows import Flows
+from stellar_gw.net.listen import Listening, listen
+from stellar_gw.net.resolver import DnsLookup, Resolver
+from stellar_gw.net.stream import StreamLimits
+from stellar_gw.net.tls import ClientTls
+from stellar_gw.sip.core import SipCore
+from stellar_gw.sip.flow import Listener
+from stellar_gw.sip.timers import Timers
+
+WORKERS_READY = 20.0
+"""Seconds that workers may take to say Hello."""
+LAST_BYES = 2.0
+"""Seconds for the answers to our last BYEs."""
+WATCHDOG = 3.0
+"""Seconds between looks at the driver's loop; the unit's WatchdogSec is 10."""
+
+_log = Logger()
+
+
+@define
+class _Parts:
+    """Everything that runs."""
+
+    calls: Calls
+    driver: Driver
+    flows: Flows
+    listening: Listening
+
+
+class GatewayService(Service):
+    """The whole gateway as one service of Twisted's.
+
+    :param environ: of the process: systemd's variables, and what ``${env:}`` names on a reload.
+    """
+
+    name = "stellar-gw"
+
+    def __init__(self, config: Config, *, reactor: Any, environ: Mapping[str, str]) -> None:
+        self._config, self._reactor, self._environ = config, reactor, environ
+        self._notifier = Notifier(environ)
+        self._runtime, self._own_runtime = _runtime_folder(environ)
+        records = Path(config.records.directory)
+        pool = reactor.getThreadPool()
+
+        def run(write: Any) -> Deferred[None]:
+            return deferToThreadPool(reactor, pool, write)
+
+        self._journals = [Journal(records / name, reactor, run) for name in ("cdr.jsonl", "refusals.jsonl")]
+        self._reporter = Reporter(*self._journals)
+        self._pool = WorkerPool(reactor, _pool_settings(config, self._runtime), self._heard)
+        self._parts: _Parts | None = None
+        self._watchdog = LoopingCall(self._look)
+        self._watchdog.clock = reactor
+        self._turns = -1
+        self._hurry: Deferred[None] = Deferred()
+        self._stopping = False
+
+    # --- up -------------------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        Service.startService(self)
+        self._reactor.callWhenRunning(self._begin)
+
+    def _begin(self) -> None:
+        for number, act in ((signal.SIGTERM, self._end), (signal.SIGINT, self._end), (signal.SIGHUP, self.reload)):
+            signal.signal(number, lambda *_, act=act: self._reactor.callFromThread(act))
+        Deferred.fromCoroutine(self._start()).addErrback(self._failed)
+
+    async def _start(self) -> None:
+        _make_records_folder(Path(self._config.records.directory))
+        await self._pool.start()
+        ready = self._pool.ready()
+        ready.addTimeout(WORKERS_READY, self._reactor)
+        try:
+            await ready
+        except Exception as error:
+            why = f"no media worker was ready within {WORKERS_READY:g} s; their lines above say why"
+            raise StellarError(why) from error
+        if self._stopping:
+            return
+        self._parts = self._open()
+        names = ", ".join(
+            f"{listener.bind[0]}:{listener.bind[1]}/{listener.transport}"
+            for listener in self._parts.listening.listeners.values()
+        )
+        _log.info("stellar-gw {version} is ready on {names}", version=__version__, names=names)
+        self._notifier.ready(f"ready on {names}")
+        self._watchdog.start(WATCHDOG).addErrback(_log_failure)
+
+    def _open(self) -> _Parts:
+        config, clock = self._config, self._reactor
+        limits = StreamLimits(
+            setup=config.sip.setup_timeout,
+            idle=config.sip.idle_timeout,
+            per_source=config.limits.connections,
+            total=config.limits.all_connections,
+        )
+        flows = Flows(clock, limits=limits, client_tls=ClientTls(clock.seconds), dscp=config.sip.dscp)
+        listeners: dict[str, Listener] = {}
+        core = SipCore(
+            listeners,
+            user_agent=config.sip.user_agent,
+            rng=os.urandom,
+            timers=Timers(t1=config.sip.t1),
+            max_transactions=config.limits.transactions,
+        )
+        driver = Driver(core, clock, NextHops(flows, Resolver(clock, DnsLookup(clock))))
+        flows.owner = driver
+        calls = Calls(
+            config,
+            listeners=listeners,
+            signalling=driver,
+            plane=self._pool,
+            clock=clock,
+            wall=time.time,
+            rng=os.urandom,
+            tell=self._reporter.tell,
+        )
+        driver.connect(calls)
+        listening = listen(clock, flows, config.listeners.values())
+        listeners.update(listening.listeners)  # before the reactor turns: nothing has been received yet
+        calls.start()
+        return _Parts(calls, driver, flows, listening)
+
+    def _failed(self, failure: Failure) -> None:
+        """Could not start: one line, everything down again, status 1."""
+        error = failure.value
+        if isinstance(error, ConfigError):
+            for problem in error.problems:
+                _log.critical("{problem}", problem=problem)
+        elif isinstance(error, StellarError | OSError):
+            _log.critical("stellar-gw cannot start: {error}", error=str(error))
+        else:
+            _log.failure("stellar-gw cannot start", failure)
+        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
+        self._end()
+
+    # --- while it runs --------------------------------------------------------------------------
+
+    def _heard(self, event: MediaEvent | WorkerLost) -> None:
+        if self._parts is not None:
+            self._parts.calls.heard(event)
+
+    def _look(self) -> None:
+        """Feed systemd's watchdog, but only while the driver's loop turns."""
+        assert self._parts is not None
+        driver = self._parts.driver
+        driver.poke()
+        if driver.turns != self._turns:
+            self._turns = driver.turns
+            failing = next((journal.failing for journal in self._journals if journal.failing), "")
+            status = f"{len(self._parts.calls)} calls" + (f"; records are not written: {failing}" if failing else "")
+            self._notifier.alive(status)
+
+    def reload(self) -> None:
+        """Take the configuration file anew: all of it, or nothing and why (SIGHUP)."""
+        self._notifier.reloading()
+        try:
+            config = reload_config(self._config, self._config.file, self._environ)
+        except ConfigError as error:
+            for problem in error.problems:
+                _log.error("reload refused, the running configuration is kept: {problem}", problem=problem)
+        else:
+            self._config = config
+            if self._parts is not None:
+                self._parts.calls.replace(config)
+            for warning in config.warnings:
+                _log.warn("{warning}", warning=warning)
+            _log.info("reloaded {file}", file=config.file)
+        self._notifier.ready("reloaded")
+
+    # --- down -----------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        """The first signal drains, the second ends every call now."""
+        if self._stopping:
+            if not self._hurry.called:
+                self._hurry.callback(None)
+            return
+        self._stopping = True
+        self._reactor.stop()
+
+    def stopService(self) -> Deferred[None]:
+        self._stopping = True
+        return Deferred.fromCoroutine(self._stop()).addErrback(_log_failure)
+
+    async def _stop(self) -> None:
+        self._notifier.stopping()
+        if self._watchdog.running:
+            self._watchdog.stop()
+        parts = self._parts
+        if parts is not None:
+            await self._drain(parts)
+            await parts.listening.stop()
+            parts.calls.stop()
+            await parts.flows.stop()
+            parts.driver.stop()
+        await self._pool.stop()
+        for journal in self._journals:
+            await journal.close()
+        if self._own_runtime:
+            shutil.rmtree(self._runtime, ignore_errors=True)
+        Service.stopService(self)
+
+    async def _drain(self, parts: _Parts) -> None:
+        """Let the calls finish; when time is up, or at a second signal, end them."""
+        seconds, count = self._config.timers.drain, len(parts.calls)
+        drained = parts.calls.drain()
+        if count:
+            _log.info(
+                "draining: {count} calls may finish within {seconds:g} s, new ones get 503; "
+                "a second signal ends them now",
+                count=count,
+                seconds=seconds,
+            )
+        late = self._reactor.callLater(seconds, self._end)
+        self._hurry.addCallback(lambda _: parts.calls.end_all("shutdown", "the gateway was stopped"))
+        await drained
+        if late.active():
+            late.cancel()
+        if self._hurry.called:
+            await deferLater(self._reactor, LAST_BYES)
+
+
+def _runtime_folder(environ: Mapping[str, str]) -> tuple[str, bool]:
+    """The folder of the control socket: systemd's, else one of our own, which we remove again."""
+    given = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    return (given, False) if given else (tempfile.mkdtemp(prefix="stellar-gw-"), True)
+
+
+def _make_records_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StellarError(
+            f"records.directory {folder} cannot be made ({error.strerror}); name a folder that this user may write to"
+        ) from error
+
+
+def _pool_settings(config: Config, runtime: str) -> PoolSettings:
+    media = config.media
+    return PoolSettings(
+        workers=media.workers or os.cpu_count() or 1,
+        ports=(media.ports[0], media.ports[1] + 1),
+        bind=media.bind,
+        runtime=runtime,
+        dscp=media.dscp,
+        quarantine=media.quarantine,
+    )
+
+
+def _log_failure(failure: Failure) -> None:
+    _log.failure("while stopping", failure)

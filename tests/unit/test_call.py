@@ -1,0 +1,423 @@
+"""One call, its media plane and its signalling in memory: every way it can go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from attrs import define, field
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from stellar_gw.call.calls import Calls
+from stellar_gw.call.events import CallEnded, CallEvent, CallNoted, CallRefused
+from stellar_gw.call.record import CallRecord, RefusalRecord
+from stellar_gw.config import Config
+from stellar_gw.control import messages
+from stellar_gw.sip.events import Confirmed, Ended, Reoffered, RequestInDialog, RequestReceived, ResponseReceived
+from stellar_gw.sip.flow import Flow, Listener
+from stellar_gw.sip.message import Request
+from stellar_gw.testing.media_plane import FakeMediaPlane
+from tests.configurations import configuration
+from tests.messages import OFFER, flow, invite, parsed
+
+TELNYX = "192.76.120.10"
+MAIN_LINE = "sip:+31201230000@sip.acme.example"
+
+
+@define
+class FakeSignalling:
+    """Writes down what a call asks of the SIP core."""
+
+    said: list[tuple[object, ...]] = field(factory=list)
+    merged: bool = False
+    tokens: int = 0
+
+    def respond(
+        self, request: Request, flow: Flow, status: int, reason: str = "", headers: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        self.said.append(("respond", status, *sorted(name for name, _ in headers)))
+
+    def accept(self, request: Request, flow: Flow) -> str | None:
+        return None if self.merged else f"usage of {request.call_id}"
+
+    def ring(self, usage: str) -> None:
+        self.said.append(("ring",))
+
+    def answer(self, usage: str, body: bytes) -> None:
+        self.said.append(("answer", *(line for line in body.decode().split("\r\n") if line[:2] in ("m=", "o="))))
+
+    def reject(self, usage: str, status: int, reason: str = "", headers: Iterable[tuple[str, str]] = ()) -> None:
+        self.said.append(("reject", status, *sorted(name for name, _ in headers)))
+
+    def bye(self, usage: str, headers: Iterable[tuple[str, str]] = ()) -> None:
+        self.said.append(("bye", *(value for _, value in headers)))
+
+    def request_in(self, usage: str, method: str) -> int:
+        self.tokens += 1
+        self.said.append((method,))
+        return self.tokens
+
+    def respond_in(self, token: int, status: int, reason: str = "", headers: Iterable[tuple[str, str]] = ()) -> None:
+        self.said.append(("respond_in", status))
+
+    def set_available(self, available: bool) -> None:
+        self.said.append(("available", available))
+
+    def ladder(self, call_id: str) -> tuple[str, ...]:
+        return ("the ladder",)
+
+
+class CallCase(SynchronousTestCase):
+    """A gateway without sockets."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.signalling = FakeSignalling()
+        self.plane = FakeMediaPlane(self.clock)
+        self.events: list[CallEvent] = []
+        self.calls = self.make_calls(configuration())
+        self.plane.listener = self.calls.heard
+
+    def make_calls(self, config: Config) -> Calls:
+        return Calls(
+            config,
+            listeners={
+                name: Listener(
+                    name=name,
+                    transport=each.transport,
+                    bind=each.bind,
+                    advertise=each.advertise,
+                    media_advertise=each.media_advertise,
+                )
+                for name, each in config.listeners.items()
+            },
+            signalling=self.signalling,
+            plane=self.plane,
+            clock=self.clock,
+            wall=lambda: 1000.0 + self.clock.seconds(),
+            rng=_numbered(),
+            tell=self.events.append,
+        )
+
+    # --- what a caller does ---------------------------------------------------------------------
+
+    def invite(self, source: str = TELNYX, to: str = MAIN_LINE, call_id: str = "a1", body: bytes = OFFER) -> None:
+        self.calls.handle(RequestReceived(parsed(invite(to, call_id=call_id, body=body)), flow(source)))
+
+    def ack(self, body: bytes = b"", reinvite: bool = False, call_id: str = "a1") -> None:
+        request = parsed(invite(MAIN_LINE, call_id=call_id, body=body))
+        self.calls.handle(Confirmed(f"usage of {call_id}", request, body, reinvite))
+
+    def hang_up(self, call_id: str = "a1") -> None:
+        self.calls.handle(Ended(f"usage of {call_id}", "bye", "remote"))
+
+    def talk(self) -> None:
+        """Set a call up."""
+        self.invite()
+        self.wait()
+        self.ack()
+
+    def wait(self, seconds: float = 1.0) -> None:
+        """Let time pass, a second of it in steps (what is started in a step begins at its end)."""
+        self.clock.pump([0.01] * 100)
+        self.clock.advance(seconds - 1.0)
+
+    # --- what comes of it -----------------------------------------------------------------------
+
+    def said(self) -> list[tuple[object, ...]]:
+        """What signalling was asked since the last look."""
+        said, self.signalling.said = self.signalling.said, []
+        return said
+
+    def settle(self) -> None:
+        """Let the worker answer, with nothing left running after."""
+        self.wait()
+        self.assertEqual(list(self.clock.getDelayedCalls()), [])
+        self.assertEqual((len(self.calls), self.plane.calls), (0, {}))
+
+    def record(self) -> CallRecord:
+        (record,) = [event.record for event in self.events if isinstance(event, CallEnded)]
+        return record
+
+    def refusals(self) -> list[RefusalRecord]:
+        return [event.record for event in self.events if isinstance(event, CallRefused)]
+
+
+def _numbered() -> Callable[[int], bytes]:
+    numbers = iter(range(1, 1 << 20))
+    return lambda octets: next(numbers).to_bytes(octets, "little")
+
+
+class SetUpTests(CallCase):
+    def test_a_call_rings_is_answered_when_its_agent_is_there_and_ends(self) -> None:
+        self.invite()
+        self.clock.pump([0.01] * 3)
+        self.assertEqual(self.said(), [("ring",)])
+        self.wait()
+        (answer,) = self.said()
+        self.assertEqual(answer[0], "answer")
+        self.assertIn("m=audio 10000 RTP/AVP 9 0 8 101", answer)
+        self.ack()
+        self.wait(10.0)
+        self.hang_up()
+        self.settle()
+        record = self.record()
+        self.assertEqual(
+            (record.cause, record.ended_by, record.status, record.codec, record.confirmed is not None),
+            ("caller_hangup", "caller", 200, "G722", True),
+        )
+        self.assertEqual(record.as_json()["ladder"], ["the ladder"])
+        self.assertEqual([(each.cause, each.by) for each in self.plane.released], [("caller_hangup", "caller")])
+        self.assertEqual(len(self.plane.sessions), 1)
+
+    def test_the_worker_learns_what_was_agreed_on_before_the_agent_is_called(self) -> None:
+        self.invite()
+        self.clock.pump([0.002, 0.002])
+        (call,) = self.plane.calls.values()
+        (media,) = call.media
+        self.assertEqual(
+            (media.remote, media.remote_rtcp, media.signalling_host, media.send.name, media.direction),
+            (("192.0.2.7", 40000), ("192.0.2.7", 40001), TELNYX, "G722", "sendrecv"),
+        )
+        assert call.agent is not None
+        self.assertEqual(call.agent.context.codec, "G722")
+        self.hang_up()
+        self.settle()
+
+    def test_an_invite_without_an_offer_gets_ours_and_the_ack_answers_it(self) -> None:
+        """Delayed offer (RFC 3261 13.2.1): nothing is known of the caller's media before the ACK."""
+        self.invite(body=b"")
+        self.clock.pump([0.01] * 20)
+        self.assertEqual([said[0] for said in self.said()], ["ring", "answer"])
+        (call,) = self.plane.calls.values()
+        self.assertEqual(call.media, [])
+        self.ack(OFFER.replace(b"9 0 8 101", b"8 101"))
+        self.wait()
+        self.assertEqual([media.send.name for media in call.media], ["PCMA"])
+        self.hang_up()
+        self.settle()
+        self.assertEqual(self.record().codec, "PCMA")
+
+    def test_an_ack_without_the_answer_that_is_due_ends_the_call(self) -> None:
+        self.invite(body=b"")
+        self.clock.pump([0.01] * 20)
+        self.said()
+        self.ack(b"")
+        self.assertEqual([said[0] for said in self.said()], ["bye"])
+        self.settle()
+        self.assertEqual(self.record().cause, "not_acceptable")
+
+    def test_an_offer_that_nothing_fits_is_refused_with_488(self) -> None:
+        self.invite(body=OFFER.replace(b"RTP/AVP 9 0 8 101", b"RTP/AVP 18"))
+        self.wait()
+        self.assertEqual(self.said(), [("reject", 488, "Warning")])
+        self.assertEqual([(each.status, each.check) for each in self.refusals()], [(488, "session_description")])
+        self.settle()
+        self.assertEqual(self.plane.sessions, [])
+
+    def test_a_merged_request_is_left_to_the_core(self) -> None:
+        self.signalling.merged = True
+        self.invite()
+        self.assertEqual((len(self.calls), self.events), (0, []))
+
+
+class AgentTests(CallCase):
+    def test_an_agent_that_is_not_there_is_480_with_a_record(self) -> None:
+        self.plane.agent = lambda _: None
+        self.invite()
+        self.wait()
+        self.assertEqual(self.said(), [("ring",), ("reject", 480, "Warning")])
+        self.settle()
+        self.assertEqual([(each.status, each.check) for each in self.refusals()], [(480, "agent_refused")])
+        self.assertIn("agent reception/production: connection refused", self.refusals()[0].line)
+        self.assertEqual((self.record().cause, self.record().status), ("agent_unavailable", 480))
+
+    def test_an_agent_that_hangs_up_ends_the_call_with_bye(self) -> None:
+        self.talk()
+        self.said()
+        (call_id,) = self.plane.calls
+        self.plane.say(messages.AgentHangup(generation=1, call=call_id))
+        self.assertEqual(self.said(), [("bye", 'Q.850;cause=16;text="agent hangup"')])
+        self.settle()
+        self.assertEqual((self.record().cause, self.record().ended_by), ("agent_hangup", "agent"))
+
+    def test_an_agent_whose_link_breaks_ends_the_call_with_its_cause(self) -> None:
+        self.talk()
+        self.said()
+        (call_id,) = self.plane.calls
+        self.plane.say(
+            messages.AgentFailed(
+                generation=1, call=call_id, code="closed_1011", message="closed with 1011", established=True
+            )
+        )
+        self.assertEqual(self.said(), [("bye", 'Q.850;cause=41;text="agent lost"')])
+        self.settle()
+        self.assertEqual(self.record().reason, "agent reception/production: closed with 1011")
+
+
+class EndTests(CallCase):
+    def test_a_caller_who_gives_up_while_it_rings_leaves_nothing(self) -> None:
+        """At every moment of the set-up."""
+        for moment in range(6):
+            self.events.clear()
+            self.invite()
+            self.clock.pump([0.01] * moment)
+            self.calls.handle(Ended("usage of a1", "cancelled", "remote"))
+            self.settle()
+            self.assertEqual((self.record().cause, self.record().status), ("cancelled", 487))
+            self.said()
+
+    def test_a_200_that_is_never_acknowledged_is_in_the_record(self) -> None:
+        self.invite()
+        self.wait()
+        self.calls.handle(Ended("usage of a1", "ack_timeout", "local"))
+        self.settle()
+        self.assertEqual((self.record().cause, self.record().confirmed), ("ack_timeout", None))
+
+    def test_the_agent_is_warned_a_minute_before_a_call_reaches_its_limit(self) -> None:
+        self.talk()
+        (call,) = self.plane.calls.values()
+        self.said()
+        self.clock.advance(7139.0)
+        self.assertEqual(call.told, [])
+        self.clock.advance(1.0)
+        self.clock.advance(0.1)
+        self.assertEqual([(each.kind, each.detail) for each in call.told], [("limit", {"seconds_left": "60"})])
+        self.clock.advance(60.0)
+        self.assertEqual([said[0] for said in self.said()], ["bye"])
+        self.settle()
+        self.assertEqual(self.record().cause, "limit")
+
+    def test_a_worker_that_dies_ends_its_calls_and_their_records_are_written(self) -> None:
+        self.talk()
+        self.invite(call_id="b1")
+        self.clock.advance(0.002)
+        self.said()
+        self.plane.lose()
+        self.assertEqual(
+            [said[:2] for said in self.said()], [("bye", 'Q.850;cause=41;text="worker lost"'), ("reject", 503)]
+        )
+        self.settle()
+        causes = [event.record.cause for event in self.events if isinstance(event, CallEnded)]
+        self.assertEqual(causes, ["worker_lost", "worker_lost"])
+
+    def test_no_ports_left_is_503_with_retry_after(self) -> None:
+        self.plane.ports = 0
+        self.invite()
+        self.wait()
+        self.assertEqual(self.said(), [("reject", 503, "Retry-After", "Warning")])
+        self.settle()
+
+    def test_draining_refuses_new_calls_and_waits_for_the_others(self) -> None:
+        self.talk()
+        drained = self.calls.drain()
+        self.said()
+        self.invite(call_id="b1")
+        self.assertEqual(self.said(), [("respond", 503, "Retry-After", "Warning")])
+        self.assertNoResult(drained)
+        self.hang_up()
+        self.settle()
+        self.successResultOf(drained)
+
+
+class MidCallTests(CallCase):
+    def test_hold_and_resume_are_answered_and_told_to_the_worker(self) -> None:
+        self.talk()
+        (call,) = self.plane.calls.values()
+        self.said()
+        for direction in (b"sendonly", b"sendrecv"):
+            body = OFFER.replace(b"sendrecv", direction)
+            self.calls.handle(Reoffered("usage of a1", parsed(invite(MAIN_LINE, body=body))))
+            self.wait()
+        self.assertEqual([media.direction for media in call.media], ["sendrecv", "recvonly", "sendrecv"])
+        versions = [line for said in self.said() for line in said if str(line).startswith("o=")]
+        self.assertEqual([str(line).split()[2] for line in versions], ["2", "3"])
+        self.hang_up()
+        self.settle()
+
+    def test_a_reinvite_without_an_offer_is_offered_ours_again(self) -> None:
+        self.talk()
+        (call,) = self.plane.calls.values()
+        self.said()
+        self.calls.handle(Reoffered("usage of a1", parsed(invite(MAIN_LINE, body=b""))))
+        self.assertEqual([said[0] for said in self.said()], ["answer"])
+        self.ack(OFFER.replace(b"40000", b"40100"), reinvite=True)
+        self.wait()
+        self.assertEqual([media.remote[1] for media in call.media], [40000, 40100])
+        self.hang_up()
+        self.settle()
+
+    def test_a_reinvite_that_nothing_fits_keeps_the_call_as_it_is(self) -> None:
+        self.talk()
+        (call,) = self.plane.calls.values()
+        self.said()
+        self.calls.handle(Reoffered("usage of a1", parsed(invite(MAIN_LINE, body=OFFER.replace(b"9 0 8 101", b"18")))))
+        self.assertEqual(self.said(), [("reject", 488)])
+        self.assertEqual(len(call.media), 1)
+        self.hang_up()
+        self.settle()
+
+    def test_requests_that_no_feature_takes_are_refused(self) -> None:
+        self.talk()
+        self.said()
+        for method in ("INFO", "NOTIFY", "REFER", "MESSAGE"):
+            request = parsed(invite(MAIN_LINE))
+            request.method = method
+            self.calls.handle(RequestInDialog("usage of a1", 9, request))
+        self.assertEqual(self.said(), [("respond_in", status) for status in (405, 481, 405, 405)])
+        self.hang_up()
+        self.settle()
+
+    def test_a_caller_who_is_never_heard_is_let_go(self) -> None:
+        self.talk()
+        (call_id,) = self.plane.calls
+        self.said()
+        self.plane.say(messages.MediaLost(generation=1, call=call_id, leg="caller", seconds=30.0, ever=False))
+        self.assertEqual([said[0] for said in self.said()], ["bye"])
+        self.settle()
+        self.assertEqual(self.record().cause, "no_media")
+
+    def test_a_caller_who_falls_silent_is_asked_and_kept_while_it_answers(self) -> None:
+        self.talk()
+        (call_id,) = self.plane.calls
+        self.said()
+        self.plane.say(messages.MediaLost(generation=1, call=call_id, leg="caller", seconds=30.0, ever=True))
+        self.calls.handle(ResponseReceived(1, None))
+        self.clock.advance(30.0)
+        self.assertEqual(self.said(), [("OPTIONS",), ("OPTIONS",)])
+        self.plane.say(messages.MediaBack(generation=1, call=call_id, leg="caller"))
+        self.clock.advance(1000.0)
+        self.assertEqual(self.said(), [])
+        self.hang_up()
+        self.settle()
+
+    def test_one_way_audio_is_a_line_for_the_operator(self) -> None:
+        self.talk()
+        (call_id,) = self.plane.calls
+        self.plane.say(
+            messages.OneWayAudio(
+                generation=1, call=call_id, leg="caller", local="203.0.113.11:10000", remote="192.0.2.7:40000"
+            )
+        )
+        notes = [event.message for event in self.events if isinstance(event, CallNoted)]
+        self.assertEqual(len(notes), 1)
+        self.assertIn("no RTP after 5 s on 203.0.113.11:10000; SDP said 192.0.2.7:40000", notes[0])
+        self.hang_up()
+        self.settle()
+
+
+class RefusedTests(CallCase):
+    def test_a_stranger_is_challenged_without_any_state(self) -> None:
+        self.invite("203.0.113.99")
+        self.assertEqual(self.said(), [("respond", 401, "WWW-Authenticate", "Warning")])
+        self.assertEqual((len(self.calls), self.events, self.plane.calls), (0, [], {}))
+
+    def test_a_provider_that_dials_nothing_of_ours_gets_404_and_a_record(self) -> None:
+        self.invite(to="sip:+31999@sip.acme.example")
+        self.assertEqual(self.said(), [("reject", 404, "Warning")])
+        self.assertEqual([(each.status, each.check) for each in self.refusals()], [(404, "unknown")])
+
+    def test_a_flood_from_a_stranger_is_dropped_without_an_answer(self) -> None:
+        for number in range(500):
+            self.invite("203.0.113.99", call_id=f"f{number}")
+        self.assertEqual(len(self.said()), 400)
