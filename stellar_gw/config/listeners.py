@@ -44,7 +44,7 @@ def make_listeners(
     :param addresses: this host's own, for the hint of what to advertise.
     """
     if not shapes:
-        problems.error(place, "is empty; add one, such as udp: {bind: \"127.0.0.1:5060\"}")
+        problems.error(place, 'is empty; add one, such as udp: {bind: "127.0.0.1:5060"}')
     made = [_Maker(name, shape, media, problems, addresses).listener() for name, shape in shapes.items()]
     listeners = {each.name: each for each in made if each is not None}
     for one, other in combinations(listeners.values(), 2):

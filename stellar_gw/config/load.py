@@ -85,9 +85,7 @@ def load_config(path: str, environ: Mapping[str, str], addresses: HostAddresses 
     return parse_config(read_file(path), path, environ, addresses)
 
 
-def parse_config(
-    text: str, path: str, environ: Mapping[str, str], addresses: HostAddresses | None = None
-) -> Config:
+def parse_config(text: str, path: str, environ: Mapping[str, str], addresses: HostAddresses | None = None) -> Config:
     """The same of a text; ``path`` names it in errors, and relative paths in it begin at its folder."""
     problems = Problems(path)
     references = References(Path(path).absolute().parent, environ)

@@ -205,9 +205,7 @@ class _Check:
     def _environment(self, environment: EnvironmentShape) -> None:
         place = environment.place
         if environment.dialect not in DIALECTS:
-            self._error(
-                place.key("dialect"), f"is '{printable(environment.dialect)}', must be {_choice(DIALECTS)}"
-            )
+            self._error(place.key("dialect"), f"is '{printable(environment.dialect)}', must be {_choice(DIALECTS)}")
             return
         if (environment.dialect == "builtin") != environment.url.startswith("builtin:"):
             self._error(place.key("url"), "must be builtin:... where the dialect is builtin, ws:// or wss:// otherwise")

@@ -60,7 +60,8 @@ def make_snapshot(
         agents=agents,
         connectors=tuple(maker.connectors(tenants)),
         transfers=tuple(maker.transfers(tenants)),
-        secrets=secrets | {stored for each in credentials for stored in (each.ha1_md5, each.ha1_sha256) if stored}
+        secrets=secrets
+        | {stored for each in credentials for stored in (each.ha1_md5, each.ha1_sha256) if stored}
         | {text for agent in agents for each in agent.environments.values() for text in _written_out(each)},
     )
 
@@ -140,8 +141,7 @@ class _Maker:
                     draft=versions.draft,
                     versions=known_versions(shape),
                     environments={
-                        key: self._environment(environment_name(key), each)
-                        for key, each in shape.environments.items()
+                        key: self._environment(environment_name(key), each) for key, each in shape.environments.items()
                     },
                     where=self._where(shape.place),
                 )

@@ -44,9 +44,7 @@ Version = Annotated[
 EnvironmentKey = Annotated[
     str, rules.Text(re.compile("development|staging|production"), "development, staging or production")
 ]
-HeaderName = Annotated[
-    str, rules.Text(re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}"), "the name of an HTTP header")
-]
+HeaderName = Annotated[str, rules.Text(re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}"), "the name of an HTTP header")]
 SecretText = Annotated[
     str, rules.Text(re.compile(r"[^\x00-\x1f\x7f]*"), "one line of text", secret=True, redacted=True)
 ]

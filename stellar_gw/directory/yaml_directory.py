@@ -157,9 +157,7 @@ class YamlDirectory:
         )
 
     def _unknown(self, user: str, tenants: tuple[str, ...]) -> NoRoute:
-        return no_route.unknown(
-            user, tenants, (each for tenant in tenants for each in self._of_tenant.get(tenant, ()))
-        )
+        return no_route.unknown(user, tenants, (each for tenant in tenants for each in self._of_tenant.get(tenant, ())))
 
 
 def _key(connector: Connector) -> str:

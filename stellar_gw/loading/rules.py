@@ -67,6 +67,7 @@ class Whole(Rule):
 
     minimum: int
     maximum: int
+
     @property
     def must(self) -> str:
         return f"a whole number from {self.minimum} to {self.maximum}"
@@ -83,6 +84,7 @@ class Seconds(Rule):
 
     minimum: float
     maximum: float
+
     @property
     def must(self) -> str:
         return f"a duration from {duration(self.minimum)} to {duration(self.maximum)}, such as 90s or 1h30m"
@@ -166,6 +168,7 @@ class Host(Rule):
     """A numeric address in canonical form; a host name too where ``names``, in lower case."""
 
     names: bool = False
+
     @property
     def must(self) -> str:
         return "a host name or an IP address" if self.names else "an IP address"
@@ -185,6 +188,7 @@ class HostPort(Rule):
 
     names: bool = False
     port: int | None = None
+
     @property
     def must(self) -> str:
         kind = "a host name or an IP address" if self.names else "an IP address"

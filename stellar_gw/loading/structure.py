@@ -104,9 +104,7 @@ class Structure:
     def _choice(self, node: Node, kind: Any) -> str:
         return self._one_of(node, get_args(kind), get_args(kind), str)
 
-    def _one_of(
-        self, node: Node, told: tuple[str, ...], allowed: Collection[str], fold: Callable[[str], str]
-    ) -> str:
+    def _one_of(self, node: Node, told: tuple[str, ...], allowed: Collection[str], fold: Callable[[str], str]) -> str:
         scalar = self._scalar(node, one_of(told))
         try:
             text = fold(self._references.expand(scalar.text))
