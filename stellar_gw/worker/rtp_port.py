@@ -265,21 +265,25 @@ class RtpPort(DatagramProtocol):
 
     # --- what is sent ---------------------------------------------------------------------------
 
-    def send_audio(self, payload: bytes, samples: int) -> bool:
-        """Send a packet of audio; where none may be sent its time passes. Whether it was sent.
+    @property
+    def destination(self) -> Address | None:
+        """Where audio goes now; None where none may be sent, or no address is known."""
+        return self._latch.destination if self._sends and self._latch is not None else None
+
+    def send_audio(self, payload: bytes, samples: int) -> None:
+        """Send a packet of audio; without a destination its time passes.
 
         :param samples: its length in units of the RTP clock.
         """
-        destination = self._latch.destination if self._sends and self._latch is not None else None
+        destination = self.destination
         if destination is None or self.transport is None:
             self.sender.skip(samples)
-            return False
-        self.transport.write(self.sender.packet(payload, samples), destination)
-        return True
+        else:
+            self.transport.write(self.sender.packet(payload, samples), destination)
 
     def send_events(self, datagrams: Sequence[bytes]) -> None:
         """Send telephone events that :attr:`sender` has numbered."""
-        destination = self._latch.destination if self._sends and self._latch is not None else None
+        destination = self.destination
         if destination is not None and self.transport is not None:
             for datagram in datagrams:
                 self.transport.write(datagram, destination)

@@ -1,0 +1,186 @@
+"""What a worker carries, by call, and the gateway's commands to it.
+
+Every command has exactly one answer; what goes wrong in one is that one's :class:`Failed` and touches nothing
+else. Commands may be repeated: the second answer is the first.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable
+
+import msgspec
+from twisted.internet.error import CannotListenError, InvalidAddressError
+from twisted.logger import Logger
+
+from stellar_gw.control.messages import (
+    Allocate,
+    Answered,
+    Configure,
+    Done,
+    Drain,
+    Failed,
+    LegStatistics,
+    ListCalls,
+    Listing,
+    Ping,
+    Release,
+    Released,
+    Reply,
+    Request,
+    SetMedia,
+    StartAgent,
+    Tell,
+)
+from stellar_gw.errors import StellarError
+from stellar_gw.worker.session import MediaSession, Surroundings
+
+PAGE = 256
+"""Calls in one :class:`Listing`."""
+REMEMBERED = 1024
+"""Released calls whose statistics are kept, for a repeated Release."""
+_log = Logger()
+
+
+class Carrier:
+    """
+    :param configured: what the first :class:`Configure` sets outside of the ports, such as the DSCP.
+    :param idle: called when the last call has ended, and by :meth:`drain` where there is none.
+    """
+
+    def __init__(self, surroundings: Surroundings, configured: Callable[[Configure], None],
+                 idle: Callable[[], None]) -> None:
+        self._around = surroundings
+        self._configured = configured
+        self._idle = idle
+        self._configuration: Configure | None = None
+        self._sessions: dict[str, MediaSession] = {}
+        self._released: OrderedDict[str, tuple[LegStatistics, ...]] = OrderedDict()
+        self.draining = False
+
+    def __len__(self) -> int:
+        """How many calls there are."""
+        return len(self._sessions)
+
+    def handle(self, request: Request) -> Reply:
+        """Carry a command out; never raises."""
+        try:
+            reply = self._handle(request)
+        except StellarError as reason:
+            reply = Failed(request=0, code="bad_request", message=str(reason))
+        except Exception as reason:
+            _log.failure("{what} failed", what=type(request).__name__)
+            message = f"{type(reason).__name__}; the log of the worker has it whole"
+            reply = Failed(request=0, code="internal", message=message)
+        return msgspec.structs.replace(reply, request=request.request)
+
+    def drain(self) -> None:
+        """Take no new calls, and call ``idle`` when there are none."""
+        self.draining = True
+        if not self._sessions:
+            self._idle()
+
+    def release_all(self, cause: str) -> None:
+        for call in list(self._sessions):
+            self._release(call, "", cause, "gateway")
+
+    def _handle(self, request: Request) -> Reply:
+        match request:
+            case Ping():
+                return Done(request=0)
+            case Configure():
+                return self._configure(request)
+            case ListCalls():
+                return self._list(request.after)
+            case Drain():
+                self.drain()
+                return Done(request=0)
+            case Allocate():
+                return self._allocate(request)
+            case Release():
+                return Released(request=0, legs=self._release(request.call, request.leg, request.cause, request.by))
+            case SetMedia() | StartAgent() | Answered() | Tell():
+                session = self._sessions.get(request.call)
+                if session is None:
+                    return Failed(request=0, code="unknown_call", message=f"no call {request.call} here")
+                return self._command(session, request)
+            case _:
+                return Failed(request=0, code="bad_request", message=f"no command {type(request).__name__}")
+
+    def _command(self, session: MediaSession, request: SetMedia | StartAgent | Answered | Tell) -> Reply:
+        match request:
+            case SetMedia():
+                session.set_media(request)
+            case StartAgent():
+                session.start_agent(request)
+            case Answered():
+                session.answered()
+            case Tell():
+                session.tell(request.kind, request.detail)
+        return Done(request=0)
+
+    def _configure(self, request: Configure) -> Reply:
+        known = self._configuration
+        if known is None:
+            low, high = request.ports
+            if not (0 < low < high <= 65536) or not 0 <= request.dscp < 64:
+                return Failed(request=0, code="bad_request", message="ports or dscp are out of range")
+            self._configuration = request
+            self._around.ports.configure(request.bind, request.ports, request.quarantine)
+            self._configured(request)
+        elif msgspec.structs.replace(request, request=known.request) != known:
+            return Failed(request=0, code="bad_request", message="a worker is configured once")
+        return Done(request=0)
+
+    def _list(self, after: str) -> Listing:
+        calls = sorted(self._sessions)
+        start = bisect_right(calls, after) if after else 0
+        return Listing(request=0, calls=tuple(calls[start:start + PAGE]), more=len(calls) > start + PAGE)
+
+    def _allocate(self, request: Allocate) -> Reply:
+        if self._configuration is None:
+            return Failed(request=0, code="bad_request", message="the worker is not configured yet")
+        call = request.call
+        if call in self._released:
+            return Failed(request=0, code="unknown_call", message=f"call {call} was released")
+        session = self._sessions.get(call)
+        if session is None:
+            if self.draining:
+                return Failed(request=0, code="draining", message="the worker takes no new calls")
+            session = MediaSession(call, self._around)
+        try:
+            allocated = session.allocate(request.leg, request.bind)
+        except (CannotListenError, InvalidAddressError) as reason:
+            return Failed(request=0, code="bad_request",
+                          message=f"media cannot be bound ({reason}): is the listener's address this machine's?")
+        if allocated is None:
+            low, high = self._configuration.ports
+            return Failed(request=0, code="no_ports",
+                          message=f"all pairs of RTP ports from {low} to {high - 1} are taken or resting")
+        self._sessions[call] = session
+        return allocated
+
+    def _release(self, call: str, leg: str, cause: str, by: str) -> tuple[LegStatistics, ...]:
+        session = self._sessions.get(call)
+        if session is None:
+            return self._released.get(call, ()) if not leg else ()
+        if leg and session.legs.keys() - {leg}:
+            return session.release_leg(leg, cause, by)
+        del self._sessions[call]
+        try:
+            statistics = session.release(cause, by)
+        finally:
+            if not leg:
+                # A single leg may be taken back before the call goes on; the whole call is over for good.
+                self._remember(call)
+            if not self._sessions and self.draining:
+                self._idle()
+        if not leg:
+            self._released[call] = statistics
+        return statistics
+
+    def _remember(self, call: str) -> None:
+        self._released[call] = ()
+        if len(self._released) > REMEMBERED:
+            self._released.popitem(last=False)

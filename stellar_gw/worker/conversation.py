@@ -1,0 +1,201 @@
+"""The agent's side of a call: a link, a dialect on it, the caller's audio out and the agent's audio in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from twisted.logger import Logger
+
+from stellar_gw.agent.link import Connector, Link, LinkClosed, LinkLimits, Target
+from stellar_gw.dialects.contract import (
+    AgentEvent,
+    Ask,
+    Audio,
+    Clear,
+    Dialect,
+    Frame,
+    Hangup,
+    Malformed,
+    Mark,
+    SendDigits,
+)
+from stellar_gw.media.dtmf import Digit
+from stellar_gw.media.jitter import Piece
+from stellar_gw.media.playout import PlayoutFlood
+from stellar_gw.worker.agent_audio import AgentAudio
+from stellar_gw.worker.caller_audio import FRAME_MS, CallerAudio
+
+LOGGED = 5
+"""Malformed messages of one agent that get a line each; the rest is counted."""
+POLICY_VIOLATION = 1008
+"""Close code for an agent that breaks the rules (RFC 6455 7.4.1)."""
+_log = Logger()
+
+
+class ConversationListener(Protocol):
+    """Whom a conversation tells what the agent wants. After ``agent_failed`` or ``agent_hangup`` nothing comes."""
+
+    def agent_ready(self, connect_ms: float) -> None: ...
+    def agent_failed(self, code: str, message: str, *, established: bool) -> None: ...
+    def agent_hangup(self) -> None: ...
+    def agent_asked(self, ask: Ask) -> None: ...
+
+    def send_digits(self, digits: str) -> None:
+        """To the caller."""
+
+
+class Conversation:
+    """One call's agent; implements :class:`stellar_gw.agent.link.LinkEvents`.
+
+    Until the call is answered the caller is not heard, and what the agent says is queued.
+
+    :ivar audio: the agent's, for the caller's leg to take.
+    :ivar caller: the caller's, in the dialect's format.
+    :ivar malformed: messages that did not follow the dialect.
+    """
+
+    def __init__(self, call: str, dialect: Dialect, listener: ConversationListener) -> None:
+        self._call = call
+        self._dialect = dialect
+        self._listener = listener
+        self._link: Link | None = None
+        self._open = False
+        self._over = False
+        self._answered = False
+        self._leaving = False
+        self._frames_sent = 0
+        self.audio = AgentAudio(dialect.audio_format)
+        self.caller = CallerAudio(dialect.audio_format)
+        self.malformed = 0
+
+    def connect(self, connector: Connector, target: Target, limits: LinkLimits) -> None:
+        self._link = connector.connect(target, self, limits)
+
+    def answered(self) -> None:
+        self._answered = True
+        self._leave_when_played()
+
+    # --- what happens on the call ---------------------------------------------------------------
+
+    def hear(self, pieces: Sequence[Piece]) -> None:
+        """The caller's audio."""
+        if not self._open or not self._answered:
+            return
+        for frame in self.caller.frames(pieces):
+            self._send(self._dialect.audio(frame, self._frames_sent * FRAME_MS))
+            self._frames_sent += 1
+
+    def pressed(self, digit: Digit) -> None:
+        if self._open:
+            self._send(self._dialect.digit(digit.digit, digit.duration_ms))
+
+    def told(self, kind: str, detail: dict[str, str]) -> None:
+        if self._open:
+            self._send(self._dialect.told(kind, detail))
+
+    def played(self) -> None:
+        """A packet has been sent, and what was taken for it has been heard: see which marks that reached."""
+        queue = self.audio.playout
+        for name in queue.reached():
+            self._send(self._dialect.mark_reached(name, cleared=False, played_ms=queue.played_ms))
+        if self._leaving:
+            self._leave_when_played()
+
+    def stop(self, cause: str, by: str) -> None:
+        """The call is over: tell the agent, and close the link."""
+        self._over = True
+        if self._open:
+            self._send(self._dialect.stopped(cause, by))
+        self._open = False
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+        if self.malformed > LOGGED:
+            _log.warn("{call}: the agent sent {count} malformed messages", call=self._call, count=self.malformed)
+
+    def _send(self, frames: Sequence[Frame]) -> None:
+        if self._link is not None:
+            for frame in frames:
+                self._link.send(frame)
+
+    # --- what the link tells (LinkEvents) -------------------------------------------------------
+
+    def link_opened(self, connect_ms: float) -> None:
+        if self._over:
+            return
+        self._open = True
+        self._send(self._dialect.opened())
+        self._listener.agent_ready(connect_ms)
+
+    def link_received(self, frame: Frame) -> None:
+        for event in self._dialect.received(frame):
+            if self._over or (self._leaving and not isinstance(event, Clear)):
+                return
+            try:
+                self._obey(event)
+            except PlayoutFlood as reason:
+                self._fail("flood", str(reason), established=True)
+
+    def link_closed(self, closed: LinkClosed) -> None:
+        self._open = False
+        self._link = None
+        if self._over or self._leaving:
+            return
+        if closed.clean:
+            self._leaving = True
+            self._leave_when_played()
+        else:
+            self._over = True
+            self._listener.agent_failed(closed.code, closed.message, established=closed.established)
+
+    # --- what the agent wants -------------------------------------------------------------------
+
+    def _obey(self, event: AgentEvent) -> None:
+        queue = self.audio.playout
+        match event:
+            case Audio():
+                queue.push(event.payload)
+            case Mark():
+                queue.mark(event.name)
+                if self._answered and queue.empty:
+                    self.played()               # nothing is before it
+            case Clear():
+                self._clear()
+            case Hangup():
+                if not event.after_playout:
+                    queue.clear()
+                self._leaving = True
+                self._leave_when_played()
+            case SendDigits():
+                self._listener.send_digits(event.digits)
+            case Ask():
+                self._listener.agent_asked(event)
+            case Malformed():
+                self.malformed += 1
+                if self.malformed <= LOGGED:
+                    _log.warn("{call}: the agent's message is malformed: {reason}",
+                              call=self._call, reason=event.reason)
+
+    def _clear(self) -> None:
+        queue = self.audio.playout
+        self.played()                           # marks reached already come first
+        cleared = queue.clear()
+        for name in cleared.marks:
+            self._send(self._dialect.mark_reached(name, cleared=True, played_ms=cleared.played_ms))
+        self._send(self._dialect.cleared(cleared.played_ms, cleared.discarded_ms))
+        self._leave_when_played()
+
+    def _leave_when_played(self) -> None:
+        """The agent has hung up: the call ends when what it said has been heard, or at once if nobody listens yet."""
+        if self._leaving and not self._over and (self.audio.playout.empty or not self._answered):
+            self._over = True
+            self._listener.agent_hangup()
+
+    def _fail(self, code: str, message: str, *, established: bool) -> None:
+        self._over = True
+        self._open = False
+        link, self._link = self._link, None
+        if link is not None:
+            link.close(POLICY_VIOLATION, code)
+        self._listener.agent_failed(code, message, established=established)

@@ -1,0 +1,108 @@
+"""One leg of a call: its port, the codec we send, and 20 ms of something to send every 20 ms."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+
+from stellar_gw.control.messages import LegStatistics, SetMedia
+from stellar_gw.dialects.contract import AudioFormat
+from stellar_gw.errors import LocalProtocolError
+from stellar_gw.media.codec import CLOCK, codec_named
+from stellar_gw.media.dtmf import DtmfSender, are_digits
+from stellar_gw.worker.agent_audio import AgentAudio
+from stellar_gw.worker.rtp_port import RtpPort
+
+TICK_MS = 20
+LONGEST_PTIME = 200
+"""Milliseconds; RFC 3551 4.2 asks a receiver to accept so much."""
+
+
+class Leg:
+    """
+    :ivar port: the leg's sockets.
+    :ivar ports: the RTP port and the RTCP port.
+    :ivar audio: what is sent; silence without an agent.
+    :ivar media: the last word of offer and answer, None before the first.
+    """
+
+    def __init__(self, name: str, port: RtpPort, ports: tuple[int, int]) -> None:
+        self.name = name
+        self.port = port
+        self.ports = ports
+        self.media: SetMedia | None = None
+        self._silence = AgentAudio(AudioFormat("mulaw", CLOCK))
+        self.audio = self._silence
+        self._ptime = TICK_MS
+        self._due = 0
+        self._digits: DtmfSender | None = None
+
+    def set_media(self, media: SetMedia) -> None:
+        """:raise LocalProtocolError: if we cannot do what was negotiated; nothing has changed then."""
+        for codec in (media.send, *media.receive):
+            if codec_named(codec.name) is None:
+                raise LocalProtocolError(f"no codec {codec.name}")
+        self.media = media
+        self._ptime = max(10, min(media.ptime, LONGEST_PTIME) // 10 * 10)
+        self.port.negotiated(media)
+        self.audio.send_as(media.send)
+        digits = media.dtmf_send
+        if digits is None:
+            self._digits = None
+        elif self._digits is None:
+            self._digits = DtmfSender(digits.payload_type, digits.clock)
+        else:
+            self._digits.payload_type = digits.payload_type
+
+    def speak(self, audio: AgentAudio | None) -> None:
+        """Send this from now on; None: silence."""
+        self.audio = audio or self._silence
+        if self.media is not None:
+            self.audio.send_as(self.media.send)
+
+    def send_digits(self, digits: str) -> str:
+        """Queue telephone events; why that is impossible, empty where it is not."""
+        if not are_digits(digits):
+            return "digits are 0-9, *, #, A-D"
+        if self._digits is None:
+            return "telephone-event was not negotiated (RFC 4733)"
+        try:
+            self._digits.send(digits)
+        except LocalProtocolError as reason:
+            return str(reason)
+        return ""
+
+    def tick(self, missed: int) -> bool:
+        """20 ms have passed. Whether audio was taken.
+
+        :param missed: frames of 20 ms whose time has passed unused.
+        """
+        self.port.advance()
+        if self.media is None:
+            return False
+        if missed:
+            # The receiver's clock went on; so does ours, or all that follows would be late for good.
+            self.port.sender.skip(missed * TICK_MS * CLOCK // 1000)
+        if self._digits is not None and self._due == 0:
+            datagrams = self._digits.tick(self.port.sender, TICK_MS * CLOCK // 1000)
+            if datagrams is not None:
+                self.port.send_events(datagrams)
+                return False
+        return self._send_audio()
+
+    def _send_audio(self) -> bool:
+        """Packets of the negotiated length, as many as are due; what is taken is sent at once."""
+        self._due += TICK_MS
+        taken = False
+        while self._due >= self._ptime:
+            self._due -= self._ptime
+            payload = self.audio.payload(self._ptime, sent=self.port.destination is not None)
+            self.port.send_audio(payload, self._ptime * CLOCK // 1000)
+            taken = True
+        return taken
+
+    def statistics(self) -> LegStatistics:
+        codec = self.media.send.name if self.media is not None else ""
+        return self.port.statistics(self.name, codec, self.audio.sent_ms)
+
+    def close(self) -> Deferred[None]:
+        return self.port.close()

@@ -1,0 +1,84 @@
+"""The worker's slice of ports: pairs of sockets opened for legs, and taken back."""
+
+from __future__ import annotations
+
+from errno import EADDRINUSE
+from typing import Protocol
+
+from twisted.internet.error import CannotListenError, InvalidAddressError
+from twisted.internet.interfaces import IUDPTransport
+from twisted.internet.protocol import DatagramProtocol
+from twisted.logger import Logger
+
+from stellar_gw.media.ports import PortSlice, Random
+from stellar_gw.worker.leg import Leg
+from stellar_gw.worker.rtp_port import Clocks, PortListener, RtpPort
+
+TRIES = 16
+"""Ports that are tried before a leg is refused: another program may sit on some of them."""
+_log = Logger()
+
+
+def _taken(reason: Exception) -> bool:
+    return isinstance(reason, CannotListenError) and getattr(reason.socketError, "errno", 0) == EADDRINUSE
+
+
+class Network(Protocol):
+    """Where sockets come from: the poller, or the network in memory."""
+
+    def listen(self, protocol: DatagramProtocol, host: str, port: int) -> IUDPTransport:
+        """:raise CannotListenError: if the address cannot be bound."""
+
+
+class PortPairs:
+    """
+    :ivar host: the address to bind where a leg asks for no other.
+    """
+
+    def __init__(self, network: Network, clocks: Clocks, random: Random) -> None:
+        self._network = network
+        self._clocks = clocks
+        self._random = random
+        self._slice = PortSlice(0, 0, random)
+        self.host = ""
+
+    def configure(self, host: str, ports: tuple[int, int], quarantine: float) -> None:
+        """:param ports: the first, and the one after the last."""
+        self.host = host
+        self._slice = PortSlice(*ports, self._random, quarantine)
+
+    def open(self, name: str, host: str, listener: PortListener) -> Leg | None:
+        """A leg on a pair of ports; None where all are taken, resting, or in other programs' hands.
+
+        :raise CannotListenError: if the host is none of this machine's.
+        :raise InvalidAddressError: if the host is a name.
+        """
+        now = self._clocks.now()
+        for _ in range(TRIES):
+            number = self._slice.take(now)
+            if number is None:
+                return None
+            port = RtpPort(listener, self._clocks)
+            try:
+                self._bind(port, host or self.host, number)
+            except (CannotListenError, InvalidAddressError) as reason:
+                self._slice.give_back(number, now)
+                if not _taken(reason):
+                    raise
+                _log.warn("an RTP port is passed over: {reason}", reason=str(reason))
+                continue
+            return Leg(name, port, (number, number + 1))
+        return None
+
+    def _bind(self, port: RtpPort, host: str, number: int) -> None:
+        self._network.listen(port, host, number)
+        try:
+            self._network.listen(port.rtcp, host, number + 1)
+        except CannotListenError:
+            port.close()
+            raise
+
+    def close(self, leg: Leg) -> None:
+        """Close a leg's sockets; its ports rest from then on."""
+        pairs, number = self._slice, leg.ports[0]
+        leg.close().addCallback(lambda _: pairs.give_back(number, self._clocks.now()))

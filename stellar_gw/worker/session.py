@@ -1,0 +1,238 @@
+"""One call in a worker: its legs, its agent, and what happens between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from attrs import frozen
+from twisted.logger import Logger
+
+from stellar_gw.agent.link import Connector, LinkLimits, Target
+from stellar_gw.control.messages import (
+    AgentAsked,
+    AgentFailed,
+    AgentHangup,
+    AgentReady,
+    Allocated,
+    DigitReceived,
+    Event,
+    LegStatistics,
+    MediaBack,
+    MediaLost,
+    OneWayAudio,
+    SetMedia,
+    StartAgent,
+)
+from stellar_gw.dialects.contract import Ask
+from stellar_gw.dialects.registry import make_dialect
+from stellar_gw.errors import LocalProtocolError
+from stellar_gw.media.dtmf import Digit
+from stellar_gw.media.jitter import Piece
+from stellar_gw.media.liveness import Lost
+from stellar_gw.worker.conversation import Conversation
+from stellar_gw.worker.leg import Leg
+from stellar_gw.worker.pacer import Pacer
+from stellar_gw.worker.port_pair import PortPairs
+
+_log = Logger()
+
+
+@frozen(kw_only=True)
+class Surroundings:
+    """What the calls of a worker share.
+
+    :ivar connector: the way to an agent, by its URL.
+    :ivar emit: tells the gateway.
+    :ivar generation: of this worker, in every event.
+    """
+
+    ports: PortPairs
+    pacer: Pacer
+    connector: Callable[[str], Connector]
+    emit: Callable[[Event], None]
+    generation: int
+
+
+class _LegEvents:
+    """One leg's :class:`stellar_gw.worker.rtp_port.PortListener`: the call, told which leg it is."""
+
+    def __init__(self, session: MediaSession, leg: str) -> None:
+        self._session = session
+        self._leg = leg
+
+    def heard(self, pieces: Sequence[Piece]) -> None:
+        self._session.heard(self._leg, pieces)
+
+    def digit(self, digit: Digit) -> None:
+        self._session.pressed(self._leg, digit)
+
+    def media_lost(self, lost: Lost) -> None:
+        self._session.emit(partial(MediaLost, leg=self._leg, seconds=lost.seconds, ever=lost.ever))
+
+    def media_back(self) -> None:
+        self._session.emit(partial(MediaBack, leg=self._leg))
+
+    def one_way(self, local: str, remote: str) -> None:
+        self._session.emit(partial(OneWayAudio, leg=self._leg, local=local, remote=remote))
+
+    def port_failed(self) -> None:
+        self._session.failed(f"a socket of leg {self._leg} failed")
+
+
+class MediaSession:
+    """A call from its first leg to its release. Commands may be repeated; the second time changes nothing.
+
+    :ivar legs: by name.
+    """
+
+    def __init__(self, call: str, surroundings: Surroundings) -> None:
+        self._call = call
+        self._around = surroundings
+        self._conversation: Conversation | None = None
+        self._agent_leg = ""
+        self._agent_ended = False
+        self._answered = False
+        self.legs: dict[str, Leg] = {}
+
+    # --- commands -------------------------------------------------------------------------------
+
+    def allocate(self, name: str, host: str) -> Allocated | None:
+        """A leg with a pair of ports; None where none is left.
+
+        :param host: to bind; empty for the worker's own.
+        """
+        leg = self.legs.get(name)
+        if leg is None:
+            leg = self._around.ports.open(name, host, _LegEvents(self, name))
+            if leg is None:
+                return None
+            self.legs[name] = leg
+            if self._answered:
+                leg.port.answered()
+        return Allocated(request=0, rtp_port=leg.ports[0], rtcp_port=leg.ports[1], cname=leg.port.cname,
+                         ssrc=leg.port.sender.ssrc)
+
+    def set_media(self, media: SetMedia) -> None:
+        """:raise LocalProtocolError: if there is no such leg, or we cannot do what was negotiated."""
+        leg = self._leg(media.leg)
+        leg.set_media(media)
+        if self._conversation is not None and media.leg == self._agent_leg:
+            self._conversation.caller.receive(media.receive)
+
+    def start_agent(self, request: StartAgent) -> None:
+        """:raise StellarError: if there is no such leg or dialect."""
+        leg = self._leg(request.leg)
+        if self._conversation is not None:
+            return
+        dialect = make_dialect(request.dialect, request.context, request.options)
+        conversation = self._conversation = Conversation(self._call, dialect, self)
+        self._agent_leg = request.leg
+        if leg.media is not None:
+            conversation.caller.receive(leg.media.receive)
+        leg.speak(conversation.audio)
+        if self._answered:
+            conversation.answered()
+        target = Target(url=request.url.value, options=dict(request.options),
+                        headers=tuple((name, value.value) for name, value in request.headers))
+        limits = LinkLimits(connect_timeout=request.connect_timeout, ping_interval=request.ping_interval,
+                            ping_timeout=request.ping_timeout)
+        conversation.connect(self._around.connector(request.url.value), target, limits)
+
+    def answered(self) -> None:
+        """The dialog is up: audio flows both ways, and something is sent every 20 ms."""
+        if self._answered:
+            return
+        self._answered = True
+        for leg in self.legs.values():
+            leg.port.answered()
+        self._around.pacer.add(self)
+        if self._conversation is not None:
+            self._conversation.answered()
+
+    def tell(self, kind: str, detail: dict[str, str]) -> None:
+        if self._conversation is not None:
+            self._conversation.told(kind, detail)
+
+    def release_leg(self, name: str, cause: str, by: str) -> tuple[LegStatistics, ...]:
+        """Close one leg; with the agent's leg goes the agent."""
+        leg = self.legs.pop(name, None)
+        if leg is None:
+            return ()
+        if name == self._agent_leg:
+            self._stop_agent(cause, by)
+        statistics = leg.statistics()
+        self._around.ports.close(leg)
+        if not self.legs:
+            self._around.pacer.remove(self)
+        return (statistics,)
+
+    def release(self, cause: str, by: str) -> tuple[LegStatistics, ...]:
+        """End it all: the agent is told, every port closed."""
+        self._stop_agent(cause, by)
+        self._around.pacer.remove(self)
+        return tuple(each for name in list(self.legs) for each in self.release_leg(name, cause, by))
+
+    def _stop_agent(self, cause: str, by: str) -> None:
+        self._agent_ended = True
+        if self._conversation is not None:
+            self._conversation.stop(cause, by)
+
+    def _leg(self, name: str) -> Leg:
+        leg = self.legs.get(name)
+        if leg is None:
+            raise LocalProtocolError(f"call {self._call} has no leg {name}")
+        return leg
+
+    # --- every 20 ms (Paced) --------------------------------------------------------------------
+
+    def tick(self, missed: int) -> None:
+        for name, leg in tuple(self.legs.items()):
+            if leg.tick(missed) and name == self._agent_leg and self._conversation is not None:
+                self._conversation.played()
+
+    def tick_failed(self) -> None:
+        self.failed("its audio could not be sent")
+
+    # --- what the legs tell ---------------------------------------------------------------------
+
+    def heard(self, leg: str, pieces: Sequence[Piece]) -> None:
+        if leg == self._agent_leg and self._conversation is not None:
+            self._conversation.hear(pieces)
+
+    def pressed(self, leg: str, digit: Digit) -> None:
+        if leg == self._agent_leg and self._conversation is not None:
+            self._conversation.pressed(digit)
+        self.emit(partial(DigitReceived, leg=leg, digit=digit.digit, duration_ms=digit.duration_ms))
+
+    def failed(self, what: str) -> None:
+        """Something of ours broke: this call cannot go on, the others do."""
+        _log.error("{call}: the media failed: {what}", call=self._call, what=what)
+        self.agent_failed("internal", f"the media of the call failed inside the gateway: {what}", established=True)
+        self._stop_agent("media_failure", "gateway")
+
+    def emit(self, event: Callable[..., Event]) -> None:
+        self._around.emit(event(generation=self._around.generation, call=self._call))
+
+    # --- what the agent wants (ConversationListener) --------------------------------------------
+
+    def agent_ready(self, connect_ms: float) -> None:
+        self.emit(partial(AgentReady, connect_ms=connect_ms))
+
+    def agent_failed(self, code: str, message: str, *, established: bool) -> None:
+        if not self._agent_ended:
+            self._agent_ended = True
+            self.emit(partial(AgentFailed, code=code, message=message, established=established))
+
+    def agent_hangup(self) -> None:
+        if not self._agent_ended:
+            self._agent_ended = True
+            self.emit(AgentHangup)
+
+    def agent_asked(self, ask: Ask) -> None:
+        self.emit(partial(AgentAsked, ask=ask.ask, verb=ask.verb, parameters=dict(ask.parameters)))
+
+    def send_digits(self, digits: str) -> None:
+        refused = self._leg(self._agent_leg).send_digits(digits)
+        if refused:
+            _log.warn("{call}: the agent's digits are not sent: {refused}", call=self._call, refused=refused)
