@@ -16,10 +16,14 @@ UNACKNOWLEDGED = 90_000
 
 
 def fold(host: str) -> str:
-    """Write an IPv4 address that came in as IPv6 (``::ffff:192.0.2.1``) as what it is."""
-    if host.startswith("::ffff:") and "." in host:
-        return host[7:]
-    return host
+    """Write an IPv4 address that came in as IPv6 (``::ffff:192.0.2.1``, in any spelling) as what it is."""
+    if not host.startswith("::ffff:"):
+        return host
+    try:
+        mapped = IPv6Address(host).ipv4_mapped
+    except ValueError:
+        return host
+    return str(mapped) if mapped is not None else host
 
 
 def address_text(address: Address) -> str:
