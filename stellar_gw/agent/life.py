@@ -18,6 +18,7 @@ from typing import Protocol
 from attrs import frozen
 from automat import TypeMachineBuilder
 
+from stellar_gw import fsm
 from stellar_gw.agent.failure import Failure
 
 
@@ -122,48 +123,34 @@ def _close_unanswered(_: LinkLife, out: Outbox, failure: Failure) -> None:
     out.extend((Cut(), TellClosed(CANCELLED, established=True)))
 
 
-def _ignore_failure(_: LinkLife, out: Outbox, failure: Failure) -> None:
-    """The link's end has been told."""
-
-
-def _ignore_closed(_: LinkLife, out: Outbox, code: int, failure: Failure) -> None:
-    """The link's end has been told."""
-
-
 def _ignore_close(_: LinkLife, out: Outbox, code: int, reason: str) -> None:
     """Closing twice does nothing."""
 
 
-def _ignore(_: LinkLife, out: Outbox) -> None:
-    """The link's end has been told."""
+def _ignore_abort(_: LinkLife, out: Outbox) -> None:
+    """There is nothing left to cut."""
 
 
 _machine = TypeMachineBuilder(LinkLife, Outbox)
 _connecting, _open, _closing, _over = map(_machine.state, ("Connecting", "Open", "Closing", "Over"))
 
 _connecting.upon(LinkLife.opened).to(_open)(_tell_opened)
-_connecting.upon(LinkLife.closed).to(_connecting)(_ignore_closed)
 _connecting.upon(LinkLife.failed).to(_over)(_never_came)
 _connecting.upon(LinkLife.close).to(_over)(_given_up_politely)
 _connecting.upon(LinkLife.abort).to(_over)(_given_up)
 
-_open.upon(LinkLife.opened).to(_open)(_ignore)
 _open.upon(LinkLife.closed).to(_over)(_they_closed)
 _open.upon(LinkLife.failed).to(_over)(_they_failed)
 _open.upon(LinkLife.close).to(_closing)(_say_close)
 _open.upon(LinkLife.abort).to(_over)(_cut)
 
-_closing.upon(LinkLife.opened).to(_closing)(_ignore)
 _closing.upon(LinkLife.closed).to(_over)(_close_answered)
 _closing.upon(LinkLife.failed).to(_over)(_close_unanswered)
 _closing.upon(LinkLife.close).to(_closing)(_ignore_close)
 _closing.upon(LinkLife.abort).to(_over)(_cut)
 
-_over.upon(LinkLife.opened).to(_over)(_ignore)
-_over.upon(LinkLife.closed).to(_over)(_ignore_closed)
-_over.upon(LinkLife.failed).to(_over)(_ignore_failure)
 _over.upon(LinkLife.close).to(_over)(_ignore_close)
-_over.upon(LinkLife.abort).to(_over)(_ignore)
+_over.upon(LinkLife.abort).to(_over)(_ignore_abort)
 
-new_life = _machine.build()
-"""A life that begins in Connecting, appending to the outbox handed in."""
+new_life = fsm.seal(_machine, name="AgentLink", remote=[LinkLife.opened, LinkLife.closed, LinkLife.failed])
+"""Makes a life that begins in Connecting and appends to the outbox handed in."""
