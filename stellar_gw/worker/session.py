@@ -42,14 +42,14 @@ _log = Logger()
 class Surroundings:
     """What the calls of a worker share.
 
-    :ivar connector: the way to an agent, by its URL.
+    :ivar connector: the way to agents.
     :ivar emit: tells the gateway.
     :ivar generation: of this worker, in every event.
     """
 
     ports: PortPairs
     pacer: Pacer
-    connector: Callable[[str], Connector]
+    connector: Connector
     emit: Callable[[Event], None]
     generation: int
 
@@ -137,7 +137,7 @@ class MediaSession:
                         headers=tuple((name, value.value) for name, value in request.headers))
         limits = LinkLimits(connect_timeout=request.connect_timeout, ping_interval=request.ping_interval,
                             ping_timeout=request.ping_timeout)
-        conversation.connect(self._around.connector(request.url.value), target, limits)
+        conversation.connect(self._around.connector, target, limits)
 
     def answered(self) -> None:
         """The dialog is up: audio flows both ways, and something is sent every 20 ms."""
