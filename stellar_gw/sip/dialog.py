@@ -27,6 +27,7 @@ class Dialog:
     :ivar tls: it began over TLS, and stays there.
     :ivar local_sequence: the CSeq of our last request; 0 before the first.
     :ivar remote_sequence: of the peer's; None before the first.
+    :ivar remote_method: of that request.
     """
 
     call_id: str
@@ -40,6 +41,7 @@ class Dialog:
     tls: bool = False
     local_sequence: int = 0
     remote_sequence: int | None = None
+    remote_method: str = ""
 
     @property
     def local_tag(self) -> str:
@@ -80,6 +82,7 @@ def dialog_as_uas(invite: Request, flow: Flow, local_tag: str) -> Dialog:
         secure=flow.secure and isinstance(invite.uri, SipUri) and invite.uri.secure,
         tls=flow.secure,
         remote_sequence=invite.cseq.number,
+        remote_method="INVITE",
     )
 
 
@@ -97,6 +100,15 @@ def dialog_as_uac(invite: Request, response: Response, flow: Flow) -> Dialog:
         tls=flow.secure,
         local_sequence=invite.cseq.number,
     )
+
+
+def is_out_of_order(dialog: Dialog, request: Request) -> bool:
+    """Whether a request of the peer's comes too late (12.2.2), or twice by two ways.
+
+    The same number for another method is let pass: phone systems have been seen to count so.
+    """
+    last, number = dialog.remote_sequence, request.cseq.number
+    return last is not None and (number < last or (number == last and request.method == dialog.remote_method))
 
 
 def refresh(dialog: Dialog, message: Request | Response) -> None:

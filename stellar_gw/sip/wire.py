@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from attrs import evolve, frozen
 
-from stellar_gw.sip.events import Event, FlowNeeded, Token
+from stellar_gw.sip.events import Event, FlowNeeded, ResponseReceived, Token
 from stellar_gw.sip.flow import Flow
 from stellar_gw.sip.uri import SipUri, Uri
 
@@ -52,6 +52,12 @@ class Wire:
     def token(self) -> Token:
         self._last_token += 1
         return self._last_token
+
+    def unanswered(self) -> Token:
+        """A token for a request that cannot be sent any more."""
+        token = self.token()
+        self.events.append(ResponseReceived(token, None))
+        return token
 
     def hold(self, flow: Flow, user: Hashable) -> None:
         """Note that ``user`` lives on a connection, until :meth:`release`. UDP is never lost, so not noted."""

@@ -1,0 +1,98 @@
+"""What a request is refused for before anybody is asked (RFC 3261 8.2): cheap, static, stateless."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from stellar_gw.sip.body import SDP, accepts_sdp, is_identity, is_readable
+from stellar_gw.sip.message import Request
+from stellar_gw.sip.uri import SipUri
+
+KNOWN_METHODS = frozenset((
+    "INVITE", "ACK", "BYE", "CANCEL", "REGISTER", "OPTIONS",  # RFC 3261
+    # RFC 6086, 3262, 3311, 6665, 3515, 3428, 3903
+    "INFO", "PRACK", "UPDATE", "SUBSCRIBE", "NOTIFY", "REFER", "MESSAGE", "PUBLISH",
+))
+# Never outside a dialog, so that one without a To tag, or for a dialog that is not, gets 481 (12.2.2).
+ONLY_IN_DIALOGS = frozenset(("BYE", "INFO", "PRACK", "UPDATE", "NOTIFY"))
+_INITIAL = ("INVITE", "OPTIONS")
+
+Items = tuple[tuple[str, str], ...]
+
+
+@frozen
+class Refusal:
+    """A final response other than 2xx; the reason phrase says what is wrong where it is not the usual one."""
+
+    status: int
+    reason: str = ""
+    headers: Items = ()
+
+
+@frozen
+class Capabilities:
+    """What this user agent does (RFC 3261 20.5, 20.37).
+
+    :ivar allow: every method that is served.
+    :ivar supported: option tags; none until session timers and reliable provisional responses are there.
+    """
+
+    allow: tuple[str, ...] = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "NOTIFY")
+    supported: tuple[str, ...] = ()
+
+    @property
+    def allow_header(self) -> tuple[str, str]:
+        return "Allow", ", ".join(self.allow)
+
+    @property
+    def supported_header(self) -> tuple[str, str]:
+        return "Supported", ", ".join(self.supported)
+
+    @property
+    def options_headers(self) -> Items:
+        """What an OPTIONS is answered with (11.2)."""
+        return (
+            self.allow_header, ("Accept", SDP), ("Accept-Encoding", "identity"), ("Accept-Language", "en"),
+            self.supported_header,
+        )
+
+
+def check_initial(request: Request, able: Capabilities) -> Refusal | None:
+    """Check a request outside any dialog."""
+    refusal = check_method(request, able)
+    if refusal is not None:
+        return refusal
+    if request.method in ONLY_IN_DIALOGS:
+        return Refusal(481)
+    if request.method not in _INITIAL:
+        return Refusal(405, headers=(able.allow_header,))
+    if not isinstance(request.uri, SipUri):
+        return Refusal(416)
+    return check_content(request, able)
+
+
+def check_method(request: Request, able: Capabilities) -> Refusal | None:
+    """8.2.1: 501 for a method that nobody knows, 405 for one that we do not do."""
+    if request.method in able.allow or (request.method in ONLY_IN_DIALOGS and request.to.tag is None):
+        return None
+    if request.method in KNOWN_METHODS:
+        return Refusal(405, headers=(able.allow_header,))
+    return Refusal(501, headers=(able.allow_header,))
+
+
+def check_content(request: Request, able: Capabilities) -> Refusal | None:
+    """8.2.2.3 and 8.2.3: extensions and bodies; for INVITE what a dialog needs as well."""
+    lacking = [tag for tag in request.require if tag.lower() not in able.supported]
+    if lacking:
+        return Refusal(420, headers=(("Unsupported", ", ".join(lacking)),))
+    if not is_identity(request):
+        return Refusal(415, headers=(("Accept-Encoding", "identity"),))
+    if request.method != "INVITE":
+        return None
+    if not is_readable(request):
+        return Refusal(415, headers=(("Accept", SDP),))
+    if not accepts_sdp(request):
+        return Refusal(406)
+    if len(request.contacts) != 1 or not isinstance(request.contacts[0].uri, SipUri):
+        return Refusal(400, "INVITE must carry one Contact with a SIP URI")  # 8.1.1.8
+    return None

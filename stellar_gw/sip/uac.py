@@ -1,0 +1,444 @@
+"""The half of the core that asks: our requests, and what peers answer (RFC 3261 8.1, 9.1, 12.2.1, 13.2, 15.1.1, 22)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stellar_gw.errors import LocalProtocolError
+from stellar_gw.sip.body import SDP
+from stellar_gw.sip.checks import Capabilities
+from stellar_gw.sip.credentials import ClientCredentials
+from stellar_gw.sip.dialog import Dialog, dialog_as_uac, refresh, way
+from stellar_gw.sip.digest import answer_challenge
+from stellar_gw.sip.events import ResponseReceived, Token
+from stellar_gw.sip.flow import Flow
+from stellar_gw.sip.headers import Headers
+from stellar_gw.sip.message import Request, Response
+from stellar_gw.sip.names import Names
+from stellar_gw.sip.timers import Timers
+from stellar_gw.sip.transactions.ack import cancel_of
+from stellar_gw.sip.transactions.layer import TransactionLayer
+from stellar_gw.sip.transactions.transaction import ClientTransaction
+from stellar_gw.sip.uri import Uri
+from stellar_gw.sip.usage import (
+    Abandon,
+    Acknowledgement,
+    Adopt,
+    AnswerChallenge,
+    RefuseSuccess,
+    SendAck,
+    SendBye,
+    SendCancel,
+    Sending,
+    SendReinvite,
+    Usage,
+)
+from stellar_gw.sip.usages import Usages
+from stellar_gw.sip.values import NameAddr
+from stellar_gw.sip.wire import Wire, by_transport_of, serves
+
+MAX_FORKS = 16  # early dialogs, and answers, to one INVITE
+MAX_RENEWALS = 3  # new nonces for one request
+_TARGET_REFRESH = ("INVITE", "SUBSCRIBE", "REFER", "NOTIFY", "UPDATE")
+_GONE = (481, 408)
+
+
+class _Attempt:
+    """One transaction of a request, as its user; what comes for an attempt before it is not of interest."""
+
+    def __init__(self, uac: Uac, sending: Sending) -> None:
+        self._uac, self._sending = uac, sending
+
+    def responded(self, transaction: ClientTransaction, response: Response) -> None:
+        if self._sending.attempt is self:
+            self._uac.responded(self._sending, response)
+
+    def timed_out(self, transaction: ClientTransaction) -> None:
+        if self._sending.attempt is self:
+            self._uac.unanswered(self._sending, timed_out=True)
+
+    def transport_failed(self, transaction: ClientTransaction) -> None:
+        if self._sending.attempt is self:
+            self._uac.unanswered(self._sending, timed_out=False)
+
+
+class _Nobody:
+    """The user of a CANCEL: what is answered to it changes nothing."""
+
+    def responded(self, transaction: ClientTransaction, response: Response) -> None: ...
+
+    def timed_out(self, transaction: ClientTransaction) -> None: ...
+
+    def transport_failed(self, transaction: ClientTransaction) -> None: ...
+
+
+class Uac:
+    """Sends requests, and follows each to its end."""
+
+    def __init__(
+        self, wire: Wire, layer: TransactionLayer, usages: Usages, names: Names, timers: Timers,
+        able: Capabilities, user_agent: str,
+    ) -> None:
+        self._wire, self._layer, self._usages, self._names, self._timers = wire, layer, usages, names, timers
+        self._able, self._user_agent = able, user_agent
+        usages.perform.update({
+            SendAck: self._send_ack, SendBye: self._send_bye, SendCancel: self._send_cancel,
+            SendReinvite: self._send_reinvite, RefuseSuccess: self._refuse_success, Abandon: self._abandon,
+            AnswerChallenge: self._answer_challenge, Adopt: self._adopt,
+        })
+
+    # Requests outside any dialog
+
+    def invite(
+        self, uri: Uri, flow: Flow, *, from_: NameAddr, to: NameAddr, headers: Headers, body: bytes,
+        route: tuple[NameAddr, ...], credentials: ClientCredentials | None, call_id: str | None, sequence: int,
+    ) -> Usage:
+        """Begin a usage with an INVITE."""
+        usage = Usage(id=self._names.tag(), contact_user=self._names.tag(), cancel_patience=self._timers.timeout)
+        usage.sips = getattr(uri, "scheme", "") == "sips"
+        sending = self._outside(
+            "INVITE", uri, flow, from_=from_, to=to, headers=headers, body=body, route=route,
+            credentials=credentials, call_id=call_id, sequence=sequence)
+        sending.usage, sending.contact_user = usage, usage.contact_user
+        usage.initial = usage.calling = sending
+        usage.credentials = sending.credentials
+        self._usages.add(usage, called=False)
+        self._transmit(sending)
+        return usage
+
+    def request(
+        self, method: str, uri: Uri, flow: Flow, *, from_: NameAddr, to: NameAddr, headers: Headers, body: bytes,
+        credentials: ClientCredentials | None,
+    ) -> Token:
+        """Send a request that makes no dialog."""
+        sending = self._outside(
+            method, uri, flow, from_=from_, to=to, headers=headers, body=body, route=(), credentials=credentials,
+            call_id=None, sequence=1)
+        sending.token = token = self._wire.token()
+        self._transmit(sending)
+        return token
+
+    def _outside(
+        self, method: str, uri: Uri, flow: Flow, *, from_: NameAddr, to: NameAddr, headers: Headers, body: bytes,
+        route: tuple[NameAddr, ...], credentials: ClientCredentials | None, call_id: str | None, sequence: int,
+    ) -> Sending:
+        self._names.listener(flow)
+        next_hop = way(uri, route)[2]
+        return Sending(
+            method=method, uri=uri, route_set=route, flow=flow, to=to, headers=headers, body=body,
+            from_=from_ if from_.tag else from_.with_tag(self._names.tag()),
+            call_id=call_id or self._names.call_id(), sequence=sequence, contact_user=self._names.tag(),
+            credentials=credentials if credentials is not None and credentials.are_for(next_hop) else None)
+
+    # Requests inside a dialog
+
+    def request_in(self, usage: Usage, method: str, headers: Headers, body: bytes) -> Token:
+        """Send a request inside the usage's dialog, early or confirmed."""
+        dialog = usage.dialog or next(iter(usage.early.values()), None)
+        if dialog is None:
+            raise LocalProtocolError(f"{method}: the usage has no dialog yet")
+        sending = self._inside(usage, dialog, method, headers, body)
+        sending.token = token = self._wire.token()
+        usage.sent.add(token)
+        self._send_inside(sending, dialog)
+        return token
+
+    def _inside(self, usage: Usage, dialog: Dialog, method: str, headers: Headers, body: bytes = b"") -> Sending:
+        return Sending(
+            method=method, headers=headers, body=body, dialog=dialog, uri=dialog.remote_target, from_=dialog.local,
+            to=dialog.remote, call_id=dialog.call_id, sequence=0, flow=dialog.flow, contact_user=usage.contact_user,
+            usage=usage, credentials=usage.credentials)
+
+    def _send_inside(self, sending: Sending, dialog: Dialog) -> None:
+        def ready(flow: Flow) -> None:
+            dialog.local_sequence += 1
+            sending.sequence, sending.flow = dialog.local_sequence, flow
+            sending.uri, sending.route_set = dialog.remote_target, dialog.route_set
+            self._transmit(sending)
+
+        self._with_flow(dialog, ready, lambda: self.unanswered(sending, timed_out=False))
+
+    def _with_flow(self, dialog: Dialog, ready: Callable[[Flow], None], failed: Callable[[], None]) -> None:
+        """Find the way to the next hop of a dialog: its flow, where that leads there, else one is asked for."""
+        hop = way(dialog.remote_target, dialog.route_set)[2]
+        if not self._wire.is_lost(dialog.flow) and (dialog.resolved == hop or serves(dialog.flow, hop)):
+            ready(dialog.flow)
+            return
+
+        def found(flow: Flow) -> None:
+            if dialog.tls and not flow.secure:
+                failed()  # what began over TLS never goes on without
+                return
+            self._usages.move(dialog, flow, hop)
+            ready(flow)
+
+        self._wire.need(
+            by_transport_of(hop, dialog.flow), dialog.flow.listener, dialog.flow, found, lambda why: failed())
+
+    # Writing them
+
+    def _transmit(self, sending: Sending) -> None:
+        """Send it as a transaction of its own. Its flow may turn out to be lost, and it be over, in here."""
+        request, hop = self._write(sending, sending.method, sending.body)
+        attempt = sending.attempt = _Attempt(self, sending)
+        # Inside a dialog a connection that breaks under a request is replaced; outside, its sender chose the way.
+        sending.transaction = self._layer.send_request(
+            request, sending.flow, attempt, hop, reconnects=sending.dialog is not None)
+
+    def _write(self, sending: Sending, method: str, body: bytes) -> tuple[Request, Uri]:
+        """A request as it goes out on its flow, and its next hop."""
+        uri, routes, hop = way(sending.uri, sending.route_set)
+        given, flow = sending.headers, sending.flow
+        items = [("Via", str(self._names.via(flow, self._names.branch())))]
+        if "Max-Forwards" not in given or method == "ACK":
+            items.append(("Max-Forwards", "70"))
+        items += [("Route", route) for route in routes]
+        items += [
+            ("From", str(sending.from_)), ("To", str(sending.to)), ("Call-ID", sending.call_id),
+            ("CSeq", f"{sending.sequence} {method}"),
+        ]
+        if method in _TARGET_REFRESH or (sending.dialog is None and method != "ACK"):
+            items += self._own_headers(sending, method, flow)
+        items.append(("User-Agent", self._user_agent))
+        if method == "ACK":
+            items += self._credentials_of(sending)
+        else:
+            items += given
+            items += self._authorization(sending, method, uri, body)
+        if body and ("Content-Type" not in given or method == "ACK"):
+            items.append(("Content-Type", SDP))
+        return Request(method, uri, Headers.sound(items), body), hop
+
+    def _own_headers(self, sending: Sending, method: str, flow: Flow) -> list[tuple[str, str]]:
+        usage = sending.usage
+        contact = self._names.contact(flow, sending.contact_user, sips=usage is not None and usage.sips)
+        own = [("Contact", str(NameAddr("", contact)))]
+        if method in ("INVITE", "OPTIONS"):
+            own += [self._able.allow_header, self._able.supported_header]
+        return [item for item in own if item[0] not in sending.headers]
+
+    def _authorization(self, sending: Sending, method: str, uri: Uri, body: bytes) -> list[tuple[str, str]]:
+        if sending.challenge is None or sending.credentials is None:
+            return []
+        name, challenge = sending.challenge
+        ours = sending.credentials
+        value = answer_challenge(
+            challenge, ours.username, ours.password, method, str(uri), body, self._names.tag(), 1)
+        return [(name, value)]
+
+    @staticmethod
+    def _credentials_of(sending: Sending) -> list[tuple[str, str]]:
+        """An ACK carries the credentials of its INVITE, for nobody can challenge it (22.1)."""
+        if sending.transaction is None:
+            return []
+        headers = sending.transaction.request.headers
+        return [(name, value) for name in ("Authorization", "Proxy-Authorization") for value in headers.all(name)]
+
+    # What becomes of them
+
+    def responded(self, sending: Sending, response: Response) -> None:
+        if sending.method == "INVITE":
+            self._invite_responded(sending, response)
+        elif response.status >= 200:
+            if self._takes_challenge(sending, response):
+                self._send_again(sending)
+            else:
+                self._finish(sending, response)
+
+    def unanswered(self, sending: Sending, *, timed_out: bool) -> None:
+        """Nobody answered in time, or there is no way to the peer."""
+        usage = sending.usage
+        if sending.method != "INVITE":
+            self._finish(sending, None, timed_out=timed_out)
+        elif usage is not None and sending.dialog is None:
+            if timed_out:
+                usage.machine.timed_out()
+            else:
+                usage.machine.unreachable()
+            self._usages.turn(usage)
+        elif usage is not None:
+            usage.machine.reinvite_failure(None)
+            if timed_out:  # 14.1: a peer that does not answer is gone
+                usage.machine.gone("timeout", None)
+            self._usages.turn(usage)
+
+    def _finish(self, sending: Sending, response: Response | None, *, timed_out: bool = False) -> None:
+        """The end of a request other than INVITE."""
+        usage, token = sending.usage, sending.token
+        if sending.method == "BYE":
+            if sending.dialog is not None:
+                self._usages.close(sending.dialog)
+            return
+        if token is not None and (usage is None or token in usage.sent):
+            self._wire.events.append(ResponseReceived(token, response))
+        if usage is None:
+            return
+        usage.sent.discard(token or 0)
+        # The other usages of a dialog (RFC 5057 5.1) may end without the call: a subscription that is no more.
+        if response is not None and response.status in _GONE and sending.method != "NOTIFY":
+            usage.machine.gone("dialog_gone", response)
+        elif timed_out:
+            usage.machine.gone("timeout", None)
+        self._usages.turn(usage)
+
+    def _invite_responded(self, sending: Sending, response: Response) -> None:
+        usage = sending.usage
+        assert usage is not None, "every INVITE of ours belongs to a usage"
+        status, machine, again = response.status, usage.machine, sending.dialog is not None
+        if status < 200:
+            if status == 100:
+                machine.trying()
+            elif again or self._note_early(usage, sending, response):
+                machine.provisional(response)
+        elif status < 300:
+            self._succeeded(usage, sending, response)
+        elif not usage.ended and self._takes_challenge(sending, response):
+            machine.challenge(response)
+        elif again:
+            machine.reinvite_failure(response)
+            if status in _GONE:
+                machine.gone("dialog_gone", response)
+        else:
+            machine.failure(response)
+        self._usages.turn(usage)
+
+    def _note_early(self, usage: Usage, sending: Sending, response: Response) -> bool:
+        """Note the early dialog that a 1xx makes; False if there are too many to listen to another."""
+        tag = response.to.tag
+        if tag is None or tag in usage.early or usage.dialog is not None or usage.ended:
+            return True
+        if len(usage.early) >= MAX_FORKS:
+            return False
+        if sending.transaction is not None:
+            dialog = dialog_as_uac(sending.transaction.request, response, sending.transaction.flow)
+            usage.early[tag] = dialog
+            self._usages.open(usage, dialog)
+        return True
+
+    def _succeeded(self, usage: Usage, sending: Sending, response: Response) -> None:
+        tag = response.to.tag or ""
+        if tag in sending.acks:
+            self._acknowledge_again(sending, tag)
+            return
+        if len(sending.acks) >= MAX_FORKS:
+            self._layer.dropped["fork"] += 1
+            return
+        sending.acks[tag] = None
+        offerless, machine = not sending.body, usage.machine
+        if sending.dialog is None:
+            (machine.success_with_offer if offerless else machine.success)(response)
+        else:
+            (machine.reinvite_success_with_offer if offerless else machine.reinvite_success)(response)
+
+    def _takes_challenge(self, sending: Sending, response: Response) -> bool:
+        """Whether a 401 or 407 can be answered: once for each request, besides new nonces for stale ones."""
+        if sending.credentials is None:
+            return False
+        found = sending.credentials.answerable(response)
+        if found is None:
+            return False
+        if sending.challenged:
+            sending.renewals += 1
+            if not found[1].stale or sending.renewals > MAX_RENEWALS:
+                return False
+        sending.challenge, sending.challenged = found, True
+        return True
+
+    def _send_again(self, sending: Sending) -> None:
+        """The next attempt: the same Call-ID and tags, the next CSeq (22.2)."""
+        if sending.dialog is not None:
+            self._send_inside(sending, sending.dialog)
+        else:
+            sending.sequence += 1
+            self._transmit(sending)
+
+    # Effects of the usage's table
+
+    def _answer_challenge(self, usage: Usage, _: AnswerChallenge) -> None:
+        sending = usage.calling
+        assert sending is not None
+        if sending.dialog is None:
+            for dialog in usage.early.values():
+                self._usages.close(dialog)
+            usage.early.clear()
+        self._send_again(sending)
+
+    def _adopt(self, usage: Usage, effect: Adopt) -> None:
+        if usage.dialog is not None:
+            refresh(usage.dialog, effect.response)
+            return
+        usage.dialog = self._dialog_of_success(usage, effect.response)
+        for dialog in usage.early.values():
+            self._usages.close(dialog)
+        usage.early.clear()
+        self._usages.open(usage, usage.dialog)
+
+    def _dialog_of_success(self, usage: Usage, response: Response) -> Dialog:
+        """The dialog that a 2xx makes; its route set is that of the 2xx, not of the 1xx before it (13.2.2.4)."""
+        initial = usage.initial
+        assert initial is not None and initial.transaction is not None
+        transaction = initial.transaction
+        dialog = dialog_as_uac(transaction.request, response, transaction.flow)
+        early = usage.early.pop(response.to.tag or "", None)
+        if early is not None:
+            dialog.local_sequence = max(dialog.local_sequence, early.local_sequence)
+            dialog.remote_sequence, dialog.remote_method = early.remote_sequence, early.remote_method
+            self._usages.close(early)
+        return dialog
+
+    def _send_ack(self, usage: Usage, effect: SendAck) -> None:
+        assert usage.calling is not None and usage.dialog is not None
+        self._acknowledge(usage.calling, usage.dialog, effect.body)
+
+    def _acknowledge(self, sending: Sending, dialog: Dialog, body: bytes) -> None:
+        invite = sending.transaction
+        assert invite is not None
+        number = invite.request.cseq.number
+
+        def ready(flow: Flow) -> None:
+            ack = Sending(
+                method="ACK", headers=Headers(), body=body, dialog=dialog, uri=dialog.remote_target,
+                route_set=dialog.route_set, from_=dialog.local, to=dialog.remote, call_id=dialog.call_id,
+                sequence=number, flow=flow, contact_user=sending.contact_user, transaction=invite)
+            data = self._write(ack, "ACK", body)[0].to_bytes()
+            sending.acks[dialog.remote_tag] = Acknowledgement(data, flow, dialog, body)
+            self._wire.send(data, flow)
+
+        # If there is no way, the peer will send its 2xx again, and we look for one again.
+        sending.acks[dialog.remote_tag] = Acknowledgement(b"", dialog.flow, dialog, body)
+        self._with_flow(dialog, ready, lambda: None)
+
+    def _acknowledge_again(self, sending: Sending, tag: str) -> None:
+        ack = sending.acks[tag]
+        if ack is None:
+            return  # the floor above has not given its answer yet
+        if ack.data and not self._wire.is_lost(ack.flow):
+            self._wire.send(ack.data, ack.flow)
+        else:
+            self._acknowledge(sending, ack.dialog, ack.body)
+
+    def _refuse_success(self, usage: Usage, effect: RefuseSuccess) -> None:
+        assert usage.initial is not None
+        dialog = self._dialog_of_success(usage, effect.response)
+        self._usages.open(usage, dialog)
+        self._acknowledge(usage.initial, dialog, b"")
+        self._send_inside(self._inside(usage, dialog, "BYE", Headers()), dialog)
+
+    def _send_bye(self, usage: Usage, effect: SendBye) -> None:
+        assert usage.dialog is not None
+        self._send_inside(self._inside(usage, usage.dialog, "BYE", Headers(effect.headers)), usage.dialog)
+
+    def _send_cancel(self, usage: Usage, effect: SendCancel) -> None:
+        assert usage.initial is not None and usage.initial.transaction is not None
+        invite = usage.initial.transaction
+        cancel = cancel_of(invite.request, effect.headers)
+        self._layer.send_request(cancel, invite.flow, _Nobody(), invite.destination, reconnects=True)
+
+    def _abandon(self, usage: Usage, _: Abandon) -> None:
+        if usage.initial is not None and usage.initial.transaction is not None:
+            self._layer.abandon(usage.initial.transaction)
+
+    def _send_reinvite(self, usage: Usage, effect: SendReinvite) -> None:
+        assert usage.dialog is not None
+        usage.calling = self._inside(usage, usage.dialog, "INVITE", Headers(effect.headers), effect.body)
+        self._send_inside(usage.calling, usage.dialog)

@@ -1,0 +1,121 @@
+"""All usages and dialogs of a core: finding them, and doing what their table asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from stellar_gw.sip.dialog import Dialog, DialogKey
+from stellar_gw.sip.events import Ended, ResponseReceived, UsageId
+from stellar_gw.sip.flow import Flow
+from stellar_gw.sip.invite_usage import InviteUsageMachine, calling, received
+from stellar_gw.sip.timers import TimerHeap
+from stellar_gw.sip.transactions.effects import Start, Stop
+from stellar_gw.sip.uri import Uri
+from stellar_gw.sip.usage import Close, End, RefuseAsked, Tell, Usage
+from stellar_gw.sip.wire import Wire
+
+
+class Usages:
+    """The usages that the floor above knows of, and every dialog that a message may still belong to.
+
+    :ivar perform: what carries out which effect; the two halves of the core add theirs.
+    """
+
+    def __init__(self, wire: Wire, heap: TimerHeap) -> None:
+        self._wire, self._heap = wire, heap
+        self._known: dict[UsageId, Usage] = {}
+        self._dialogs: dict[DialogKey, tuple[Usage, Dialog]] = {}
+        self.perform: dict[type, Callable[[Usage, Any], None]] = {
+            Tell: self._tell, Start: self._start, Stop: self._stop, End: self._end, Close: self._close,
+        }
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    @property
+    def dialogs(self) -> int:
+        return len(self._dialogs)
+
+    def add(self, usage: Usage, *, called: bool) -> None:
+        usage.machine = InviteUsageMachine(usage, received if called else calling)
+        self._known[usage.id] = usage
+
+    def get(self, usage: UsageId) -> Usage | None:
+        """The usage; None once it has ended."""
+        return self._known.get(usage)
+
+    def turn(self, usage: Usage) -> None:
+        """Carry out what the table has asked for."""
+        effects = usage.effects
+        while effects:
+            effect = effects.pop(0)
+            self.perform[type(effect)](usage, effect)
+
+    # Dialogs
+
+    def find(self, key: DialogKey) -> tuple[Usage, Dialog] | None:
+        return self._dialogs.get(key)
+
+    def open(self, usage: Usage, dialog: Dialog) -> None:
+        self._dialogs[dialog.key] = usage, dialog
+        self._wire.hold(dialog.flow, dialog)
+
+    def close(self, dialog: Dialog) -> None:
+        """Forget a dialog: what still comes in it gets 481."""
+        entry = self._dialogs.get(dialog.key)
+        if entry is not None and entry[1] is dialog:
+            del self._dialogs[dialog.key]
+            self._wire.release(dialog.flow, dialog)
+
+    def move(self, dialog: Dialog, flow: Flow, hop: Uri | None) -> None:
+        """Send a dialog's next requests on another flow.
+
+        :param hop: the next hop that the flow was asked for; None if the peer came on it by himself.
+        """
+        dialog.resolved = hop
+        if flow == dialog.flow:
+            return
+        if dialog.key in self._dialogs:
+            self._wire.release(dialog.flow, dialog)
+            self._wire.hold(flow, dialog)
+        dialog.flow = flow
+
+    # Effects
+
+    def _tell(self, usage: Usage, tell: Tell) -> None:
+        self._wire.events.append(tell.event)
+
+    def _start(self, usage: Usage, start: Start) -> None:
+        self.start(usage, start.timer, start.delay)
+
+    def start(self, usage: Usage, timer: str, delay: float) -> None:
+        self._stop(usage, Stop(timer))
+        usage.running[timer] = self._heap.start(delay, lambda: self._expire(usage, timer))
+
+    def _stop(self, usage: Usage, stop: Stop) -> None:
+        alarm = usage.running.pop(stop.timer, None)
+        if alarm is not None:
+            self._heap.stop(alarm)
+
+    def _expire(self, usage: Usage, timer: str) -> None:
+        usage.running.pop(timer, None)
+        getattr(usage.machine, timer)()
+        self.turn(usage)
+
+    def _close(self, usage: Usage, _: Close) -> None:
+        for dialog in [usage.dialog, *usage.early.values()]:
+            if dialog is not None:
+                self.close(dialog)
+        usage.early.clear()
+
+    def _end(self, usage: Usage, end: End) -> None:
+        if usage.ended:
+            return
+        usage.ended = True
+        del self._known[usage.id]
+        for token in sorted(usage.sent):
+            self._wire.events.append(ResponseReceived(token, None))
+        usage.sent.clear()
+        self.perform[RefuseAsked](usage, RefuseAsked())
+        self._wire.events.append(Ended(usage.id, end.cause, end.by, end.request, end.response))
