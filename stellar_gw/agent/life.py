@@ -81,76 +81,76 @@ class LinkLife(Protocol):
         """We are done and do not wait."""
 
 
-def _tell_opened(_: LinkLife, out: Outbox) -> None:
+def tell_opened(_: LinkLife, out: Outbox) -> None:
     out.append(TellOpened())
 
 
-def _never_came(_: LinkLife, out: Outbox, failure: Failure) -> None:
+def never_came(_: LinkLife, out: Outbox, failure: Failure) -> None:
     out.extend((Cut(), TellClosed(failure, established=False)))
 
 
-def _given_up(_: LinkLife, out: Outbox) -> None:
+def given_up(_: LinkLife, out: Outbox) -> None:
     out.extend((Cut(), TellClosed(CANCELLED, established=False)))
 
 
-def _given_up_politely(life: LinkLife, out: Outbox, code: int, reason: str) -> None:
-    _given_up(life, out)
+def given_up_politely(life: LinkLife, out: Outbox, code: int, reason: str) -> None:
+    given_up(life, out)
 
 
-def _they_closed(_: LinkLife, out: Outbox, code: int, failure: Failure) -> None:
+def they_closed(_: LinkLife, out: Outbox, code: int, failure: Failure) -> None:
     # 1005 stands for a close frame without a code and is never sent (RFC 6455 7.4.1).
     out.extend((Part(1000 if code == 1005 else code), TellClosed(failure, established=True, clean=code == 1000)))
 
 
-def _they_failed(_: LinkLife, out: Outbox, failure: Failure) -> None:
+def they_failed(_: LinkLife, out: Outbox, failure: Failure) -> None:
     out.append(Part(failure.close_code) if failure.close_code else Cut())
     out.append(TellClosed(failure, established=True))
 
 
-def _say_close(_: LinkLife, out: Outbox, code: int, reason: str) -> None:
+def say_close(_: LinkLife, out: Outbox, code: int, reason: str) -> None:
     out.append(SayClose(code, reason))
 
 
-def _cut(_: LinkLife, out: Outbox) -> None:
+def cut(_: LinkLife, out: Outbox) -> None:
     out.extend((Cut(), TellClosed(CANCELLED, established=True)))
 
 
-def _close_answered(_: LinkLife, out: Outbox, code: int, failure: Failure) -> None:
+def close_answered(_: LinkLife, out: Outbox, code: int, failure: Failure) -> None:
     out.extend((Part(0), TellClosed(CANCELLED, established=True)))
 
 
-def _close_unanswered(_: LinkLife, out: Outbox, failure: Failure) -> None:
+def close_unanswered(_: LinkLife, out: Outbox, failure: Failure) -> None:
     out.extend((Cut(), TellClosed(CANCELLED, established=True)))
 
 
-def _ignore_close(_: LinkLife, out: Outbox, code: int, reason: str) -> None:
+def ignore_close(_: LinkLife, out: Outbox, code: int, reason: str) -> None:
     """Closing twice does nothing."""
 
 
-def _ignore_abort(_: LinkLife, out: Outbox) -> None:
+def ignore_abort(_: LinkLife, out: Outbox) -> None:
     """There is nothing left to cut."""
 
 
 _machine = TypeMachineBuilder(LinkLife, Outbox)
 _connecting, _open, _closing, _over = map(_machine.state, ("Connecting", "Open", "Closing", "Over"))
 
-_connecting.upon(LinkLife.opened).to(_open)(_tell_opened)
-_connecting.upon(LinkLife.failed).to(_over)(_never_came)
-_connecting.upon(LinkLife.close).to(_over)(_given_up_politely)
-_connecting.upon(LinkLife.abort).to(_over)(_given_up)
+_connecting.upon(LinkLife.opened).to(_open)(tell_opened)
+_connecting.upon(LinkLife.failed).to(_over)(never_came)
+_connecting.upon(LinkLife.close).to(_over)(given_up_politely)
+_connecting.upon(LinkLife.abort).to(_over)(given_up)
 
-_open.upon(LinkLife.closed).to(_over)(_they_closed)
-_open.upon(LinkLife.failed).to(_over)(_they_failed)
-_open.upon(LinkLife.close).to(_closing)(_say_close)
-_open.upon(LinkLife.abort).to(_over)(_cut)
+_open.upon(LinkLife.closed).to(_over)(they_closed)
+_open.upon(LinkLife.failed).to(_over)(they_failed)
+_open.upon(LinkLife.close).to(_closing)(say_close)
+_open.upon(LinkLife.abort).to(_over)(cut)
 
-_closing.upon(LinkLife.closed).to(_over)(_close_answered)
-_closing.upon(LinkLife.failed).to(_over)(_close_unanswered)
-_closing.upon(LinkLife.close).to(_closing)(_ignore_close)
-_closing.upon(LinkLife.abort).to(_over)(_cut)
+_closing.upon(LinkLife.closed).to(_over)(close_answered)
+_closing.upon(LinkLife.failed).to(_over)(close_unanswered)
+_closing.upon(LinkLife.close).to(_closing)(ignore_close)
+_closing.upon(LinkLife.abort).to(_over)(cut)
 
-_over.upon(LinkLife.close).to(_over)(_ignore_close)
-_over.upon(LinkLife.abort).to(_over)(_ignore_abort)
+_over.upon(LinkLife.close).to(_over)(ignore_close)
+_over.upon(LinkLife.abort).to(_over)(ignore_abort)
 
 new_life = fsm.seal(_machine, name="AgentLink", remote=[LinkLife.opened, LinkLife.closed, LinkLife.failed])
 """Makes a life that begins in Connecting and appends to the outbox handed in."""

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-import stellar_gw
+from stellar_gw import __version__
 from stellar_gw.agent.link import Target
 from stellar_gw.errors import StellarError
 
@@ -106,7 +106,7 @@ def headers(target: Target) -> list[tuple[str, str]]:
             raise _bad_header("the subprotocol is no token (RFC 6455 4.1)")
         fields.append(("Sec-WebSocket-Protocol", target.subprotocol))
     if not any(name.lower() == "user-agent" for name, _ in fields):
-        fields.append(("User-Agent", f"stellar-gw/{stellar_gw.__version__}"))
+        fields.append(("User-Agent", f"stellar-gw/{__version__}"))
     if sum(len(name) + len(value.encode()) for name, value in fields) > MAX_HEADER_OCTETS:
         raise _bad_header(f"headers are longer than {MAX_HEADER_OCTETS} octets together")
     return fields
