@@ -35,7 +35,7 @@ Number = Annotated[
 ]
 Variable = Annotated[
     str,
-    rules.Text(re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}"), "a letter, then letters, digits, dots, _ or -"),
+    rules.Text(re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}"), "letters, digits, dots, _ or -, a letter first"),
 ]
 Version = Annotated[
     str,

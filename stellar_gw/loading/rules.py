@@ -256,7 +256,8 @@ def fold(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 def one_of(values: Sequence[str]) -> str:
     """``a, b or c``."""
-    return " or ".join(filter(None, [", ".join(values[:-1]), *values[-1:]]))
+    named = [value for value in values if value]
+    return " or ".join(filter(None, [", ".join(named[:-1]), *named[-1:]]))
 
 
 def wildcard(host: str) -> bool:
