@@ -205,7 +205,7 @@ class Reorder:
 
     def _fill(self, now: float, out: list[Piece]) -> None:
         """Whole 20 ms of silence up to 60 ms ago."""
-        elapsed = int((now - self._heard - WAIT) * self._clock)
+        elapsed = round((now - self._heard - WAIT) * self._clock)
         samples = elapsed // self._frame * self._frame - self._filled
         if samples > 0:
             self._filled += samples
