@@ -20,6 +20,8 @@ from stellar_gw.errors import LocalProtocolError
 
 HELLO_TIMEOUT = 10.0
 """Seconds from the connection to the worker's first frame."""
+HELD_UP = 0.1
+"""Seconds; a timer this late says that the gateway itself was held up, and nothing about the worker."""
 _log = Logger()
 
 
@@ -77,9 +79,8 @@ class WorkerChannel(Int32StringReceiver):
             frame = encode(msgspec.structs.replace(request, request=number))
         except LocalProtocolError as reason:
             return fail(WorkerFailed("bad_request", str(reason)))
-        deadline = self._clock.callLater(timeout, self._overdue, number, type(request).__name__, timeout)
         answer: Deferred[Reply] = Deferred(lambda _: self._forget(number))
-        self._requests[number] = (answer, deadline)
+        self._requests[number] = (answer, self._expiry(number, type(request).__name__, timeout))
         Int32StringReceiver.sendString(self, frame)
         return answer
 
@@ -100,13 +101,17 @@ class WorkerChannel(Int32StringReceiver):
         if waiting is not None and waiting[1].active():
             waiting[1].cancel()
 
-    def _overdue(self, number: int, what: str, timeout: float) -> None:
-        # If it was this process that was held up, then the reply may be waiting in the socket: read once more.
-        answer, _ = self._requests[number]
-        self._requests[number] = (answer, self._clock.callLater(0, self._expired, number, what, timeout))
+    def _expiry(self, number: int, what: str, timeout: float) -> IDelayedCall:
+        due = self._clock.seconds() + timeout
+        return self._clock.callLater(timeout, self._expired, number, what, timeout, due)
 
-    def _expired(self, number: int, what: str, timeout: float) -> None:
-        answer, _ = self._requests.pop(number)
+    def _expired(self, number: int, what: str, timeout: float, due: float) -> None:
+        answer, _ = self._requests[number]
+        if self._clock.seconds() - due > HELD_UP:
+            # It was this process that was held up; the request may not even have left it yet.
+            self._requests[number] = (answer, self._expiry(number, what, timeout))
+            return
+        del self._requests[number]
         answer.errback(WorkerFailed("timeout", f"the worker did not answer {what} within {timeout:g} s"))
 
     # --- the connection -------------------------------------------------------------------------

@@ -6,9 +6,14 @@ from stellar_gw.control.messages import Codec
 from stellar_gw.dialects.contract import AudioFormat
 from stellar_gw.errors import LocalProtocolError
 from stellar_gw.media.codec import CLOCK, PCMU, Encoder, codec_named
-from stellar_gw.media.pcm import pcm_from_ulaw
+from stellar_gw.media.pcm import pcm_from_ulaw, ulaw_from_pcm
 from stellar_gw.media.playout import Playout
 from stellar_gw.media.resample import Resampler
+from stellar_gw.media.source import dtmf_frequencies, tone
+
+TONE_MS = 160
+PAUSE_MS = 80
+"""Of an audible digit; as long as a telephone event of ours."""
 
 
 class AgentAudio:
@@ -46,6 +51,16 @@ class AgentAudio:
         untouched = known is PCMU and self._format == AudioFormat("mulaw", CLOCK)
         self._encoder = None if untouched else known.encoder()
         self._resampler = None if untouched else Resampler(self._format.rate, known.rate)
+
+    def sound(self, digits: str) -> None:
+        """Queue digits as their tones (ITU-T Q.23), for a peer without telephone events.
+
+        :raise PlayoutFlood: if the queue is full.
+        """
+        for digit in digits:
+            pcm = tone(dtmf_frequencies(digit), self._format.rate, TONE_MS)
+            pcm += bytes(2 * self._format.rate * PAUSE_MS // 1000)
+            self.playout.push(ulaw_from_pcm(pcm) if self._format.encoding == "mulaw" else pcm)
 
     def payload(self, ms: int, *, sent: bool = True) -> bytes:
         """The next packet's payload: the agent's audio, silence where there is none.

@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 
 from stellar_gw.control.messages import LegStatistics, SetMedia
 from stellar_gw.dialects.contract import AudioFormat
-from stellar_gw.errors import LocalProtocolError
+from stellar_gw.errors import LocalProtocolError, StellarError
 from stellar_gw.media.codec import CLOCK, codec_named
 from stellar_gw.media.dtmf import DtmfSender, are_digits
 from stellar_gw.worker.agent_audio import AgentAudio
@@ -60,14 +60,15 @@ class Leg:
             self.audio.send_as(self.media.send)
 
     def send_digits(self, digits: str) -> str:
-        """Queue telephone events; why that is impossible, empty where it is not."""
-        if not are_digits(digits):
-            return "digits are 0-9, *, #, A-D"
-        if self._digits is None:
-            return "telephone-event was not negotiated (RFC 4733)"
+        """Queue telephone events, or tones where the peer does not know these; why not, empty where it is done."""
+        if not are_digits(digits) or len(digits) > DtmfSender.MAX_PENDING:
+            return f"digits are 0-9, *, #, A-D, at most {DtmfSender.MAX_PENDING}"
         try:
-            self._digits.send(digits)
-        except LocalProtocolError as reason:
+            if self._digits is None:
+                self.audio.sound(digits)
+            else:
+                self._digits.send(digits)
+        except StellarError as reason:
             return str(reason)
         return ""
 
