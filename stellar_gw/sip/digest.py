@@ -131,7 +131,7 @@ class DigestAuthorization:
             ha1, method, self.uri, self.nonce,
             algorithm=self.algorithm, qop=self.qop, nc=self.nc_text, cnonce=self.cnonce,
         )  # fmt: skip
-        return hmac.compare_digest(expected, self.response)
+        return hmac.compare_digest(expected.encode(), self.response.encode("utf-8", "replace"))
 
     def __str__(self) -> str:
         """The header's value."""

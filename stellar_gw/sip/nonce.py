@@ -90,7 +90,10 @@ class Nonces:
 
         :param wall_now: seconds since the epoch.
         """
-        made = int(wall_now * 1000).to_bytes(_TIME, "big") + self._rng(_RANDOM)
+        at = int(wall_now * 1000)
+        if at + AHEAD * 1000 < self._forgotten_until:
+            self._forgotten_until = -1  # the clock was set back; else nobody could come in until it has caught up
+        made = at.to_bytes(_TIME, "big") + self._rng(_RANDOM)
         return b64encode(made + self._mac(self._keys[0], made)).decode("ascii")
 
     def age(self, nonce: str, wall_now: float) -> float | None:
