@@ -70,7 +70,7 @@ class MediaConfig:
     :ivar quarantine: how long a port rests before another call gets it.
     """
 
-    ports: Annotated[tuple[int, int], rules.Ports()] = (10000, 20000)
+    ports: Annotated[tuple[int, int], rules.Ports()] = (10000, 19999)
     bind: Annotated[str, rules.Host()] = "0.0.0.0"
     advertise: Annotated[str, rules.Host()] = ""
     workers: Annotated[int, rules.Whole(0, 256)] = 0

@@ -80,7 +80,7 @@ def digits_only(word: Connector, provider: TrunkProvider, address: str) -> NoRou
 def unknown(user: str, tenants: Sequence[str], connectors: Iterable[Connector]) -> NoRoute:
     """:param connectors: those that would have been allowed."""
     known = {each.identifier or each.number: each for each in islice(connectors, LOOKED_AT)}
-    near = get_close_matches(user[:64], known, 1, 0.7)
+    near = get_close_matches(user[:64], known, 1, 0.65)
     hint = f" (nearest: {near[0]}, connector {known[near[0]].name})" if near else ""
     whose = ", ".join(tenants)
     return NoRoute(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 from pathlib import Path
 
 from attrs import evolve
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.config import (
     AgentConfig,
@@ -32,6 +36,7 @@ from stellar_gw.config import (
 from stellar_gw.directory.yaml_directory import YamlDirectory
 from stellar_gw.errors import ConfigError, Where
 from stellar_gw.sip.flow import Listener
+from stellar_gw.testing.certificates import Authority
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -147,7 +152,7 @@ class DefaultTests(ConfigTestCase):
         self.assertEqual(
             (config.media, config.sip, config.limits, config.timers, config.agent, config.records, config.log),
             (
-                MediaConfig(ports=(10000, 19999)),
+                MediaConfig(),
                 SipConfig(sha256_from=(IPv4Network("198.51.100.0/24"),)),
                 GatewayLimits(calls=40),
                 TimersConfig(),
@@ -343,17 +348,19 @@ class WarningTests(ConfigTestCase):
 
 class CertificateTests(ConfigTestCase):
     def setUp(self) -> None:
-        openssl = shutil.which("openssl")
-        if openssl is None:
-            raise SkipTest("openssl is not installed: apt install openssl")
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
-        make = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-days", "30"]
-        for name, more in (("plain", ["-nodes"]), ("locked", ["-passout", "pass:sesame"])):
-            files = ["-keyout", f"{self.folder}/{name}.key", "-out", f"{self.folder}/{name}.crt"]
-            subprocess.run([*make, *more, *files, "-subj", "/CN=a"], check=True, capture_output=True)
-        both = (self.folder / "plain.crt").read_text() + (self.folder / "plain.key").read_text()
-        (self.folder / "both.pem").write_text(both)
+        authority = Authority.create()
+        authority.write(self.folder, "a.example")
+        for name in ("plain", "other"):
+            pem = authority.issue("a.example").decode()
+            start = pem.index("-----BEGIN PRIVATE")
+            (self.folder / f"{name}.crt").write_text(pem[:start])
+            (self.folder / f"{name}.key").write_text(pem[start:])
+        locked = load_pem_private_key((self.folder / "plain.key").read_bytes(), None).private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"sesame")
+        )
+        (self.folder / "locked.key").write_bytes(locked)
 
     def tls(self, text: str) -> Config:
         return load(
@@ -365,8 +372,8 @@ class CertificateTests(ConfigTestCase):
     def test_certificates_that_work(self) -> None:
         """One file with all, or certificate and key apart; named by a path or as a credential."""
         for text, certificate, key in (
-            ("certificate: both.pem", "both.pem", ""),
-            ("certificate: '${cred:both.pem}', client_ca: plain.crt", "both.pem", ""),
+            ("certificate: tls.pem", "tls.pem", ""),
+            ("certificate: '${cred:tls.pem}', client_ca: ca.pem", "tls.pem", ""),
             ("certificate: plain.crt, key: plain.key", "plain.crt", "plain.key"),
         ):
             listener = self.tls(text).listeners["tls"]
@@ -381,8 +388,8 @@ class CertificateTests(ConfigTestCase):
             ("certificate: words", "certificate: cannot be used: "),
             ("certificate: plain.crt", "certificate: cannot be used: "),
             ("certificate: plain.crt, key: locked.key", "certificate: cannot be used: "),
-            ("certificate: locked.crt, key: plain.key", "certificate: cannot be used: key values mismatch; "),
-            ("certificate: both.pem, client_ca: words", "client_ca: cannot be used: "),
+            ("certificate: other.crt, key: plain.key", "certificate: cannot be used: key values mismatch; "),
+            ("certificate: tls.pem, client_ca: words", "client_ca: cannot be used: "),
         ):
             error: ConfigError = self.assertRaises(ConfigError, self.tls, text)
             self.assertEqual(len(error.problems), 1)
