@@ -73,7 +73,8 @@ def other_codecs(rounds: int) -> dict[str, float]:
     payloads = [audioop.lin2ulaw(frame, 2) for frame in frames]
 
     def encode(frame: bytes) -> bytes:
-        return to_ulaw[np.frombuffer(frame, "<u2")].tobytes()
+        payload: bytes = to_ulaw[np.frombuffer(frame, "<u2")].tobytes()
+        return payload
 
     def decode(payload: bytes) -> bytes:
         return from_ulaw[np.frombuffer(payload, np.uint8)].tobytes()

@@ -1,7 +1,7 @@
 """What the standard library's ``audioop`` does to PCM (Python 3.13 on: the ``audioop-lts`` package).
 
-G.711 by its tables in C takes 0.2-0.3 us a 20 ms frame, by numpy tables 1.1-1.5 us. This file also keeps
-the import's DeprecationWarning to itself.
+For 20 ms of G.711 it takes 0.1 us to decode, 1.1 us to encode; numpy tables take 1.1 us for either
+(``benchmarks/media_codecs.py``). This file also keeps the import's DeprecationWarning to itself.
 """
 
 from __future__ import annotations
