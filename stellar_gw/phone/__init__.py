@@ -1,1 +1,1 @@
-"""A SIP phone for tests and trunk checks, built on the gateway's own floors."""
+"""The test phone: places and takes calls, plays and hears audio, and reports what it measured."""
