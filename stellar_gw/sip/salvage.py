@@ -84,8 +84,8 @@ def _sound_vias(values: list[str]) -> list[str]:
     sound = []
     for value in values:
         try:
-            parse_vias([value])
-            sound.append(value)
+            if parse_vias([value]):  # a line may be empty
+                sound.append(value)
         except RemoteProtocolError:
             if sound:
                 continue  # the hop before us is all that an answer from here needs

@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from stellar_gw.sip.framing import StreamFramer
 from stellar_gw.sip.message import READERS, Request, Response, response_to
 from stellar_gw.sip.parser import MalformedMessage, parse_message
 from stellar_gw.sip.uri import SipUri
@@ -143,6 +144,20 @@ class TortureTests(SynchronousTestCase):
             ("Route" in regescrt.headers, str(regescrt.contact)),
             (False, "<sip:user@example.com?Route=%3Csip:sip.example.com%3E>"),
         )
+
+    def test_phone_systems(self) -> None:
+        """What sixteen phone systems and trunks send is read, from a stream too."""
+        folder = VECTORS.parent / "platforms"
+        if not folder.is_dir():
+            raise SkipTest(f"{folder} is absent")
+        read = []
+        for path in sorted(folder.glob("*.txt")):
+            data = path.read_bytes()
+            self.assertEqual(StreamFramer().feed(data), [data], path.name)
+            message = parse_message(data, stream=True)
+            self.assertEqual(parse_message(message.to_bytes(), stream=True), message, path.name)
+            read.append(message)
+        self.assertEqual(len(read), 16)
 
 
 class LengthTests(SynchronousTestCase):
@@ -298,6 +313,14 @@ class SalvageTests(SynchronousTestCase):
             b"CSeq: 0 INVITE\r\n"
             b"Content-Length: 0\r\n\r\n",
         )
+
+    def test_empty_via_lines(self) -> None:
+        """A Via line without a hop is none: the next one counts, and without any nothing is answered."""
+        data = b"OPTIONS <sip:a@b> SIP/2.0\r\nVia: ,\r\n%b\r\n"
+        salvaged = refused(data % b"Via: SIP/2.0/UDP h\r\n").salvage
+        assert salvaged is not None
+        self.assertEqual(salvaged.headers.all("Via"), ["SIP/2.0/UDP h"])
+        self.assertIsNone(refused(data % b"").salvage)
 
     def test_what_is_never_answered(self) -> None:
         """An ACK, a response, no Via, no SIP: nothing goes out."""
