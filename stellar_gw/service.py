@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -20,17 +21,19 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
 from stellar_gw import __version__
 from stellar_gw.call.calls import Calls
 from stellar_gw.call.ports import WorkerLost
 from stellar_gw.config import Config, reload_config
+from stellar_gw.config.addresses import own_addresses
 from stellar_gw.control.messages import Event as MediaEvent
 from stellar_gw.errors import ConfigError, StellarError
 from stellar_gw.gateway.driver import Driver
 from stellar_gw.gateway.journal import Journal
+from stellar_gw.gateway.log import log_writer
 from stellar_gw.gateway.next_hop import NextHops
 from stellar_gw.gateway.notify import Notifier
 from stellar_gw.gateway.pool import WorkerPool
@@ -76,6 +79,9 @@ class GatewayService(Service):
     def __init__(self, config: Config, *, reactor: Any, environ: Mapping[str, str]) -> None:
         self._config, self._reactor, self._environ = config, reactor, environ
         self._notifier = Notifier(environ)
+        self._log_writer = log_writer(
+            sys.stderr, environ, level=config.log.level, form=config.log.format, secrets=config.directory.secrets()
+        )
         self._runtime, self._own_runtime = _runtime_folder(environ)
         records = Path(config.records.directory)
         pool = reactor.getThreadPool()
@@ -92,6 +98,11 @@ class GatewayService(Service):
         self._turns = -1
         self._hurry: Deferred[None] = Deferred()
         self._stopping = False
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Besides joining twistd's application, say how it logs (it asks the application before it starts)."""
+        Service.setServiceParent(self, parent)
+        parent.setComponent(ILogObserver, self._log_writer)
 
     # --- up -------------------------------------------------------------------------------------
 
@@ -194,12 +205,13 @@ class GatewayService(Service):
         """Take the configuration file anew: all of it, or nothing and why (SIGHUP)."""
         self._notifier.reloading()
         try:
-            config = reload_config(self._config, self._config.file, self._environ)
+            config = reload_config(self._config, self._config.file, self._environ, own_addresses)
         except ConfigError as error:
             for problem in error.problems:
                 _log.error("reload refused, the running configuration is kept: {problem}", problem=problem)
         else:
             self._config = config
+            self._log_writer.redaction.replace(config.directory.secrets())
             if self._parts is not None:
                 self._parts.calls.replace(config)
             for warning in config.warnings:

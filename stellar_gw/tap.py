@@ -10,9 +10,10 @@ from twisted.application.service import IService
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
-from stellar_gw.cli.terminal import Palette
 from stellar_gw.config import load_config
+from stellar_gw.config.addresses import own_addresses
 from stellar_gw.errors import ConfigError
+from stellar_gw.terminal import Palette
 
 
 class Options(UsageOptions):
@@ -33,7 +34,7 @@ def makeService(options: Options) -> IService:
     """Read the configuration, or say in one line each what is wrong with it and leave with status 1."""
     palette = Palette.of(sys.stderr)
     try:
-        config = load_config(options["config"], os.environ)
+        config = load_config(options["config"], os.environ, own_addresses)
     except ConfigError as error:
         sys.stderr.write("".join(f"{palette.red('error')} {problem}\n" for problem in error.problems))
         raise SystemExit(1) from None

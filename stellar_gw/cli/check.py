@@ -25,7 +25,6 @@ from stellar_gw.call.admission import (
     judge,
 )
 from stellar_gw.call.context import user_of
-from stellar_gw.cli.terminal import Palette
 from stellar_gw.config import Config, load_config
 from stellar_gw.config.addresses import own_addresses
 from stellar_gw.directory.yaml_directory import YamlDirectory
@@ -34,6 +33,7 @@ from stellar_gw.loading import printable
 from stellar_gw.loading.rules import wildcard
 from stellar_gw.sip.flow import Transport
 from stellar_gw.sip.uri import SipUri, TelUri, parse_uri
+from stellar_gw.terminal import Palette
 
 
 def main(

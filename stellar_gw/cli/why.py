@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from stellar_gw.cli.terminal import Palette
+from stellar_gw.terminal import Palette
 
 FILES = ("refusals.jsonl", "cdr.jsonl")
 _MOST_LINE = 1 << 20
@@ -52,7 +52,9 @@ def describe(record: dict[str, Any], palette: Palette) -> Iterator[str]:
         yield palette.bold(f"{record['reference']}  refused with {record['status']}  {_when(record['at'])}")
         yield f"  {palette.red('why')}   {record['reason']}"
         yield f"  {palette.green('fix')}   {record['fix']}"
-        rows: tuple[str, ...] = ("source", "transport", "method", "uri", "from", "username", "user_agent", "sip_call_id")
+        rows: tuple[str, ...] = (
+            "source", "transport", "method", "uri", "from", "username", "user_agent", "sip_call_id",
+        )  # fmt: skip
     else:
         yield palette.bold(
             f"{record['call_id']}  {record['cause']} by {record['ended_by']}  {_when(record['started'])}"
