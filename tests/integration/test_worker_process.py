@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -37,7 +38,7 @@ class WorkerProcessTests(PoolTestCase):
     def _is_regular(self, peer: RtpPeer, ptime: int) -> None:
         steps = {(sequence_delta(b.sequence_number, a.sequence_number), timestamp_delta(b.timestamp, a.timestamp),
                   b.ssrc - a.ssrc, len(b.payload), b.marker)
-                 for a, b in zip(peer.received, peer.received[1:], strict=False)}
+                 for a, b in pairwise(peer.received)}
         self.assertEqual(steps, {(1, 8 * ptime, 0, 8 * ptime, False)})
         self.assertTrue(peer.received[0].marker)
 

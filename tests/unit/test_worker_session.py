@@ -1,0 +1,501 @@
+"""Whole calls in a worker: commands in, RTP and agent frames out, over a network in memory."""
+
+from __future__ import annotations
+
+import base64
+import json
+from itertools import pairwise
+from typing import Any
+
+from twisted.internet.protocol import DatagramProtocol
+from twisted.trial.unittest import SynchronousTestCase
+
+from stellar_gw.control import messages
+from stellar_gw.control.messages import Allocate, Answered, Done, Failed, LegStatistics, Release, Released, Tell
+from stellar_gw.media.dtmf import DtmfReceiver
+from stellar_gw.media.rtp import sequence_delta, timestamp_delta
+from stellar_gw.worker.session import MediaSession
+from tests.unit.worker_world import (
+    EVENTS,
+    G722,
+    HOST,
+    PCMA,
+    PCMU,
+    PHONE,
+    FakeLink,
+    Phone,
+    World,
+    set_media,
+    start_agent,
+)
+
+
+class CallTestCase(SynchronousTestCase):
+    """One call to a Twilio agent."""
+
+    def setUp(self) -> None:
+        self.world = World()
+        self.phone = Phone(self.world.network)
+        self.rtp = self.world.ask(Allocate(request=1, call="c-1")).rtp_port
+
+    def set_up(self, **media: Any) -> FakeLink:
+        """Media agreed, the agent there, the call answered."""
+        self.assertEqual(self.world.ask(set_media(**media)), Done(request=0))
+        link = self.agent()
+        self.assertEqual(self.world.ask(Answered(request=0, call="c-1")), Done(request=0))
+        return link
+
+    def agent(self) -> FakeLink:
+        self.assertEqual(self.world.ask(start_agent()), Done(request=0))
+        link = self.world.connector.links[0]
+        link.events.link_opened(2.0)
+        self.stream = json.loads(link.take()[1])["streamSid"]
+        return link
+
+    def says(self, link: FakeLink, event: str, **fields: Any) -> None:
+        link.events.link_received(json.dumps({"event": event, "streamSid": self.stream, **fields}))
+
+    def speaks(self, link: FakeLink, audio: bytes) -> None:
+        self.says(link, "media", media={"payload": base64.b64encode(audio).decode()})
+
+    def heard(self, link: FakeLink) -> list[bytes]:
+        """The media messages sent to the agent."""
+        sent = [json.loads(frame) for frame in link.take() if frame.startswith("{")]
+        return [base64.b64decode(frame["media"]["payload"]) for frame in sent if frame["event"] == "media"]
+
+    def payloads(self) -> list[bytes]:
+        return [packet.payload for packet in self.phone.packets if packet.payload_type < 96]
+
+
+class AudioTests(CallTestCase):
+    def test_both_ways(self) -> None:
+        """PCMU passes untouched, both ways; silence is sent while the agent says nothing."""
+        link = self.set_up()
+        self.world.tick(2)
+        self.speaks(link, b"\x21" * 240)
+        self.world.tick(3)
+        self.phone.say(b"\x42" * 160, self.rtp)
+        self.world.settle()
+        quiet = b"\xff" * 160
+        self.assertEqual(self.payloads(), [quiet, quiet, b"\x21" * 160, b"\x21" * 80 + b"\xff" * 80, quiet])
+        self.assertEqual(self.heard(link), [b"\x42" * 160])
+        self.assertEqual(self.world.told(), [messages.AgentReady(generation=7, call="c-1", connect_ms=2.0)])
+
+    def test_regular(self) -> None:
+        """Packets follow one another by 1 and by 160, with one SSRC, and only the first is marked."""
+        self.set_up()
+        self.world.tick(50)
+        packets = self.phone.packets
+        self.assertEqual(
+            {(sequence_delta(b.sequence_number, a.sequence_number), timestamp_delta(b.timestamp, a.timestamp),
+              b.ssrc ^ a.ssrc, b.marker) for a, b in pairwise(packets)},
+            {(1, 160, 0, False)})
+        self.assertEqual((len(packets), packets[0].marker), (50, True))
+
+    def test_before_answer(self) -> None:
+        """Before the answer nothing is sent either way, and the agent's words wait."""
+        self.world.ask(set_media())
+        link = self.agent()
+        self.speaks(link, b"\x21" * 160)
+        self.phone.say(b"\x42" * 160, self.rtp)
+        self.world.tick(5)
+        self.assertEqual((self.phone.datagrams, link.take()), ([], []))
+        self.world.ask(Answered(request=0, call="c-1"))
+        self.world.tick()
+        self.assertEqual(self.payloads(), [b"\x21" * 160])
+
+    def test_media_after_answer(self) -> None:
+        """With a delayed offer media are agreed after the 200: audio flows from then on."""
+        self.agent()
+        self.world.ask(Answered(request=0, call="c-1"))
+        self.world.tick(5)
+        self.assertEqual(self.phone.datagrams, [])
+        self.world.ask(set_media())
+        self.world.tick(2)
+        self.assertEqual(self.payloads(), [b"\xff" * 160] * 2)
+
+    def test_transcoded(self) -> None:
+        """A caller on PCMA and an agent on mu-law hear each other's samples, not each other's octets."""
+        link = self.set_up(send=PCMA, receive=(PCMA, PCMU))
+        self.phone.sender.payload_type = 8
+        self.phone.say(b"\x35" * 160, self.rtp)
+        self.world.settle()
+        self.assertEqual(self.heard(link), [b"\x1f" * 160])
+        self.speaks(link, b"\x1f" * 160)
+        self.world.tick()
+        self.assertEqual((self.payloads(), self.phone.packets[0].payload_type), ([b"\x35" * 160], 8))
+
+    def test_caller_changes_codec(self) -> None:
+        """The caller may switch among the negotiated payload types at any packet."""
+        link = self.set_up(send=PCMA, receive=(PCMA, PCMU))
+        for kind, octet in ((0, 0x1F), (8, 0x35), (0, 0x1F)):
+            self.phone.sender.payload_type = kind
+            self.phone.say(bytes([octet]) * 160, self.rtp)
+        self.world.settle()
+        self.assertEqual(self.heard(link), [b"\x1f" * 160] * 3)
+
+    def test_g722_frames(self) -> None:
+        """A caller on G.722 is heard at the agent's 8 kHz in whole frames of 20 ms, and gets 160 octets each."""
+        link = self.set_up(send=G722, receive=(G722,))
+        self.phone.sender.payload_type = 9
+        for _ in range(10):
+            self.phone.say(b"\xfa" * 160, self.rtp)
+        self.world.tick(10)
+        self.assertEqual([len(frame) for frame in self.heard(link)], [160] * 10)
+        self.assertEqual({(packet.payload_type, len(packet.payload)) for packet in self.phone.packets}, {(9, 160)})
+
+    def test_caller_ptime(self) -> None:
+        """Packets of 30 ms from the caller reach the agent as frames of 20 ms."""
+        link = self.set_up()
+        for _ in range(4):
+            self.phone.say(b"\x42" * 240, self.rtp)
+        self.world.settle()
+        self.assertEqual(self.heard(link), [b"\x42" * 160] * 6)
+
+    def test_our_ptime(self) -> None:
+        """ptime groups what we send: 10, 30, 40 and 60 ms take as many octets a second as 20, and marks stay exact."""
+        for ptime in (10, 30, 40, 60):
+            self.setUp()
+            link = self.set_up(ptime=ptime)
+            self.speaks(link, b"\x21" * 480)
+            self.says(link, "mark", mark={"name": "m"})
+            marked = 0
+            for _ in range(6):
+                self.world.tick()
+                if any('"mark"' in frame for frame in link.take()):
+                    marked = sum(map(len, self.payloads()))
+            self.assertEqual([len(payload) for payload in self.payloads()], [8 * ptime] * (120 // ptime))
+            self.assertEqual((b"".join(self.payloads())[:480], b"\x21" in b"".join(self.payloads())[480:]),
+                             (b"\x21" * 480, False))
+            self.assertEqual(marked, -(-60 // ptime) * ptime * 8)
+
+    def test_held_up(self) -> None:
+        """After a stall the time that is gone is gone in the timestamps too, and the next packet is marked."""
+        self.set_up()
+        self.world.tick()
+        self.world.pacer.expired(4 * 100)
+        self.world.settle()
+        first, *late = self.phone.packets
+        frames = [(timestamp_delta(packet.timestamp, first.timestamp) // 160, packet.marker) for packet in late]
+        self.assertEqual(frames, [(98, True), (99, False), (100, False)])
+
+    def test_lost_packet(self) -> None:
+        """A lost packet becomes silence as long, once it has been waited for in vain."""
+        link = self.set_up()
+        self.phone.say(b"\x01" * 160, self.rtp)
+        self.phone.sender.packet(b"lost" * 40, 160)
+        self.phone.say(b"\x03" * 160, self.rtp)
+        self.world.tick(5)
+        self.assertEqual(self.heard(link), [b"\x01" * 160, b"\xff" * 160, b"\x03" * 160])
+
+
+class HoldTests(CallTestCase):
+    def test_hold(self) -> None:
+        """On hold (we are sendonly) the caller is not heard but hears; inactive: neither; then all goes on."""
+        link = self.set_up()
+        self.world.tick()
+        seen = []
+        for direction in ("sendonly", "inactive", "recvonly", "sendrecv"):
+            self.world.ask(set_media(direction=direction))
+            before = len(self.phone.packets)
+            self.phone.say(b"\x42" * 160, self.rtp)
+            self.world.tick()
+            seen.append((direction, len(self.heard(link)), len(self.phone.packets) - before))
+        self.assertEqual(seen, [("sendonly", 0, 1), ("inactive", 0, 0), ("recvonly", 1, 0), ("sendrecv", 1, 1)])
+
+    def test_time_passes_on_hold(self) -> None:
+        """What the agent says while nothing may be sent passes unheard: marks fire, but it is not counted as sent."""
+        link = self.set_up()
+        self.world.ask(set_media(direction="inactive"))
+        self.speaks(link, b"\x21" * 320)
+        self.says(link, "mark", mark={"name": "m"})
+        self.world.tick(2)
+        self.assertEqual([json.loads(frame)["event"] for frame in link.take()], ["mark"])
+        released = self.world.ask(Release(request=0, call="c-1"))
+        self.assertEqual(released.legs[0].agent_audio_ms, 0)
+
+    def test_nowhere(self) -> None:
+        """Port 0 and the unspecified address mean: send nothing, not even RTCP to them."""
+        for remote in ((PHONE[0], 0), ("0.0.0.0", 4000)):
+            self.setUp()
+            self.set_up(remote=remote, remote_rtcp=remote)
+            self.world.tick(1000)
+            self.assertEqual(self.phone.datagrams, [])
+
+    def test_moved(self) -> None:
+        """A re-INVITE with another address moves the audio there at once."""
+        self.set_up()
+        self.phone.say(b"\x42" * 160, self.rtp)
+        self.world.tick()
+        there = Phone(self.world.network, ("198.51.100.9", 6000))
+        self.world.ask(set_media(remote=there.address, remote_rtcp=("198.51.100.9", 6001)))
+        self.world.tick(3)
+        self.assertEqual((len(self.phone.packets), len(there.packets)), (1, 3))
+
+    def test_changed_codec(self) -> None:
+        """A re-INVITE with another codec changes what we send, in the same stream."""
+        link = self.set_up()
+        self.world.tick()
+        self.world.ask(set_media(send=PCMA, receive=(PCMA,)))
+        self.speaks(link, b"\x1f" * 160)
+        self.world.tick()
+        first, second = self.phone.packets
+        self.assertEqual((second.payload_type, second.payload, sequence_delta(second.sequence_number,
+                                                                             first.sequence_number)),
+                         (8, b"\x35" * 160, 1))
+
+
+class DigitTests(CallTestCase):
+    def test_to_the_caller(self) -> None:
+        """The agent's digits go out as telephone events in place of audio."""
+        self.set_up()
+        session: MediaSession = self.world.carrier._sessions["c-1"]
+        session.send_digits("5")
+        self.world.tick(20)
+        receiver = DtmfReceiver()
+        digits = [digit for packet in self.phone.packets if packet.payload_type == 101
+                  for digit in receiver.received(packet, 0.0)]
+        self.assertEqual([(digit.digit, digit.duration_ms) for digit in digits], [("5", 160)])
+        self.assertEqual([packet.payload_type for packet in self.phone.packets][-1], 0)
+
+    def test_as_tones(self) -> None:
+        """A peer without telephone events hears tones."""
+        self.set_up(dtmf_send=None)
+        self.world.carrier._sessions["c-1"].send_digits("5")
+        self.world.tick(20)
+        loud = [packet.payload_type == 0 and set(packet.payload) != {0xFF} for packet in self.phone.packets]
+        self.assertEqual(loud, [True] * 8 + [False] * 12)
+
+    def test_nonsense(self) -> None:
+        """What is no digit is not sent, and the call goes on."""
+        self.set_up()
+        self.world.carrier._sessions["c-1"].send_digits("call me")
+        self.world.tick(2)
+        self.assertEqual({packet.payload_type for packet in self.phone.packets}, {0})
+
+    def test_from_the_caller(self) -> None:
+        """A caller's digit reaches agent and gateway, once."""
+        link = self.set_up()
+        for duration, end in ((160, 0), (320, 0), (800, 0x80), (800, 0x80), (800, 0x80)):
+            payload = bytes((7, end | 10)) + duration.to_bytes(2, "big")
+            self.phone.send(self.phone.sender.packet_at(8000, payload, EVENTS.payload_type), self.rtp)
+        self.world.settle()
+        self.assertEqual([json.loads(frame)["dtmf"]["digit"] for frame in link.take()], ["7"])
+        self.assertEqual(self.world.told()[1:], [
+            messages.DigitReceived(generation=7, call="c-1", leg="caller", digit="7", duration_ms=100)])
+
+
+class EndTests(CallTestCase):
+    def test_release(self) -> None:
+        """Release tells the agent, closes link and ports, and returns the statistics; again it returns the same."""
+        link = self.set_up()
+        self.phone.say(b"\x42" * 160, self.rtp)
+        self.speaks(link, b"\x21" * 160)
+        self.world.tick(2)
+        link.take()
+        release = Release(request=3, call="c-1", cause="caller_hangup", by="caller")
+        released = self.world.ask(release)
+        self.world.settle()
+        self.assertEqual(released, Released(request=3, legs=(LegStatistics(
+            leg="caller", codec="PCMU", packets_received=1, octets_received=160, packets_sent=2, octets_sent=320,
+            latched=f"{PHONE[0]}:{PHONE[1]}", agent_audio_ms=20),)))
+        self.assertEqual(self.world.ask(release), released)
+        self.assertEqual([json.loads(frame)["event"] if frame[0] == "{" else frame for frame in link.take()],
+                         ["stop", "close 1000"])
+        self.assertEqual((len(self.world.pacer), len(self.world.carrier), list(self.world.network.sockets)),
+                         (0, 0, [PHONE]))
+        before = len(self.phone.datagrams)
+        self.world.tick(5)
+        self.assertEqual(len(self.phone.datagrams), before)
+
+    def test_release_unknown(self) -> None:
+        """Releasing what is not there is no failure."""
+        self.assertEqual(self.world.ask(Release(request=4, call="nobody")), Released(request=4))
+
+    def test_release_leg(self) -> None:
+        """Releasing one leg of two leaves the call; releasing the last ends it, and it may be allocated anew."""
+        self.world.ask(Allocate(request=0, call="c-1", leg="target"))
+        self.world.ask(Release(request=0, call="c-1", leg="target"))
+        self.assertEqual(len(self.world.carrier), 1)
+        self.world.ask(Release(request=0, call="c-1", leg="caller"))
+        self.assertEqual(len(self.world.carrier), 0)
+        self.assertIsInstance(self.world.ask(Allocate(request=0, call="c-1")), messages.Allocated)
+
+    def test_released_for_good(self) -> None:
+        """A released call does not come back by an allocation that was under way."""
+        self.world.ask(Release(request=0, call="c-1"))
+        late = self.world.ask(Allocate(request=9, call="c-1"))
+        self.assertEqual(late, Failed(request=9, code="unknown_call", message="call c-1 was released"))
+
+    def test_agent_hangs_up(self) -> None:
+        """The agent's close 1000 is its hangup, told once what it said has been heard."""
+        link = self.set_up()
+        self.speaks(link, b"\x21" * 320)
+        link.ends("closed_1000", clean=True)
+        self.world.told()
+        told = []
+        for _ in range(3):
+            self.world.tick()
+            told.append(self.world.told())
+        self.assertEqual(told, [[], [messages.AgentHangup(generation=7, call="c-1")], []])
+
+    def test_agent_breaks_off(self) -> None:
+        """Any other end is a failure; the caller hears silence until the gateway releases the call."""
+        link = self.set_up()
+        self.world.told()
+        link.ends("closed_1011")
+        self.world.tick(3)
+        self.assertEqual(self.world.told(), [messages.AgentFailed(
+            generation=7, call="c-1", code="closed_1011", message="it was closed_1011", established=True)])
+        self.assertEqual(self.payloads(), [b"\xff" * 160] * 3)
+
+    def test_two_agents(self) -> None:
+        """Starting the agent again starts no second one."""
+        self.set_up()
+        self.assertEqual(self.world.ask(start_agent()), Done(request=0))
+        self.assertEqual(len(self.world.connector.links), 1)
+
+    def test_broken_tick(self) -> None:
+        """A call whose audio cannot be sent is told as failed, and only that one; its release still works."""
+        link = self.set_up()
+        self.world.told()
+        self.world.carrier._sessions["c-1"].legs["caller"].port.advance = self._explode     # type: ignore[method-assign]
+        self.world.tick(3)
+        self.assertEqual([(event.code, event.established) for event in self.world.told()
+                          if isinstance(event, messages.AgentFailed)], [("internal", True)])
+        self.assertEqual(link.take()[-1], "close 1000")
+        self.assertIsInstance(self.world.ask(Release(request=0, call="c-1")), Released)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def _explode(self) -> None:
+        raise ZeroDivisionError
+
+
+class CommandTests(SynchronousTestCase):
+    def test_ports(self) -> None:
+        """Each leg has an even port and the one above, both on the worker's address; asked again, the same ones."""
+        world = World()
+        first = world.ask(Allocate(request=1, call="c-1"))
+        self.assertEqual((first.rtp_port % 2, first.rtcp_port - first.rtp_port), (0, 1))
+        self.assertEqual(sorted(world.network.sockets), [(HOST, first.rtp_port), (HOST, first.rtcp_port)])
+        self.assertEqual(world.ask(Allocate(request=1, call="c-1")), first)
+
+    def test_own_address(self) -> None:
+        """A leg may be bound to an address of its own."""
+        world = World()
+        allocated = world.ask(Allocate(request=1, call="c-1", bind="192.0.2.9"))
+        self.assertIn(("192.0.2.9", allocated.rtp_port), world.network.sockets)
+
+    def test_taken_port(self) -> None:
+        """A pair that another program sits on is passed over, whichever of the two it has."""
+        for taken in (10000, 10001):
+            world = World(ports=(10000, 10004))
+            world.network.listen(DatagramProtocol(), HOST, taken)
+            self.assertEqual(world.ask(Allocate(request=1, call="c-1")).rtp_port, 10002)
+            world.settle()
+            self.assertEqual(sorted(port for host, port in world.network.sockets if host == HOST),
+                             [taken, 10002, 10003])
+
+    def test_exhausted(self) -> None:
+        """When all are taken the refusal names the range; a released pair rests 5 s before it is used again."""
+        world = World(ports=(10000, 10002))
+        world.ask(Allocate(request=1, call="c-1"))
+        refused = Failed(request=2, code="no_ports",
+                         message="all pairs of RTP ports from 10000 to 10001 are taken or resting")
+        self.assertEqual(world.ask(Allocate(request=2, call="c-2")), refused)
+        world.ask(Release(request=3, call="c-1"))
+        world.settle()
+        world.clock.advance(4.9)
+        self.assertEqual(world.ask(Allocate(request=2, call="c-2")), refused)
+        world.clock.advance(0.2)
+        self.assertEqual(world.ask(Allocate(request=4, call="c-2")).rtp_port, 10000)
+
+    def test_nothing_leaks(self) -> None:
+        """A thousand calls in a range of five pairs leave no socket, no port and no call behind."""
+        world = World(ports=(10000, 10010), quarantine=0.0)
+        for number in range(1000):
+            self.assertIsInstance(world.ask(Allocate(request=0, call=f"c-{number}")), messages.Allocated)
+            world.ask(Release(request=0, call=f"c-{number}"))
+            world.settle()
+        self.assertEqual((world.network.sockets, len(world.carrier), len(world.pacer)), ({}, 0, 0))
+
+    def test_listing(self) -> None:
+        """Calls are listed in pages of 256."""
+        world = World(ports=(10000, 12000))
+        calls = sorted(f"c-{number}" for number in range(300))
+        for call in calls:
+            world.ask(Allocate(request=0, call=call))
+        first = world.ask(messages.ListCalls(request=1))
+        second = world.ask(messages.ListCalls(request=2, after=first.calls[-1]))
+        self.assertEqual((first.calls, first.more), (tuple(calls[:256]), True))
+        self.assertEqual((second.calls, second.more), (tuple(calls[256:]), False))
+
+    def test_drain(self) -> None:
+        """Draining refuses new calls, lets a call have new legs, and says when the last has ended."""
+        world = World()
+        world.ask(Allocate(request=0, call="c-1"))
+        self.assertEqual(world.ask(messages.Drain(request=1)), Done(request=1))
+        self.assertEqual(world.ask(Allocate(request=2, call="c-2")),
+                         Failed(request=2, code="draining", message="the worker takes no new calls"))
+        self.assertIsInstance(world.ask(Allocate(request=3, call="c-1", leg="target")), messages.Allocated)
+        self.assertEqual(world.idle, 0)
+        world.ask(Release(request=4, call="c-1"))
+        self.assertEqual(world.idle, 1)
+
+    def test_drain_empty(self) -> None:
+        """Without calls draining is over at once."""
+        world = World()
+        world.ask(messages.Drain(request=1))
+        self.assertEqual(world.idle, 1)
+
+    def test_configured_once(self) -> None:
+        """The same configuration again is fine, another one is refused."""
+        world = World()
+        known = world.configured[0]
+        self.assertEqual(world.ask(known), Done(request=0))
+        other = messages.Configure(request=8, bind=HOST, ports=(1, 2))
+        self.assertEqual(world.ask(other), Failed(request=8, code="bad_request", message="a worker is configured once"))
+
+    def test_failures(self) -> None:
+        """Each refusal is a reply under the request's own number, and changes nothing."""
+        world = World()
+        world.ask(Allocate(request=0, call="c-1"))
+        replies = [
+            world.ask(Answered(request=1, call="nobody")),
+            world.ask(set_media(leg="nobody")),
+            world.ask(set_media(send=messages.Codec(name="OPUS", payload_type=96))),
+            world.ask(start_agent(dialect="klingon")),
+            world.ask(start_agent(leg="nobody")),
+            world.ask(Allocate(request=6, call="c-2", bind="localhost")),
+        ]
+        self.assertEqual([(reply.request, reply.code) for reply in replies], [
+            (1, "unknown_call"), (0, "bad_request"), (0, "bad_request"), (0, "bad_request"), (0, "bad_request"),
+            (6, "bad_request")])
+        self.assertEqual((len(world.carrier), world.connector.links), (1, []))
+
+    def test_exception(self) -> None:
+        """An exception fails the request that met it, and is logged."""
+        world = World()
+        world.ask(Allocate(request=0, call="c-1"))
+
+        def explode(kind: str, detail: dict[str, str]) -> None:
+            raise ZeroDivisionError
+
+        world.carrier._sessions["c-1"].tell = explode   # type: ignore[method-assign]
+        reply = world.ask(Tell(request=5, call="c-1", kind="limit"))
+        self.assertEqual((reply.request, reply.code), (5, "internal"))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_link_limits(self) -> None:
+        """URL, headers, options and times reach the connector as the gateway gave them."""
+        world = World()
+        world.ask(Allocate(request=0, call="c-1"))
+        world.ask(start_agent(
+            url=messages.Secret("wss://agents.example/x?k=1"),
+            headers=(("Authorization", messages.Secret("Bearer x")),),
+            options={"then": "echo"}, connect_timeout=1.5, ping_interval=2.0, ping_timeout=2.5))
+        link = world.connector.links[0]
+        self.assertEqual((link.target.url, link.target.headers, link.target.options),
+                         ("wss://agents.example/x?k=1", (("Authorization", "Bearer x"),), {"then": "echo"}))
+        self.assertEqual((link.limits.connect_timeout, link.limits.ping_interval, link.limits.ping_timeout),
+                         (1.5, 2.0, 2.5))
