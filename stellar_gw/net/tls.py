@@ -1,20 +1,26 @@
 """TLS for SIP: who we are, whom we believe, and certificates that change on disk (RFC 5246, 8446, 5922).
 
 TLS 1.2 or newer, ECDHE with an AEAD cipher, neither compression nor renegotiation. Files are read in the
-PEM form, as certificate authorities and ``systemd`` credentials hand them out.
+PEM form, as certificate authorities and ``systemd`` credentials hand them out. No callback is ever set: see
+``_private_key``.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import service_identity
 from attrs import define, field, frozen
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
+from OpenSSL.crypto import PKey
 from service_identity.pyopenssl import verify_hostname, verify_ip_address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
@@ -28,6 +34,8 @@ if TYPE_CHECKING:
 CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK"
 """For TLS 1.2; every suite of TLS 1.3 is ECDHE or PSK, with AEAD."""
 OPTIONS = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_TICKET
+LARGEST = 1 << 20
+"""Octets read of a file."""
 CHECK_EVERY = 5.0
 """Seconds between looks at the files; a look is made when a connection comes in."""
 
@@ -55,28 +63,48 @@ class Identity:
 
     def load_into(self, context: SSL.Context) -> None:
         """:raise TlsError: a file cannot be read, is not what it should be, or certificate and key do not match."""
-        for path in self.files:
-            _readable(path)
+        _read(self.certificate)
         try:
             context.use_certificate_chain_file(self.certificate)
         except SSL.Error as error:
             raise TlsError(f"{self.certificate}: no PEM certificate chain in it ({_reason(error)})") from None
+        path = self.key or self.certificate
         try:
-            # Without the callback OpenSSL asks on the terminal for the pass phrase of an encrypted key.
-            context.set_passwd_cb(lambda *_: b"")
-            context.use_privatekey_file(self.key or self.certificate)
+            context.use_privatekey(_private_key(path))
             context.check_privatekey()
         except SSL.Error as error:
-            raise TlsError(
-                f"{self.key or self.certificate}: no unencrypted PEM private key that fits "
-                f"{self.certificate} ({_reason(error)})"
-            ) from None
+            raise TlsError(f"{path}: its private key does not fit {self.certificate} ({_reason(error)})") from None
 
 
-def _readable(path: str) -> None:
+_key_block = re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----.+?-----END \1?PRIVATE KEY-----", re.DOTALL)
+
+
+def _private_key(path: str) -> PKey:
+    """The first key of a PEM file.
+
+    Not read by OpenSSL itself: for an encrypted key that asks on the terminal, unless a callback answers, and a
+    callback of cffi's needs memory that is writeable and executable, which the systemd unit denies.
+    """
+    block = _key_block.search(_read(path))
+    if block is None:
+        raise TlsError(f"{path}: no PEM private key in it")
+    try:
+        key = load_pem_private_key(block[0], password=None)
+        return PKey.from_cryptography_key(cast(EllipticCurvePrivateKey, key))
+    except TypeError:
+        raise TlsError(f"{path}: its private key is encrypted; write it without a pass phrase") from None
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise TlsError(f"{path}: its private key cannot be read ({_first_line(error)})") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+
+
+def _read(path: str) -> bytes:
     try:
         with Path(path).open("rb") as file:
-            file.read(1)
+            return file.read(LARGEST)
     except OSError as error:
         raise TlsError(f"{path}: {error.strerror or error}") from None
 
@@ -95,10 +123,6 @@ def _context() -> SSL.Context:
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     return context
-
-
-def _accept_verified(_: SSL.Connection, __: object, ___: int, ____: int, verified: int) -> bool:
-    return bool(verified)
 
 
 @define(eq=False)
@@ -154,7 +178,7 @@ def _stat(path: str) -> object:
 
 
 def _trust(context: SSL.Context, ca_file: str) -> None:
-    _readable(ca_file)
+    _read(ca_file)
     try:
         context.load_verify_locations(ca_file)
     except SSL.Error as error:
@@ -184,7 +208,7 @@ class ServerTls:
         self._identity.load_into(context)
         if self._client_ca:
             _trust(context, self._client_ca)
-            context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _accept_verified)
+            context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
             context.load_client_ca(os.fsencode(self._client_ca))
             context.set_session_id(b"stellar-gw")
         return context
@@ -223,13 +247,13 @@ class ClientTls:
         if self._identity is not None:
             self._identity.load_into(context)
         if self._insecure:
-            context.set_verify(SSL.VERIFY_NONE, None)
+            context.set_verify(SSL.VERIFY_NONE)
             return context
         if self._ca_file:
             _trust(context, self._ca_file)
         else:
             context.set_default_verify_paths()
-        context.set_verify(SSL.VERIFY_PEER, _accept_verified)
+        context.set_verify(SSL.VERIFY_PEER)
         return context
 
 

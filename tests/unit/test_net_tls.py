@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from stellar_gw.net.tls import ClientTls, Identity, ServerName, ServerTls, TlsError
 from stellar_gw.testing.certificates import Authority
@@ -40,7 +44,7 @@ def handshake(client: SSL.Connection, server: SSL.Connection) -> None:
 
 class TlsCase(SynchronousTestCase):
     def setUp(self) -> None:
-        self.folder = Path(self.mktemp())
+        self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
         self.clock = Clock()
         self.authority = Authority.create()
@@ -141,13 +145,20 @@ class FileTests(TlsCase):
         pem = self.certificate.read_bytes()
         chain, begin, key = pem.partition(b"-----BEGIN PRIVATE KEY")
         other = self.authority.issue("x.example").partition(b"-----BEGIN PRIVATE KEY")
-        secret = b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nMFAA\n-----END ENCRYPTED PRIVATE KEY-----\n"
+        secret = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"pass phrase"),
+        )
         missing = self.why(Identity(certificate=str(self.folder / "none.pem")))
         self.assertEqual(missing, "none.pem: No such file or directory")
         begins = {
             "no chain": self.why(Identity(certificate=self.file("a.pem", b"hello"))),
             "no key": self.why(Identity(certificate=self.file("b.pem", chain))),
             "encrypted": self.why(Identity(certificate=self.file("c.pem", chain), key=self.file("c.key", secret))),
+            "broken key": self.why(
+                Identity(certificate=self.file("c2.pem", chain), key=self.file("c2.key", begin + key[:20] + key[40:]))
+            ),
             "foreign key": self.why(
                 Identity(certificate=self.file("d.pem", chain), key=self.file("d.key", other[1] + other[2]))
             ),
@@ -156,9 +167,10 @@ class FileTests(TlsCase):
             {which: text.partition(" (")[0] for which, text in begins.items()},
             {
                 "no chain": "a.pem: no PEM certificate chain in it",
-                "no key": "b.pem: no unencrypted PEM private key that fits b.pem",
-                "encrypted": "c.key: no unencrypted PEM private key that fits c.pem",
-                "foreign key": "d.key: no unencrypted PEM private key that fits d.pem",
+                "no key": "b.pem: no PEM private key in it",
+                "encrypted": "c.key: its private key is encrypted; write it without a pass phrase",
+                "broken key": "c2.key: its private key cannot be read",
+                "foreign key": "d.key: its private key does not fit d.pem",
             },
         )
         ServerTls(
@@ -172,6 +184,38 @@ class FileTests(TlsCase):
     def test_authority_that_is_none(self) -> None:
         """A CA file without certificates is refused when the client is made, not at the first call."""
         self.assertRaises(TlsError, self.client, ca_file=self.file("ca2.pem", b"nothing"))
+
+
+class HardenedTests(TlsCase):
+    def test_without_writable_executable_memory(self) -> None:
+        """TLS works where memory is never writeable and executable, as the systemd unit has it."""
+        done = subprocess.run(
+            [sys.executable, "-c", HARDENED, str(self.certificate), str(self.ca)],
+            cwd=Path(__file__).resolve().parent.parent.parent,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        if done.stdout.startswith("no MDWE"):
+            raise SkipTest("this kernel has no PR_SET_MDWE (Linux 6.3)")
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "TLSv1.3\n", ""))
+
+
+HARDENED = """
+import ctypes, sys, time
+if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0):  # PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN
+    print("no MDWE")
+    sys.exit()
+from stellar_gw.net.tls import ClientTls, Identity, ServerTls
+from tests.unit.test_net_tls import handshake
+identity = Identity(certificate=sys.argv[1])
+server = ServerTls(identity, time.monotonic, sys.argv[2])
+client = ClientTls(time.monotonic, ca_file=sys.argv[2], identity=identity).connection_to("gw.example")
+ours = client.clientConnectionForTLS(None)
+handshake(ours, server.serverConnectionForTLS(None))
+client.verify(ours)
+print(ours.get_protocol_version_name())
+"""
 
 
 class ReloadTests(TlsCase):
