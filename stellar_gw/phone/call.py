@@ -38,6 +38,8 @@ from stellar_gw.sip.offer_answer import LocalMedia, OfferAnswer
 MAX_RUNGS = 1000
 FAREWELL = 2.0
 """Seconds that the report waits for the answer to our BYE."""
+RETRY = 0.5
+"""Seconds until a change of ours is tried again while another exchange is open."""
 
 
 @frozen(kw_only=True)
@@ -144,10 +146,13 @@ class PhoneCall:
         self._reoffer()
 
     def _reoffer(self) -> None:
-        if self.offers.pending == "none":
-            offer = self.offers.make_offer(self.local)
-            self._core.reinvite(self.usage, offer, self._now)
-            self._endpoint.turn()
+        if self._over is not None:
+            return
+        if self.offers.pending != "none":  # one exchange at a time
+            self._later(RETRY, self._reoffer)
+            return
+        self._core.reinvite(self.usage, self.offers.make_offer(self.local), self._now)
+        self._endpoint.turn()
 
     # --- what happens ---------------------------------------------------------------------------
 
@@ -182,6 +187,8 @@ class PhoneCall:
                 self._reoffered(event)
             case ReinviteRefused():
                 self.offers.withdraw()
+                if event.response is not None and event.response.status == 491:
+                    self._later(self._core.glare_delay(self.usage), self._reoffer)
             case RequestInDialog():
                 status = 200 if event.request.method in ("INFO", "NOTIFY") else 405
                 self._core.respond_in(event.token, status, self._now)
@@ -234,9 +241,11 @@ class PhoneCall:
         if self.offers.negotiated is not None:
             self.rtp.update(self.offers.negotiated, self._signalling_host)
 
-    def up(self) -> None:
+    def up(self, answered_ms: float) -> None:
         """The call is answered: what the plan says runs from now on."""
-        self._times["answered"] = self._since_began_ms
+        if self._over is not None:
+            return
+        self._times["answered"] = answered_ms
         conduct = self._conduct
         if conduct.digits:
             self._later(conduct.digits_after, self._press)

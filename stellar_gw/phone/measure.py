@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from stellar_gw.media.analysis import dominant_tone, find, level_dbfs
+from stellar_gw.media.analysis import Match, dominant_tone, find, level_dbfs
+from stellar_gw.media.codec import CODECS
 from stellar_gw.media.emodel import quality
+from stellar_gw.media.resample import Resampler
 from stellar_gw.phone.report import Echo, MediaReport, Sound
 from stellar_gw.phone.rtp import RATE, Recording, RtpSession
 
@@ -20,7 +22,7 @@ def measure(session: RtpSession) -> MediaReport | None:
         return None
     trip = None if session.round_trip is None else session.round_trip * 1000
     sent, heard = bytes(session.sent.kept[:_ANALYSED]), bytes(session.heard.kept[:_ANALYSED])
-    match = find(sent, heard, RATE)
+    match = _find(sent, heard, CODECS[agreed.send.name].rate)
     first = session.first_packet_after
     return MediaReport(
         codec=agreed.send.name,
@@ -48,6 +50,11 @@ def measure(session: RtpSession) -> MediaReport | None:
         ),
         mos=_mos(session, trip or 0.0),
     )
+
+
+def _find(sent: bytes, heard: bytes, rate: int) -> Match:
+    """Compared in the codec's band: what it cannot carry cannot come back."""
+    return find(Resampler(RATE, rate).resample(sent), Resampler(RATE, rate).resample(heard), rate)
 
 
 def _mos(session: RtpSession, round_trip_ms: float) -> float | None:

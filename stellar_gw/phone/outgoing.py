@@ -114,6 +114,7 @@ class OutgoingCall(PhoneCall):
         if event.reinvite:
             super()._answered(event)
             return
+        answered_ms = self._since_began_ms
         self.final(event.response)
         body = sdp_body(event.response)
         if self._plan.delayed_offer:
@@ -125,7 +126,7 @@ class OutgoingCall(PhoneCall):
             if self.offers.pending == "local" and not self._agree(lambda: self.offers.receive_answer(body)):
                 return
             self._update()
-        self.up()
+        self.up(answered_ms)
 
     def _answer(self, body: bytes) -> None:
         """The 200 carried the offer: our ACK answers it, or is empty and a BYE follows."""
@@ -152,10 +153,8 @@ class OutgoingCall(PhoneCall):
     def _no_call(self, event: Ended) -> tuple[str, str]:
         plan, where = self._plan, f"{(self._plan.proxy or self._plan.to).host} over {self._plan.transport.upper()}"
         if self._given_up:
-            return (
-                f"nobody answered within {plan.ring_timeout:.0f} s",
-                "look at whom it rang, or wait longer by --ring-timeout",
-            )
+            fix = "look at whom it rang, or wait longer by --ring-timeout"
+            return f"nobody answered within {plan.ring_timeout:g} s", fix
         if self._status >= 300:
             return explain(self._status, self._reason, self._reference, credentials=bool(plan.user), user=plan.user)
         if event.cause == "timeout" and "trying" not in self._times:

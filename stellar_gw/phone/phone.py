@@ -66,9 +66,10 @@ class IncomingCall(PhoneCall):
         self._endpoint.turn()
 
     def _confirmed(self, event: Confirmed) -> None:
+        answered_ms = self._since_began_ms
         super()._confirmed(event)
         if not event.reinvite and "answered" not in self._times:
-            self.up()
+            self.up(answered_ms)
 
 
 class Phone:
