@@ -14,8 +14,6 @@ from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-import stellar_gw
-
 NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 """What systemd says to the gateway alone: a worker that answered would speak in its name."""
 
@@ -44,7 +42,7 @@ def worker_environment(ours: Mapping[str, str]) -> dict[str, str]:
     there, or everything beside it would come before the standard library.
     """
     environment = {name: value for name, value in ours.items() if name not in NOT_INHERITED}
-    root = str(Path(stellar_gw.__file__).resolve().parent.parent)
+    root = str(Path(__file__).resolve().parents[2])
     if root not in (*site.getsitepackages(), site.getusersitepackages()):
         known = environment.get("PYTHONPATH", "")
         if root not in known.split(os.pathsep):

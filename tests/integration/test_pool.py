@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import site
 import stat
 import subprocess
 import sys
@@ -12,12 +13,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+import stellar_gw
 from stellar_gw.call.ports import WorkerFailed, WorkerLost
 from stellar_gw.control import messages
 from stellar_gw.control.messages import Allocate, Release
 from stellar_gw.errors import StellarError
 from stellar_gw.gateway.pool import WorkerPool
-from stellar_gw.gateway.worker_process import WorkerCommand
+from stellar_gw.gateway.worker_process import WorkerCommand, worker_environment
 from tests.integration.worker_support import (
     PoolTestCase,
     RtpPeer,
@@ -309,6 +311,15 @@ class EnvironmentTests(PoolTestCase):
         self.assertEqual([line for line in environment if line.startswith(("NOTIFY", "WATCHDOG", "KEPT"))],
                          ["KEPT=yes"])
         self.assertEqual(read(folder, "in"), "")
+
+    def test_package_found(self) -> None:
+        """A worker finds a package that is not installed, and PYTHONPATH never names what is installed."""
+        root = str(Path(stellar_gw.__file__).parent.parent)
+        found = [worker_environment(ours).get("PYTHONPATH") for ours in (
+            {}, {"PYTHONPATH": "/x"}, {"PYTHONPATH": f"/x{os.pathsep}{root}"})]
+        self.assertEqual(found, [root, f"{root}{os.pathsep}/x", f"/x{os.pathsep}{root}"])
+        self.patch(site, "getsitepackages", lambda: [root])
+        self.assertEqual(worker_environment({"HOME": "/root"}), {"HOME": "/root"})
 
     def test_too_few_ports(self) -> None:
         """A range that holds fewer pairs than there are workers is refused before anything starts."""
