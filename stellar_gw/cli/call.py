@@ -146,6 +146,8 @@ def make_run(options: argparse.Namespace) -> Run:
 
 
 def _to(text: str, transport: str | None) -> SipUri:
+    if text.lower().startswith("tel:"):
+        raise PlanError(f"{text} says no host: give sip:{text[4:]}@HOST")
     if not text.lower().startswith(("sip:", "sips:")):
         text = f"sip:{text}"
     try:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cached_property, lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Literal
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from stellar_gw.errors import LocalProtocolError, RemoteProtocolError
 
@@ -31,7 +32,7 @@ _PROTOCOL = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+(?:/[!#$%&'*+\-.0-9A-Z^_`
 _HOST = re.compile(r"[0-9A-Za-z_](?:[0-9A-Za-z_.\-]*[0-9A-Za-z_.])?")
 _PORT = re.compile(r"([0-9]{1,5})(?:/([0-9]{1,5}))?")
 _RTPMAP = re.compile(r"([0-9]{1,3})\s+([^\s/]{1,64})\s*/\s*([0-9]{1,9})(?:\s*/\s*([0-9]{1,3}))?")
-_SESSION_LETTERS = frozenset("vosiuepcbtrzka")
+_LETTERS = frozenset("vosiuepcbtrzkam")
 _MEDIA_LETTERS = frozenset("micbka")
 
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
@@ -115,7 +116,7 @@ class MediaDescription:
         """The first value of attribute ``name``, ``""`` where it has none, ``None`` where it is absent."""
         return next(self.values(name), None)
 
-    @property
+    @cached_property
     def rtpmaps(self) -> dict[int, Rtpmap]:
         """By payload type; the first of two for the same one holds, malformed ones are left out."""
         found: dict[int, Rtpmap] = {}
@@ -126,7 +127,7 @@ class MediaDescription:
                 found.setdefault(rtpmap.payload_type, rtpmap)
         return found
 
-    @property
+    @cached_property
     def payload_types(self) -> tuple[int, ...]:
         """The formats that are RTP payload types, in order, each once (RFC 3551 6: 0 to 127)."""
         numbers = (int(text) for text in self.formats if text.isascii() and text.isdigit() and len(text) <= 3)
@@ -235,7 +236,7 @@ def parse_host(text: str) -> str | None:
     return text
 
 
-@frozen
+@define
 class _Line:
     letter: str
     value: str
@@ -246,23 +247,28 @@ class _Line:
 
 
 def _split(data: bytes) -> Iterator[_Line]:
-    """The lines of an SDP body; the first is v=0."""
+    """The lines of an SDP body but v=0, which must be the first."""
+    text = data.decode("utf-8", "replace")
+    sound = "\0" not in text and text.count("\r") == text.count("\r\n")
     first = True
-    for number, raw in enumerate(data.split(b"\n"), 1):
-        raw = raw.removesuffix(b"\r")
-        if not raw.strip():
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.removesuffix("\r")
+        if not line or line.isspace():
             continue
-        if b"\0" in raw or b"\r" in raw:
+        if not sound and ("\0" in line or "\r" in line):
             raise RemoteProtocolError(f"SDP line {number}: a NUL or a bare carriage return")
-        text = raw.decode("utf-8", "replace")
-        if text[1:2] != "=" or text[0] not in _SESSION_LETTERS | _MEDIA_LETTERS:
+        letter = line[0]
+        if line[1:2] != "=" or letter not in _LETTERS:
             # RFC 8866 5: a description with an unknown letter is to be rejected whole.
             raise RemoteProtocolError(f"SDP line {number}: not of the form letter=value with a known letter")
-        line = _Line(text[0], text[2:].strip(), number)
-        if first != (line.letter == "v") or (first and line.value != "0"):
-            raise RemoteProtocolError("SDP must begin with v=0" if first else f"SDP line {number}: a second v=")
-        first = False
-        yield line
+        if first:
+            if letter != "v" or line[2:].strip() != "0":
+                raise RemoteProtocolError("SDP must begin with v=0")
+            first = False
+        elif letter == "v":
+            raise RemoteProtocolError(f"SDP line {number}: a second v=")
+        else:
+            yield _Line(letter, line[2:].strip(), number)
     if first:
         raise RemoteProtocolError("SDP body is empty")
 
@@ -381,6 +387,7 @@ def _values(attributes: Iterable[Attribute], name: str) -> Iterator[str]:
     return (value or "" for key, value in attributes if key == name)
 
 
+@lru_cache(maxsize=1024)  # each address of an exchange is asked for a dozen times, and one costs 2.5 us
 def _numeric(text: str) -> IPv4Address | IPv6Address | None:
     try:
         return ip_address(text)

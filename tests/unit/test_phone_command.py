@@ -88,6 +88,7 @@ class OptionTests(SynchronousTestCase):
         found = []
         for arguments in (
             ("sip:",),
+            ("tel:+31201234567",),
             ("6@h", "--play", "tone:x"),
             ("6@h", "--play", "tone:9000"),
             ("6@h", "--play", "/none.wav"),
@@ -106,7 +107,7 @@ class OptionTests(SynchronousTestCase):
             with self.assertRaises(PlanError) as caught:
                 run_of(*arguments).plan.transport  # noqa: B018 - judged when asked for
             found.append("\n" not in str(caught.exception) and bool(str(caught.exception)))
-        self.assertEqual(found, [True] * 15)
+        self.assertEqual(found, [True] * 16)
 
     def test_usage_errors_exit_with_2(self) -> None:
         """Wrong usage ends with status 2 and one line, without a traceback."""
