@@ -7,7 +7,6 @@ does: it is not fast enough for the audio path.
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import numpy as np
 from attrs import frozen
@@ -125,7 +124,7 @@ def find(sent: bytes, heard: bytes, rate: int, window_ms: int = 1000) -> Match:
 
 def _samples(pcm: bytes) -> Samples:
     """-1 to 1; an odd last octet is dropped."""
-    return cast(Samples, np.frombuffer(pcm[: len(pcm) // 2 * 2], dtype="<i2").astype(np.float64) / 32768)
+    return np.frombuffer(pcm[: len(pcm) // 2 * 2], dtype="<i2").astype(np.float64) / 32768
 
 
 def _offset(power: Samples, peak: int) -> float:
