@@ -145,6 +145,8 @@ class BaseLink(ABC):
         self._fail(failure)
 
     def _opened(self) -> None:
+        if self._over:
+            return
         self._sending = True
         self._life.opened()
         self._perform()

@@ -375,6 +375,23 @@ class Cancelling(Base):
             self.assertEqual(self.recorder.told, [("cancelled", False, False)])
 
     @on_loop
+    async def test_without_an_answer(self) -> None:
+        """Given up while the agent ponders: the connection ends at once, not when an answer comes."""
+        reached = asyncio.Event()
+
+        async def script(peer: Peer) -> None:
+            await peer.read_request()
+            reached.set()
+            await peer.ended()
+
+        agent = await self.agent(script)
+        link = self.connect()
+        await reached.wait()
+        link.close()
+        self.assertEqual(await self.recorder.closed(), [("cancelled", False, False)])
+        await agent.all_ended()
+
+    @on_loop
     async def test_with_the_answer_on_its_way(self) -> None:
         """Given up at the very moment that the answer has arrived but was not read yet."""
         answered = asyncio.Event()
