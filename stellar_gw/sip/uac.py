@@ -150,7 +150,12 @@ class Uac:
             usage=usage, credentials=usage.credentials)
 
     def _send_inside(self, sending: Sending, dialog: Dialog) -> None:
+        usage = sending.usage
+
         def ready(flow: Flow) -> None:
+            if usage is not None and usage.ended and sending.method != "BYE":
+                self.unanswered(sending, timed_out=False)  # it is too late
+                return
             dialog.local_sequence += 1
             sending.sequence, sending.flow = dialog.local_sequence, flow
             sending.uri, sending.route_set = dialog.remote_target, dialog.route_set
@@ -429,14 +434,14 @@ class Uac:
         self._send_inside(self._inside(usage, usage.dialog, "BYE", Headers(effect.headers)), usage.dialog)
 
     def _send_cancel(self, usage: Usage, effect: SendCancel) -> None:
-        assert usage.initial is not None and usage.initial.transaction is not None
-        invite = usage.initial.transaction
-        cancel = cancel_of(invite.request, effect.headers)
-        self._layer.send_request(cancel, invite.flow, _Nobody(), invite.destination, reconnects=True)
+        invite = None if usage.calling is None else usage.calling.transaction
+        if invite is not None and not invite.done:
+            cancel = cancel_of(invite.request, effect.headers)
+            self._layer.send_request(cancel, invite.flow, _Nobody(), invite.destination, reconnects=True)
 
     def _abandon(self, usage: Usage, _: Abandon) -> None:
-        if usage.initial is not None and usage.initial.transaction is not None:
-            self._layer.abandon(usage.initial.transaction)
+        if usage.calling is not None and usage.calling.transaction is not None:
+            self._layer.abandon(usage.calling.transaction)
 
     def _send_reinvite(self, usage: Usage, effect: SendReinvite) -> None:
         assert usage.dialog is not None

@@ -57,6 +57,7 @@ class InviteUsage(Protocol):
     def remind(self) -> None: ...  # our 1xx again
     def ack_timeout(self) -> None: ...
     def cancel_timeout(self) -> None: ...
+    def reinvite_timeout(self) -> None: ...  # our re-INVITE got a provisional response and no more
 
 
 @frozen
@@ -209,7 +210,7 @@ class RefuseSuccess:
 
 @frozen
 class SendCancel:
-    """Take the INVITE back."""
+    """Take the INVITE or re-INVITE back."""
 
     headers: HeaderItems = ()
 
