@@ -44,6 +44,7 @@ from stellar_gw.net.listen import Listening, listen
 from stellar_gw.net.resolver import DnsLookup, Resolver
 from stellar_gw.net.stream import StreamLimits
 from stellar_gw.net.tls import ClientTls
+from stellar_gw.sip.checks import Capabilities
 from stellar_gw.sip.core import SipCore
 from stellar_gw.sip.flow import Listener
 from stellar_gw.sip.timers import Timers
@@ -152,6 +153,7 @@ class GatewayService(Service):
             rng=os.urandom,
             timers=Timers(t1=config.sip.t1),
             max_transactions=config.limits.transactions,
+            able=Capabilities(allow=("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS")),
         )
         driver = Driver(core, clock, NextHops(flows, Resolver(clock, DnsLookup(clock))))
         flows.owner = driver

@@ -47,7 +47,8 @@ class Ladders:
             ladder.dropped += 1
             return
         first = head.partition(b"\r\n")[0][:_MOST_FIRST_LINE].decode("utf-8", "replace")
-        first = "".join(c if c.isprintable() else "?" for c in first)
+        if not first.isprintable():
+            first = "".join(character if character.isprintable() else "?" for character in first)
         arrow = "<-" if received else "->"
         host, port = flow.remote
         ladder.lines.append(f"{now - ladder.began:8.3f} {arrow} {flow.transport} {host}:{port} {first}")
