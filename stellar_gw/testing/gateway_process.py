@@ -21,25 +21,31 @@ _PLACE = re.compile(r"(\S+):(\d+)/(udp|tcp|tls)")
 class GatewayProcess:
     """``twistd -n stellar-gw -c conf.yaml`` as a context manager: up within ``with``, gone after it.
 
-    :param configuration: YAML; ``{records}`` in it becomes a folder below ``folder``.
+    :param configuration: YAML; ``{records}`` in it becomes a folder below ``folder``. A path: that file as it is.
     :param folder: for the configuration, the log and the records; must exist.
+    :param records: the folder of the records, where an existing file names another.
     :param wrapper: words before the command, such as ``("faketime", "+1h")``.
     :ivar ports: the port of each transport, once it is up.
     """
 
     def __init__(
         self,
-        configuration: str,
+        configuration: str | Path,
         folder: Path,
         *,
+        records: Path | None = None,
         environ: Mapping[str, str] | None = None,
         wrapper: tuple[str, ...] = (),
     ) -> None:
         self.folder = folder.absolute()
-        self.records_folder = self.folder / "records"
-        self.path = self.folder / "conf.yaml"
-        self.path.write_text(configuration.replace("{records}", str(self.records_folder)), encoding="utf-8")
+        self.records_folder = records or self.folder / "records"
+        if isinstance(configuration, Path):
+            self.path = configuration.absolute()
+        else:
+            self.path = self.folder / "conf.yaml"
+            self.path.write_text(configuration.replace("{records}", str(self.records_folder)), encoding="utf-8")
         self.log_path = self.folder / "gateway.log"
+        self._log_from = 0
         self.ports: dict[str, int] = {}
         self._environ = {**os.environ, **(environ or {})}
         self._wrapper = wrapper
@@ -58,6 +64,7 @@ class GatewayProcess:
         twistd = "from twisted.scripts.twistd import run; run()"
         command = [*self._wrapper, sys.executable, "-c", twistd, "-n", "--pidfile=", "stellar-gw", "-c", str(self.path)]
         with self.log_path.open("ab") as log:
+            self._log_from = len(self.log)  # what an earlier start has said is not about this one
             self._process = subprocess.Popen(
                 command,
                 cwd=self.folder,
@@ -67,13 +74,18 @@ class GatewayProcess:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        if not wait_until(lambda: self._ready() or not self.running, timeout) or not self._ready():
+        try:
+            up = wait_until(lambda: self._ready() or not self.running, timeout) and self._ready()
+        except BaseException:  # KeyboardInterrupt: nobody else knows yet that there is something to end
             self.kill()
-            raise RuntimeError(f"the gateway did not come up:\n{self.log[-4000:]}")
+            raise
+        if not up:
+            self.kill()
+            raise RuntimeError(f"the gateway did not come up:\n{self._log_since_start[-4000:]}")
         return self
 
     def _ready(self) -> bool:
-        match = _READY.search(self.log)
+        match = _READY.search(self._log_since_start)
         if match is None:
             return False
         self.ports = {transport: int(port) for _, port, transport in _PLACE.findall(match[1])}
@@ -95,6 +107,10 @@ class GatewayProcess:
             return self.log_path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return ""
+
+    @property
+    def _log_since_start(self) -> str:
+        return self.log[self._log_from :]
 
     @property
     def workers(self) -> list[int]:
@@ -132,8 +148,8 @@ class GatewayProcess:
             return None
         if self.running:
             self.signal(signal.SIGTERM)
-            wait_until(lambda: not self.running or "draining" in self.log, 2.0)
-            if self.running and "draining" in self.log:
+            wait_until(lambda: not self.running or "draining" in self._log_since_start, 2.0)
+            if self.running and "draining" in self._log_since_start:
                 self.signal(signal.SIGTERM)
             if self.wait(timeout) is None:
                 self.kill()
