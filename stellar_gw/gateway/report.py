@@ -45,7 +45,7 @@ class Reporter:
                 )
             case CallAnswered(record):
                 codec = record.codec or "the codec comes with the ACK"
-                _log.info("call {call_id} answered, {codec}", call_id=record.call_id, codec=codec)
+                _log.debug("call {call_id} answered, {codec}", call_id=record.call_id, codec=codec)
             case CallConfirmed(record):
                 _log.debug("call {call_id} confirmed", call_id=record.call_id)
             case CallNoted(call_id, kind, message):
