@@ -29,8 +29,8 @@ name                  value
 ``tls``, ``srtp``     ``true`` or ``false``
 ===================== ==========================================================================
 
-Besides, each ``X-*`` header by its own name, and each variable of the environment by its own; where two
-names are equal, the table comes first, then the headers.
+Besides, each variable of the environment by its own name, and each ``X-*`` header by its own. Where two names
+are equal but for case, the table comes first, then the variable: a caller can overwrite neither.
 """
 
 from __future__ import annotations
@@ -136,12 +136,14 @@ def header_values(context: Context) -> dict[str, str]:
 
 
 def parameters(context: Context) -> dict[str, str]:
-    """Everything: facts, then headers, then variables, the first of equal names kept."""
+    """Everything, the first of equal names kept: facts, the operator's variables, then what a caller chose to send."""
     values = facts(context)
-    for name, value in header_values(context).items():
-        values.setdefault(name, value)
     for name, value in context.variables.items():
         values.setdefault(_scalar_values(name), _scalar_values(value))
+    taken = {name.lower() for name in values}
+    for name, value in header_values(context).items():
+        if name.lower() not in taken:
+            values[name] = value
     return values
 
 

@@ -23,7 +23,7 @@ CONTEXT = CallContext(
     p_asserted_identity=("<sip:+31612345678@pbx.example>", "<tel:+31612345678>"),
     remote_party_id=("<sip:jan@pbx.example>;party=calling",),
     headers=(("X-Case-Id", "4711"), ("X-Tag", "a"), ("x-tag", "b"), ("X-Raw", "\udcff")),
-    variables={"company": "Acme & Co", "agent": "not the agent", "X-Case-Id": "not the header"},
+    variables={"company": "Acme & Co", "agent": "not the agent", "x-tag": "ours"},
     codec="G722",
     tls=True,
 )
@@ -51,9 +51,9 @@ PARAMETERS = {
     "codec": "G722",
     "tls": "true",
     "srtp": "false",
-    "X-Case-Id": "4711",
-    "X-Tag": "a, b",
-    "X-Raw": "\ufffd",
     "company": "Acme & Co",
+    "x-tag": "ours",
+    "X-Case-Id": "4711",
+    "X-Raw": "\ufffd",
 }
 """What an agent is told of it, in this order."""

@@ -62,7 +62,7 @@ class ToTheAgentTests(SynchronousTestCase):
         self.assertEqual({type(frame) for frame in frames}, {str})
 
     def test_parameters_keep_their_order(self) -> None:
-        """The facts come first, then headers, then variables, so the first of equal names wins."""
+        """Facts, then the operator's variables, then the caller's headers: a caller overwrites neither, in any case."""
         start = json.loads(self.dialect.opened()[1])
         self.assertEqual(list(start["start"]["customParameters"].items()), list(PARAMETERS.items()))
 
