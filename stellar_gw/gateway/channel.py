@@ -157,7 +157,7 @@ class WorkerChannel(Int32StringReceiver):
     def _replied(self, reply: Reply) -> None:
         waiting = self._requests.pop(reply.request, None)
         if waiting is None:
-            return                              # given up already
+            return  # given up already
         answer, deadline = waiting
         if deadline.active():
             deadline.cancel()
@@ -178,6 +178,6 @@ class WorkerChannel(Int32StringReceiver):
         for answer, deadline in waiting.values():
             if deadline.active():
                 deadline.cancel()
-            if not answer.called:               # else cancelled by what one before it led to
+            if not answer.called:  # else cancelled by what one before it led to
                 answer.errback(WorkerFailed("lost", self._ended))
         self._owner.closed(self, self._ended)

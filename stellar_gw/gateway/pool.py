@@ -63,8 +63,9 @@ class WorkerPool:
     :raise StellarError: if the ports do not suffice for so many workers.
     """
 
-    def __init__(self, reactor: PoolReactor, settings: PoolSettings, listener: MediaListener,
-                 generation: int | None = None) -> None:
+    def __init__(
+        self, reactor: PoolReactor, settings: PoolSettings, listener: MediaListener, generation: int | None = None
+    ) -> None:
         self._reactor = reactor
         self._settings = settings
         self._listener = listener
@@ -148,8 +149,15 @@ class WorkerPool:
 
     def describe(self) -> list[WorkerDescription]:
         return [
-            WorkerDescription(worker=slot.number, pid=slot.pid, generation=slot.generation, up=slot.up,
-                              calls=len(slot.calls), ports=slot.ports, replaced=slot.replaced)
+            WorkerDescription(
+                worker=slot.number,
+                pid=slot.pid,
+                generation=slot.generation,
+                up=slot.up,
+                calls=len(slot.calls),
+                ports=slot.ports,
+                replaced=slot.replaced,
+            )
             for slot in self._slots
         ]
 
@@ -172,8 +180,11 @@ class WorkerPool:
         if slot is not None:
             return self._ask(slot, call, request)
         if not isinstance(request, Allocate):
-            return fail(WorkerFailed(
-                "unknown_call", f"no worker carries call {call}: never allocated, released, or its worker is gone"))
+            return fail(
+                WorkerFailed(
+                    "unknown_call", f"no worker carries call {call}: never allocated, released, or its worker is gone"
+                )
+            )
         if self._draining:
             return fail(WorkerFailed("draining", "the gateway ends and takes no new calls"))
         return Deferred.fromCoroutine(self._place(call, request))
@@ -193,7 +204,7 @@ class WorkerPool:
                 refused = reason
                 if reason.code != "no_ports":
                     break
-            except BaseException:               # cancelled
+            except BaseException:  # cancelled
                 self._forget(call)
                 raise
         raise refused
@@ -232,10 +243,13 @@ class WorkerPool:
     def hello(self, channel: WorkerChannel, hello: Hello) -> None:
         if any(slot.number == hello.worker and slot.attach(channel, hello) for slot in self._slots):
             return
-        _log.warn("a worker that this gateway has not started (pid {pid}) found it: its calls are ended, and it "
-                  "with them", pid=hello.pid)
+        _log.warn(
+            "a worker that this gateway has not started (pid {pid}) found it: its calls are ended, and it with them",
+            pid=hello.pid,
+        )
         Deferred.fromCoroutine(self._dismiss(channel)).addErrback(
-            lambda reason: channel.abort(f"it could not be dismissed: {reason.getErrorMessage()}"))
+            lambda reason: channel.abort(f"it could not be dismissed: {reason.getErrorMessage()}")
+        )
 
     def event(self, channel: WorkerChannel, event: Event) -> None:
         if any(slot.channel is channel for slot in self._slots):

@@ -56,8 +56,10 @@ def prepare_socket(path: str) -> None:
     :raise StellarError: if the folder cannot be used, the path is too long, or another gateway listens there.
     """
     if len(path.encode()) > LONGEST_SOCKET_PATH:
-        raise StellarError(f"the control socket's path {path} is longer than {LONGEST_SOCKET_PATH} octets: "
-                           "choose a shorter runtime folder")
+        raise StellarError(
+            f"the control socket's path {path} is longer than {LONGEST_SOCKET_PATH} octets: "
+            "choose a shorter runtime folder"
+        )
     folder = Path(path).parent
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -86,8 +86,9 @@ def _how_it_ended(reason: Failure) -> str:
     return "exit status 0"
 
 
-def spawn(reactor: Spawner, command: Sequence[str], environment: Mapping[str, str],
-          exited: Callable[[str], None]) -> WorkerProcess:
+def spawn(
+    reactor: Spawner, command: Sequence[str], environment: Mapping[str, str], exited: Callable[[str], None]
+) -> WorkerProcess:
     """Start a process that reads nothing and writes where we write.
 
     Its output does not pass through us, so that it can go on writing, and living, without us.
@@ -97,8 +98,9 @@ def spawn(reactor: Spawner, command: Sequence[str], environment: Mapping[str, st
     process = WorkerProcess(exited)
     nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        reactor.spawnProcess(process, command[0], list(command), env=dict(environment),
-                             childFDs={0: nothing, 1: 1, 2: 2})
+        reactor.spawnProcess(
+            process, command[0], list(command), env=dict(environment), childFDs={0: nothing, 1: 1, 2: 2}
+        )
     finally:
         os.close(nothing)
     return process

@@ -49,8 +49,15 @@ class WorkerSlot:
     :ivar replaced: how often another process took over.
     """
 
-    def __init__(self, reactor: SlotReactor, settings: PoolSettings, owner: SlotOwner,
-                 number: int, ports: tuple[int, int], next_generation: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        reactor: SlotReactor,
+        settings: PoolSettings,
+        owner: SlotOwner,
+        number: int,
+        ports: tuple[int, int],
+        next_generation: Callable[[], int],
+    ) -> None:
         self._reactor = reactor
         self._settings = settings
         self._owner = owner
@@ -85,8 +92,11 @@ class WorkerSlot:
         settings = self._settings
         try:
             self._process = spawn(
-                self._reactor, settings.command.line(settings.socket, self.number, generation),
-                settings.command.environment, self._exited)
+                self._reactor,
+                settings.command.line(settings.socket, self.number, generation),
+                settings.command.environment,
+                self._exited,
+            )
         except OSError as reason:
             self._lose(f"it cannot be started: {reason}")
             return
@@ -98,7 +108,8 @@ class WorkerSlot:
             return False
         self.channel = channel
         Deferred.fromCoroutine(self._configure(channel)).addErrback(
-            lambda reason: self.cut(channel, f"it could not be configured: {reason.getErrorMessage()}"))
+            lambda reason: self.cut(channel, f"it could not be configured: {reason.getErrorMessage()}")
+        )
         return True
 
     def cut(self, channel: WorkerChannel, reason: str) -> None:
@@ -113,7 +124,7 @@ class WorkerSlot:
             if self.up:
                 self.channel.ask(Drain(request=0), self._settings.request_timeout).addErrback(lambda _: None)
         elif self._process is not None:
-            self._process.kill()                # nothing to lose yet
+            self._process.kill()  # nothing to lose yet
         else:
             self._wait(None)
             self._owner.ended(self)
@@ -132,14 +143,26 @@ class WorkerSlot:
     async def _configure(self, channel: WorkerChannel) -> None:
         settings = self._settings
         await channel.ask(
-            Configure(request=0, bind=settings.bind, ports=self.ports, dscp=settings.dscp,
-                      quarantine=settings.quarantine, recordings=settings.recordings),
-            settings.request_timeout)
+            Configure(
+                request=0,
+                bind=settings.bind,
+                ports=self.ports,
+                dscp=settings.dscp,
+                quarantine=settings.quarantine,
+                recordings=settings.recordings,
+            ),
+            settings.request_timeout,
+        )
         if self.channel is not channel:
             return
         self.up = True
-        _log.info("media worker {worker} is up (pid {pid}, ports {first} to {last})", worker=self.number,
-                  pid=self.pid, first=self.ports[0], last=self.ports[1] - 1)
+        _log.info(
+            "media worker {worker} is up (pid {pid}, ports {first} to {last})",
+            worker=self.number,
+            pid=self.pid,
+            first=self.ports[0],
+            last=self.ports[1] - 1,
+        )
         self._wait(settings.ping_interval, self._ping, channel)
         if self._draining:
             self.drain()
@@ -178,11 +201,15 @@ class WorkerSlot:
         calls, self.calls = tuple(sorted(self.calls)), set()
         expected = self._draining and not calls
         if not expected:
-            _log.error("media worker {worker} is lost, with {count} calls: {reason}",
-                       worker=self.number, count=len(calls), reason=reason)
+            _log.error(
+                "media worker {worker} is lost, with {count} calls: {reason}",
+                worker=self.number,
+                count=len(calls),
+                reason=reason,
+            )
         if self._process is None:
             self._replace()
-        elif expected:                          # drained: it closes its channel before it exits
+        elif expected:  # drained: it closes its channel before it exits
             self._wait(self._settings.stop_timeout, self.kill, "has drained but does not end")
         else:
             self._process.kill()

@@ -71,7 +71,7 @@ class AgentAudio:
         queue = self.playout
         speaks = not queue.empty
         if not speaks and not self._spoke and self._encoder is not None:
-            return self._encoder.silence(ms)    # cheaper than taking, converting and coding zeros
+            return self._encoder.silence(ms)  # cheaper than taking, converting and coding zeros
         # The frame after the last one still carries what the filter held back.
         self._spoke = speaks
         before = queue.played_samples

@@ -49,8 +49,9 @@ class Carrier:
     :param idle: called when the last call has ended, and by :meth:`drain` where there is none.
     """
 
-    def __init__(self, surroundings: Surroundings, configured: Callable[[Configure], None],
-                 idle: Callable[[], None]) -> None:
+    def __init__(
+        self, surroundings: Surroundings, configured: Callable[[Configure], None], idle: Callable[[], None]
+    ) -> None:
         self._around = surroundings
         self._configured = configured
         self._idle = idle
@@ -136,7 +137,7 @@ class Carrier:
     def _list(self, after: str) -> Listing:
         calls = sorted(self._sessions)
         start = bisect_right(calls, after) if after else 0
-        return Listing(request=0, calls=tuple(calls[start:start + PAGE]), more=len(calls) > start + PAGE)
+        return Listing(request=0, calls=tuple(calls[start : start + PAGE]), more=len(calls) > start + PAGE)
 
     def _allocate(self, request: Allocate) -> Reply:
         if self._configuration is None:
@@ -152,12 +153,18 @@ class Carrier:
         try:
             allocated = session.allocate(request.leg, request.bind)
         except (CannotListenError, InvalidAddressError) as reason:
-            return Failed(request=0, code="bad_request",
-                          message=f"media cannot be bound ({reason}): is the listener's address this machine's?")
+            return Failed(
+                request=0,
+                code="bad_request",
+                message=f"media cannot be bound ({reason}): is the listener's address this machine's?",
+            )
         if allocated is None:
             low, high = self._configuration.ports
-            return Failed(request=0, code="no_ports",
-                          message=f"all pairs of RTP ports from {low} to {high - 1} are taken or resting")
+            return Failed(
+                request=0,
+                code="no_ports",
+                message=f"all pairs of RTP ports from {low} to {high - 1} are taken or resting",
+            )
         self._sessions[call] = session
         return allocated
 

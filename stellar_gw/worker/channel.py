@@ -31,8 +31,9 @@ class GatewayChannel(Int32StringReceiver):
     MAX_LENGTH = MAX_FRAME
     noisy = False
 
-    def __init__(self, hello: Hello, handle: Callable[[Request], Reply],
-                 changed: Callable[[GatewayChannel, bool], None]) -> None:
+    def __init__(
+        self, hello: Hello, handle: Callable[[Request], Reply], changed: Callable[[GatewayChannel, bool], None]
+    ) -> None:
         self._hello = hello
         self._handle = handle
         self._changed = changed

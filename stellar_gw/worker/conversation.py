@@ -159,7 +159,7 @@ class Conversation:
             case Mark():
                 queue.mark(event.name)
                 if self._answered and queue.empty:
-                    self.played()               # nothing is before it
+                    self.played()  # nothing is before it
             case Clear():
                 self._clear()
             case Hangup():
@@ -174,12 +174,13 @@ class Conversation:
             case Malformed():
                 self.malformed += 1
                 if self.malformed <= LOGGED:
-                    _log.warn("{call}: the agent's message is malformed: {reason}",
-                              call=self._call, reason=event.reason)
+                    _log.warn(
+                        "{call}: the agent's message is malformed: {reason}", call=self._call, reason=event.reason
+                    )
 
     def _clear(self) -> None:
         queue = self.audio.playout
-        self.played()                           # marks reached already come first
+        self.played()  # marks reached already come first
         cleared = queue.clear()
         for name in cleared.marks:
             self._send(self._dialect.mark_reached(name, cleared=True, played_ms=cleared.played_ms))

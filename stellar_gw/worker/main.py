@@ -41,14 +41,23 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="stellar_gw.worker.main", description="A media worker of stellar-gw; the gateway starts it.")
+        prog="stellar_gw.worker.main", description="A media worker of stellar-gw; the gateway starts it."
+    )
     parser.add_argument("--socket", required=True, help="the gateway's UNIX socket")
     parser.add_argument("--worker", type=int, required=True, help="this worker's number")
     parser.add_argument("--generation", type=int, required=True, help="tells it from those it replaces")
-    parser.add_argument("--orphan-time", type=float, default=60.0,
-                        help="seconds without a gateway after which it ends (default: %(default)s)")
-    parser.add_argument("--priority", type=int, default=PRIORITY,
-                        help="of SCHED_FIFO where that is permitted; 0: ordinary scheduling (default: %(default)s)")
+    parser.add_argument(
+        "--orphan-time",
+        type=float,
+        default=60.0,
+        help="seconds without a gateway after which it ends (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--priority",
+        type=int,
+        default=PRIORITY,
+        help="of SCHED_FIFO where that is permitted; 0: ordinary scheduling (default: %(default)s)",
+    )
     return parser
 
 
@@ -65,8 +74,9 @@ def _run(reactor: Any, loop: asyncio.AbstractEventLoop, options: argparse.Namesp
     # Twisted's timers go by the time of day, which may jump; ours must not.
     reactor.seconds = time.monotonic
     clocks = Clocks(now=time.monotonic, wall=time.time, random=random.random, number=secrets.randbits)
-    identity = WorkerIdentity(socket=options.socket, worker=options.worker, generation=options.generation,
-                              orphan_time=options.orphan_time)
+    identity = WorkerIdentity(
+        socket=options.socket, worker=options.worker, generation=options.generation, orphan_time=options.orphan_time
+    )
     connector = ConnectorByScheme(builtin=BuiltinConnector(reactor), websocket=WsConnector(loop))
     worker = Worker(reactor, identity, connector, clocks, random.SystemRandom())
     loop.add_signal_handler(signal.SIGTERM, worker.drain)
@@ -85,8 +95,10 @@ def _schedule(priority: int) -> str:
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
     except OSError as reason:
-        return (f"ordinary scheduling, SCHED_FIFO is denied ({reason.strerror}): "
-                "audio may stutter when other processes want the core; LimitRTPRIO= in the unit permits it")
+        return (
+            f"ordinary scheduling, SCHED_FIFO is denied ({reason.strerror}): "
+            "audio may stutter when other processes want the core; LimitRTPRIO= in the unit permits it"
+        )
     return f"SCHED_FIFO, priority {priority}"
 
 
@@ -101,7 +113,7 @@ def _log_lines(worker: int, stream: TextIO) -> ILogObserver:
         try:
             stream.write(f"media worker {worker} [{name}] {text}\n")
             stream.flush()
-        except (OSError, ValueError):           # whoever read it is gone; the calls are not
+        except (OSError, ValueError):  # whoever read it is gone; the calls are not
             pass
 
     return FilteringLogObserver(cast("ILogObserver", write), [LogLevelFilterPredicate(LogLevel.info)])

@@ -81,7 +81,7 @@ class Pacer:
     def expired(self, count: int) -> None:
         """``count`` slots of 5 ms have passed since the last time; one is on time, more are late."""
         missed = max(0, count // SLOTS - CATCH_UP)
-        count -= missed * SLOTS                 # whole frames, so the slot that is next stays
+        count -= missed * SLOTS  # whole frames, so the slot that is next stays
         self.late += count - 1
         if missed:
             self.skipped += missed * len(self)
@@ -92,7 +92,7 @@ class Pacer:
 
     def _tick_slot(self, slot: dict[Paced, None], missed: int) -> None:
         for member in tuple(slot):
-            if member not in slot:              # removed by one ticked before it
+            if member not in slot:  # removed by one ticked before it
                 continue
             try:
                 member.tick(missed)

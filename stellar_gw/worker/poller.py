@@ -116,8 +116,12 @@ class PolledTransport:
                 raise error.MessageLengthError(f"{len(packet)} octets do not fit into a datagram") from None
             counts.send_errors += 1
             if counts.send_errors == 1:
-                _log.warn("{host} cannot send to {addr}: {reason}; more of these are only counted",
-                          host=self.getHost(), addr=addr or self._connected, reason=str(reason))
+                _log.warn(
+                    "{host} cannot send to {addr}: {reason}; more of these are only counted",
+                    host=self.getHost(),
+                    addr=addr or self._connected,
+                    reason=str(reason),
+                )
         else:
             counts.sent += 1
 
@@ -186,10 +190,10 @@ class PolledTransport:
             self.fail(Failure(), "cannot be read")
             return
         counts.received += 1
-        if len(source) != 2:                    # IPv6 adds flow label and scope
+        if len(source) != 2:  # IPv6 adds flow label and scope
             source = source[:2]
         if self._connected is not None and source != self._connected:
-            return                              # it had been queued before connect()
+            return  # it had been queued before connect()
         try:
             self.protocol.datagramReceived(data, source)
         except Exception:
@@ -300,7 +304,7 @@ class DatagramPoller:
         transports = self._transports
         for fd, _ in self._epoll.poll(0, TURN):
             transport = transports.get(fd)
-            if transport is not None:           # else closed by a datagram earlier in this batch
+            if transport is not None:  # else closed by a datagram earlier in this batch
                 transport.read()
 
     def connectionLost(self, reason: Failure) -> None:

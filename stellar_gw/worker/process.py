@@ -56,8 +56,9 @@ class WorkerIdentity:
 class Worker:
     """Joins the gateway's channel to what is carried here, and ends the process when its time has come."""
 
-    def __init__(self, reactor: WorkerReactor, identity: WorkerIdentity, connector: Connector,
-                 clocks: Clocks, random: Random) -> None:
+    def __init__(
+        self, reactor: WorkerReactor, identity: WorkerIdentity, connector: Connector, clocks: Clocks, random: Random
+    ) -> None:
         self._reactor = reactor
         self._identity = identity
         self._channel: GatewayChannel | None = None
@@ -68,13 +69,21 @@ class Worker:
         self._timer = SlotTimer(reactor, SLOT, pacer.expired)
         pacer.run_by(self._timer)
         self._carrier = Carrier(
-            Surroundings(ports=PortPairs(self._poller, clocks, random), pacer=pacer, connector=connector,
-                         emit=self._emit, generation=identity.generation),
-            self._configured, self._idle)
+            Surroundings(
+                ports=PortPairs(self._poller, clocks, random),
+                pacer=pacer,
+                connector=connector,
+                emit=self._emit,
+                generation=identity.generation,
+            ),
+            self._configured,
+            self._idle,
+        )
         factory = Factory.forProtocol(self._dialled)
         factory.noisy = False
         self._dialler = ClientService(
-            UNIXClientEndpoint(reactor, identity.socket, timeout=5), factory, retryPolicy=_retry)
+            UNIXClientEndpoint(reactor, identity.socket, timeout=5), factory, retryPolicy=_retry
+        )
 
     def start(self) -> None:
         self._set_orphaned()
@@ -103,8 +112,11 @@ class Worker:
             if self._carrier.draining and not len(self._carrier):
                 self._end()
                 return
-            _log.warn("the gateway is gone: {count} calls go on for {seconds:g} s at most, unless it comes back",
-                      count=len(self._carrier), seconds=self._identity.orphan_time)
+            _log.warn(
+                "the gateway is gone: {count} calls go on for {seconds:g} s at most, unless it comes back",
+                count=len(self._carrier),
+                seconds=self._identity.orphan_time,
+            )
             self._set_orphaned()
 
     def _set_orphaned(self) -> None:
@@ -112,8 +124,11 @@ class Worker:
 
     def _give_up(self) -> None:
         """Nobody can hang up for these calls any more, and their agents cost money."""
-        _log.error("no gateway for {seconds:g} s: {count} calls are ended, and this worker with them",
-                   seconds=self._identity.orphan_time, count=len(self._carrier))
+        _log.error(
+            "no gateway for {seconds:g} s: {count} calls are ended, and this worker with them",
+            seconds=self._identity.orphan_time,
+            count=len(self._carrier),
+        )
         self._carrier.release_all("gateway_lost")
         self._end()
 

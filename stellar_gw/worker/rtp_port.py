@@ -179,7 +179,7 @@ class RtpPort(DatagramProtocol):
             self._rejected += 1
             return
         now = self._now()
-        if latch.accepts(addr, packet, now):    # it counts what it refuses
+        if latch.accepts(addr, packet, now):  # it counts what it refuses
             self._accepted(packet, now)
 
     def _accepted(self, packet: RtpPacket, now: float) -> None:
@@ -296,8 +296,14 @@ class RtpPort(DatagramProtocol):
         report: SenderReport | ReceiverReport
         if sender.packets_sent > self._sent_before:
             self._sent_before = sender.packets_sent
-            report = SenderReport(sender.ssrc, ntp_time(self._clocks.wall()), sender.timestamp,
-                                  sender.packets_sent, sender.octets_sent, blocks)
+            report = SenderReport(
+                sender.ssrc,
+                ntp_time(self._clocks.wall()),
+                sender.timestamp,
+                sender.packets_sent,
+                sender.octets_sent,
+                blocks,
+            )
         else:
             report = ReceiverReport(sender.ssrc, blocks)
         name = SourceDescription(sender.ssrc, self.cname)
@@ -340,15 +346,22 @@ class RtpPort(DatagramProtocol):
     def statistics(self, leg: str, codec: str, agent_audio_ms: int) -> LegStatistics:
         latch, reception, sender = self._latch, self._reception, self.sender
         return LegStatistics(
-            leg=leg, codec=codec,
-            packets_received=reception.packets, octets_received=reception.octets,
-            packets_sent=sender.packets_sent, octets_sent=sender.octets_sent,
-            packets_lost=reception.lost, packets_late=self._reorder.late,
+            leg=leg,
+            codec=codec,
+            packets_received=reception.packets,
+            octets_received=reception.octets,
+            packets_sent=sender.packets_sent,
+            octets_sent=sender.octets_sent,
+            packets_lost=reception.lost,
+            packets_late=self._reorder.late,
             packets_rejected=self._rejected + (latch.rejected if latch is not None else 0),
-            jitter_ms=reception.jitter_ms, remote_loss=self._remote_loss, round_trip_ms=self._round_trip,
+            jitter_ms=reception.jitter_ms,
+            remote_loss=self._remote_loss,
+            round_trip_ms=self._round_trip,
             digits=self._digits,
             latched=_text(latch.locked) if latch is not None and latch.locked is not None else "",
-            agent_audio_ms=agent_audio_ms)
+            agent_audio_ms=agent_audio_ms,
+        )
 
 
 def _text(address: Address) -> str:

@@ -110,8 +110,9 @@ class MediaSession:
             self.legs[name] = leg
             if self._answered:
                 leg.port.answered()
-        return Allocated(request=0, rtp_port=leg.ports[0], rtcp_port=leg.ports[1], cname=leg.port.cname,
-                         ssrc=leg.port.sender.ssrc)
+        return Allocated(
+            request=0, rtp_port=leg.ports[0], rtcp_port=leg.ports[1], cname=leg.port.cname, ssrc=leg.port.sender.ssrc
+        )
 
     def set_media(self, media: SetMedia) -> None:
         """:raise LocalProtocolError: if there is no such leg, or we cannot do what was negotiated."""
@@ -133,10 +134,16 @@ class MediaSession:
         leg.speak(conversation.audio)
         if self._answered:
             conversation.answered()
-        target = Target(url=request.url.value, options=dict(request.options),
-                        headers=tuple((name, value.value) for name, value in request.headers))
-        limits = LinkLimits(connect_timeout=request.connect_timeout, ping_interval=request.ping_interval,
-                            ping_timeout=request.ping_timeout)
+        target = Target(
+            url=request.url.value,
+            options=dict(request.options),
+            headers=tuple((name, value.value) for name, value in request.headers),
+        )
+        limits = LinkLimits(
+            connect_timeout=request.connect_timeout,
+            ping_interval=request.ping_interval,
+            ping_timeout=request.ping_timeout,
+        )
         conversation.connect(self._around.connector, target, limits)
 
     def answered(self) -> None:

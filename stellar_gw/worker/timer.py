@@ -78,8 +78,9 @@ class SlotTimer:
     The kernel keeps the deadlines: they lie at whole intervals from the start, however late we are called.
     """
 
-    def __init__(self, reactor: Reactor, interval: float, expired: Callable[[int], None],
-                 timer: Callable[[], Any] = make_timer) -> None:
+    def __init__(
+        self, reactor: Reactor, interval: float, expired: Callable[[int], None], timer: Callable[[], Any] = make_timer
+    ) -> None:
         self._reactor = reactor
         self._interval = interval
         self._expired = expired
@@ -114,7 +115,7 @@ class SlotTimer:
     def doRead(self) -> None:
         try:
             expirations = os.read(self._descriptor, _EXPIRATIONS.size)
-        except BlockingIOError:                 # stopped meanwhile
+        except BlockingIOError:  # stopped meanwhile
             return
         try:
             self._expired(_EXPIRATIONS.unpack(expirations)[0])

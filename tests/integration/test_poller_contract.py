@@ -131,7 +131,7 @@ class TransportContract:
         protocol = Recorder()
         transport = self.open(protocol)
         transport.connect(*address)
-        transport.write(b"anybody?", None)      # the second write is told what became of the first
+        transport.write(b"anybody?", None)  # the second write is told what became of the first
         transport.write(b"still nobody?", None)
         protocol.refused.addTimeout(10, reactor)
         await protocol.refused
@@ -170,6 +170,7 @@ class TransportContract:
 
     async def test_stop_while_receiving(self: Any) -> None:
         """A protocol may stop its transport from datagramReceived, and still write until it is stopped."""
+
         class Last(Recorder):
             stopping: Any = None
 
@@ -197,6 +198,7 @@ class ListenUdpContractTests(TransportContract, TestCase):
     # listenUDP reads on after stopListening within the same turn, so the second datagram may arrive: its own business
     async def test_stop_while_receiving(self) -> None:
         """A protocol may stop its transport from datagramReceived, and still write until it is stopped."""
+
         class Last(Recorder):
             stopping: Any = None
 
@@ -265,6 +267,7 @@ class PollerTests(TestCase):
 
     async def test_raising_protocol(self) -> None:
         """A protocol that raises loses its own socket; the others go on, and the error is logged."""
+
         class Broken(Recorder):
             def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
                 raise ZeroDivisionError(datagram)
@@ -281,6 +284,7 @@ class PollerTests(TestCase):
 
     def test_stale_descriptor(self) -> None:
         """A socket closed by an earlier datagram of the same batch is not read, nor is its number's new owner."""
+
         class Closes(Recorder):
             def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
                 super().datagramReceived(datagram, addr)
@@ -353,10 +357,13 @@ class PollerTests(TestCase):
         v4, v6 = self.open(), self.poller.listen(Recorder(), "::1", 0)
         other = marked.listen(Recorder(), LOOPBACK, 0)
         self.assertEqual(
-            [v4._socket.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) >> 2,
-             v6._socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS) >> 2,
-             other._socket.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) >> 2],
-            [46, 46, 10])
+            [
+                v4._socket.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) >> 2,
+                v6._socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS) >> 2,
+                other._socket.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) >> 2,
+            ],
+            [46, 46, 10],
+        )
 
     def test_broadcast(self) -> None:
         """RTP is never broadcast: asking raises."""

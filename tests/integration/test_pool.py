@@ -77,8 +77,10 @@ class PoolTests(PoolTestCase):
         await pool.ready()
         low, high = self.settings.ports
         first, second = pool.describe()
-        self.assertEqual([(worker.up, worker.calls, worker.ports, worker.replaced) for worker in (first, second)],
-                         [(True, 0, (low, low + 20), 0), (True, 0, (low + 20, high), 0)])
+        self.assertEqual(
+            [(worker.up, worker.calls, worker.ports, worker.replaced) for worker in (first, second)],
+            [(True, 0, (low, low + 20), 0), (True, 0, (low + 20, high), 0)],
+        )
         self.assertEqual(stat.S_IMODE(os.stat(self.settings.runtime).st_mode), 0o700)
         self.assertEqual(stat.S_IMODE(os.stat(self.settings.socket).st_mode), 0o600)
 
@@ -173,7 +175,7 @@ class PoolTests(PoolTestCase):
         await pool.ask(Allocate(request=0, call="c-1"))
         for _ in range(3):
             await until(lambda: pool._slots[0].channel.outstanding == 1)
-            subprocess.run(["sleep", "0.4"], check=True)    # blocks this process, as a stall would
+            subprocess.run(["sleep", "0.4"], check=True)  # blocks this process, as a stall would
         await pool.ask(Release(request=0, call="c-1"))
         self.assertEqual((pool.describe()[0].pid, self.events), (pid, []))
 
@@ -190,8 +192,9 @@ class PoolTests(PoolTestCase):
 
     async def test_never_says_hello(self) -> None:
         """A process that does not say Hello in time is killed and replaced."""
-        pool: Any = self.make_pool(command=WorkerCommand(arguments=("/bin/sh", "-c", "exec sleep 1000")),
-                                   start_timeout=0.3)
+        pool: Any = self.make_pool(
+            command=WorkerCommand(arguments=("/bin/sh", "-c", "exec sleep 1000")), start_timeout=0.3
+        )
         self.addCleanup(lambda: Deferred.fromCoroutine(pool.stop()))
         await pool.start()
         pid = pool.describe()[0].pid
@@ -257,8 +260,11 @@ class OrphanTests(PoolTestCase):
         """A gateway process with one worker that carries a call; the worker's pid."""
         low, high = free_ports(4)
         gateway = subprocess.Popen(
-            [sys.executable, "-c", GATEWAY, str(low), str(high), runtime], stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
+            [sys.executable, "-c", GATEWAY, str(low), str(high), runtime],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
         assert gateway.stdout is not None
         self.addCleanup(gateway.wait)
         self.addCleanup(gateway.stdout.close)
@@ -299,24 +305,32 @@ class EnvironmentTests(PoolTestCase):
     async def test_not_inherited(self) -> None:
         """A worker reads nothing, and knows neither systemd's socket nor its watchdog."""
         folder = runtime_folder(self)
-        script = f'cat > "{folder}/in"; env > "{folder}/env"; ls -l /proc/self/fd > "{folder}/fd"; mv "{folder}/fd" ' \
-                 f'"{folder}/done"; exec sleep 1000'
-        self.patch(os, "environ", {
-            **os.environ, "NOTIFY_SOCKET": "/run/x", "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1", "KEPT": "yes"})
+        script = (
+            f'cat > "{folder}/in"; env > "{folder}/env"; ls -l /proc/self/fd > "{folder}/fd"; mv "{folder}/fd" '
+            f'"{folder}/done"; exec sleep 1000'
+        )
+        self.patch(
+            os,
+            "environ",
+            {**os.environ, "NOTIFY_SOCKET": "/run/x", "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1", "KEPT": "yes"},
+        )
         pool: Any = self.make_pool(command=WorkerCommand(arguments=("/bin/sh", "-c", script)))
         self.addCleanup(lambda: Deferred.fromCoroutine(pool.stop()))
         await pool.start()
         await until(Path(folder, "done").exists)
         environment = read(folder, "env").splitlines()
-        self.assertEqual([line for line in environment if line.startswith(("NOTIFY", "WATCHDOG", "KEPT"))],
-                         ["KEPT=yes"])
+        self.assertEqual(
+            [line for line in environment if line.startswith(("NOTIFY", "WATCHDOG", "KEPT"))], ["KEPT=yes"]
+        )
         self.assertEqual(read(folder, "in"), "")
 
     def test_package_found(self) -> None:
         """A worker finds a package that is not installed, and PYTHONPATH never names what is installed."""
         root = str(Path(stellar_gw.__file__).parent.parent)
-        found = [worker_environment(ours).get("PYTHONPATH") for ours in (
-            {}, {"PYTHONPATH": "/x"}, {"PYTHONPATH": f"/x{os.pathsep}{root}"})]
+        found = [
+            worker_environment(ours).get("PYTHONPATH")
+            for ours in ({}, {"PYTHONPATH": "/x"}, {"PYTHONPATH": f"/x{os.pathsep}{root}"})
+        ]
         self.assertEqual(found, [root, f"{root}{os.pathsep}/x", f"/x{os.pathsep}{root}"])
         self.patch(site, "getsitepackages", lambda: [root])
         self.assertEqual(worker_environment({"HOME": "/root"}), {"HOME": "/root"})

@@ -36,9 +36,16 @@ class WorkerProcessTests(PoolTestCase):
         return peer, released.legs[0]
 
     def _is_regular(self, peer: RtpPeer, ptime: int) -> None:
-        steps = {(sequence_delta(b.sequence_number, a.sequence_number), timestamp_delta(b.timestamp, a.timestamp),
-                  b.ssrc - a.ssrc, len(b.payload), b.marker)
-                 for a, b in pairwise(peer.received)}
+        steps = {
+            (
+                sequence_delta(b.sequence_number, a.sequence_number),
+                timestamp_delta(b.timestamp, a.timestamp),
+                b.ssrc - a.ssrc,
+                len(b.payload),
+                b.marker,
+            )
+            for a, b in pairwise(peer.received)
+        }
         self.assertEqual(steps, {(1, 8 * ptime, 0, 8 * ptime, False)})
         self.assertTrue(peer.received[0].marker)
 
@@ -52,8 +59,10 @@ class WorkerProcessTests(PoolTestCase):
         peer, leg = await self._talk("PCMU")
         self._is_regular(peer, 20)
         self._is_tone(peer.heard(), 8000)
-        self.assertEqual((leg.leg, leg.codec, leg.packets_lost, leg.packets_rejected, leg.latched),
-                         ("caller", "PCMU", 0, 0, f"{LOOPBACK}:{peer.address[1]}"))
+        self.assertEqual(
+            (leg.leg, leg.codec, leg.packets_lost, leg.packets_rejected, leg.latched),
+            ("caller", "PCMU", 0, 0, f"{LOOPBACK}:{peer.address[1]}"),
+        )
         self.assertGreaterEqual(leg.packets_received, 70)
         self.assertGreaterEqual(leg.packets_sent, len(peer.received))
         self.assertGreaterEqual(leg.agent_audio_ms, 1000)
@@ -112,9 +121,16 @@ class LoadedModulesTests(SynchronousTestCase):
             "for package in (stellar_gw.worker, stellar_gw.agent):\n"
             "    for module in pkgutil.iter_modules(package.__path__, package.__name__ + '.'):\n"
             "        __import__(module.name)\n"
-            "print(*sorted(name for name in sys.modules if name.startswith('stellar_gw.')))\n")
-        loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60,
-                                env={"PYTHONPATH": ":".join(filter(None, sys.path))}).stdout.split()
+            "print(*sorted(name for name in sys.modules if name.startswith('stellar_gw.')))\n"
+        )
+        loaded = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+            env={"PYTHONPATH": ":".join(filter(None, sys.path))},
+        ).stdout.split()
         rooms = {name.split(".")[1] for name in loaded}
         self.assertEqual(rooms, {"agent", "control", "dialects", "errors", "fsm", "loading", "media", "worker"} & rooms)
         self.assertIn("stellar_gw.worker.main", loaded)

@@ -61,6 +61,7 @@ class SlotTimerTests(TestCase):
 
     def test_failure(self) -> None:
         """What a turn raises is logged, and the timer stays with the reactor."""
+
         def fail(count: int) -> None:
             raise ZeroDivisionError
 

@@ -156,14 +156,25 @@ class RtpPeer(DatagramProtocol):
     def media(self, call: str, **changes: Any) -> messages.SetMedia:
         codec = messages.Codec(name=self.codec.name, payload_type=self.codec.payload_type)
         fields: dict[str, Any] = {
-            "remote": self.address, "remote_rtcp": (LOOPBACK, self.address[1] + 1), "send": codec, "receive": (codec,),
-            **changes}
+            "remote": self.address,
+            "remote_rtcp": (LOOPBACK, self.address[1] + 1),
+            "send": codec,
+            "receive": (codec,),
+            **changes,
+        }
         return messages.SetMedia(request=0, call=call, **fields)
 
 
 def start_agent(call: str, url: str = "builtin:echo", dialect: str = "builtin", **options: str) -> messages.StartAgent:
     context = messages.CallContext(
-        call_id=call, tenant="acme", connector="echo", agent="echo", environment="production", version="1",
-        from_uri="sip:+31612345678@example.net")
-    return messages.StartAgent(request=0, call=call, dialect=dialect, url=messages.Secret(url), context=context,
-                               options=options)
+        call_id=call,
+        tenant="acme",
+        connector="echo",
+        agent="echo",
+        environment="production",
+        version="1",
+        from_uri="sip:+31612345678@example.net",
+    )
+    return messages.StartAgent(
+        request=0, call=call, dialect=dialect, url=messages.Secret(url), context=context, options=options
+    )

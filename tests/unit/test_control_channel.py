@@ -33,8 +33,8 @@ def frames(octets: bytes) -> list[bytes]:
     found = []
     while octets:
         size = struct.unpack_from("!I", octets)[0]
-        found.append(octets[4:4 + size])
-        octets = octets[4 + size:]
+        found.append(octets[4 : 4 + size])
+        octets = octets[4 + size :]
     return found
 
 
@@ -164,7 +164,8 @@ class GatewayEndTests(SynchronousTestCase):
         said = {
             "its first frame was Done, not Hello": [encode(Done(request=1))],
             "it speaks version 99 of the control protocol, we speak 1": [
-                encode(msgspec.structs.replace(HELLO, version=99))],
+                encode(msgspec.structs.replace(HELLO, version=99))
+            ],
             "it said Hello twice": [encode(HELLO), encode(HELLO)],
             "it sent a frame that is no message: Invalid value - at `$.type`": [encode(HELLO), encode(Ping(request=1))],
         }
@@ -225,8 +226,10 @@ class WorkerEndTests(SynchronousTestCase):
         """A frame that is no request but has an id is refused by it, and the channel goes on."""
         self.channel.dataReceived(framed(msgspec.msgpack.encode({"type": "Dance", "request": 5})))
         self.channel.dataReceived(framed(encode(Ping(request=6))))
-        self.assertEqual(self.sent()[1:], [
-            Failed(request=5, code="bad_request", message="Invalid value - at `$.type`"), Done(request=6)])
+        self.assertEqual(
+            self.sent()[1:],
+            [Failed(request=5, code="bad_request", message="Invalid value - at `$.type`"), Done(request=6)],
+        )
 
     def test_junk(self) -> None:
         """A frame without an id, or one too long, ends the channel."""
@@ -237,7 +240,10 @@ class WorkerEndTests(SynchronousTestCase):
 
     def test_event_too_long(self) -> None:
         """An event that does not fit is dropped and logged; the channel goes on."""
-        self.channel.emit(messages.AgentAsked(
-            generation=7, call="c-1", ask="t1", verb="transfer", parameters={"x": "y" * messages.MAX_FRAME}))
+        self.channel.emit(
+            messages.AgentAsked(
+                generation=7, call="c-1", ask="t1", verb="transfer", parameters={"x": "y" * messages.MAX_FRAME}
+            )
+        )
         self.channel.emit(messages.AgentHangup(generation=7, call="c-1"))
         self.assertEqual(self.sent()[1:], [messages.AgentHangup(generation=7, call="c-1")])

@@ -14,8 +14,17 @@ from stellar_gw.errors import LocalProtocolError
 modest = settings(max_examples=300, derandomize=True, deadline=None)
 
 CONTEXT = messages.CallContext(
-    call_id="c-1", tenant="acme", connector="front-desk", agent="reception", environment="production", version="7",
-    from_uri="sip:+31612345678@example.net", headers=(("X-Case-Id", "4711"),), variables={"company": "Acme"}, tls=True)
+    call_id="c-1",
+    tenant="acme",
+    connector="front-desk",
+    agent="reception",
+    environment="production",
+    version="7",
+    from_uri="sip:+31612345678@example.net",
+    headers=(("X-Case-Id", "4711"),),
+    variables={"company": "Acme"},
+    tls=True,
+)
 PCMU = messages.Codec(name="PCMU", payload_type=0)
 
 REQUESTS: list[messages.Request] = [
@@ -25,12 +34,26 @@ REQUESTS: list[messages.Request] = [
     messages.Drain(request=4),
     messages.Allocate(request=5, call="c-1", leg="target", bind="::1"),
     messages.SetMedia(
-        request=6, call="c-1", remote=("192.0.2.1", 4000), remote_rtcp=("192.0.2.1", 4001), send=PCMU, receive=(PCMU,),
-        dtmf_receive=(messages.Codec(name="telephone-event", payload_type=101),), direction="recvonly", ptime=30),
+        request=6,
+        call="c-1",
+        remote=("192.0.2.1", 4000),
+        remote_rtcp=("192.0.2.1", 4001),
+        send=PCMU,
+        receive=(PCMU,),
+        dtmf_receive=(messages.Codec(name="telephone-event", payload_type=101),),
+        direction="recvonly",
+        ptime=30,
+    ),
     messages.Release(request=7, call="c-1", cause="caller_hangup", by="caller"),
     messages.StartAgent(
-        request=8, call="c-1", dialect="twilio", url=messages.Secret("wss://agents.example/ws?key=s3cret"),
-        headers=(("Authorization", messages.Secret("Bearer s3cret")),), context=CONTEXT, options={"file": "x.wav"}),
+        request=8,
+        call="c-1",
+        dialect="twilio",
+        url=messages.Secret("wss://agents.example/ws?key=s3cret"),
+        headers=(("Authorization", messages.Secret("Bearer s3cret")),),
+        context=CONTEXT,
+        options={"file": "x.wav"},
+    ),
     messages.Answered(request=9, call="c-1"),
     messages.Tell(request=10, call="c-1", kind="limit", detail={"seconds": "60"}),
 ]
@@ -71,7 +94,8 @@ class CodecTests(SynchronousTestCase):
             with self.assertRaises(FrameError) as caught:
                 decode_for_gateway(encode(request))
             self.assertEqual(
-                (caught.exception.reason, caught.exception.request), ("Invalid value - at `$.type`", request.request))
+                (caught.exception.reason, caught.exception.request), ("Invalid value - at `$.type`", request.request)
+            )
         for answer in ANSWERS:
             self.assertRaises(FrameError, decode_for_worker, encode(answer))
 
@@ -86,7 +110,8 @@ class CodecTests(SynchronousTestCase):
         with self.assertRaises(FrameError) as caught:
             decode_for_worker(frame)
         self.assertEqual(
-            (caught.exception.reason, caught.exception.request), ("Expected `str`, got `array` - at `$.call`", 5))
+            (caught.exception.reason, caught.exception.request), ("Expected `str`, got `array` - at `$.call`", 5)
+        )
 
     def test_too_long(self) -> None:
         """What is longer than a frame may be is refused on either side, before it is decoded."""

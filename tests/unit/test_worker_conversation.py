@@ -131,8 +131,9 @@ class ConversationTests(SynchronousTestCase):
         for _ in range(3):
             self.plays()
             at.append(self.link.take())
-        self.assertEqual(at, [["mark start played 0"], [], ["mark a played 40", "mark b played 40"],
-                              ["mark c played 60"]])
+        self.assertEqual(
+            at, [["mark start played 0"], [], ["mark a played 40", "mark b played 40"], ["mark c played 60"]]
+        )
 
     def test_queued_before_answer(self) -> None:
         """What the agent says before the answer waits, and so do its marks."""
@@ -150,8 +151,9 @@ class ConversationTests(SynchronousTestCase):
         self.says(audio(60), Mark("a"), audio(20), Mark("b"))
         self.plays(3)
         self.says(audio(40), Mark("c"), Clear())
-        self.assertEqual(self.link.take(), ["mark a played 60", "mark b cleared 60", "mark c cleared 60",
-                                            "cleared 60 60"])
+        self.assertEqual(
+            self.link.take(), ["mark a played 60", "mark b cleared 60", "mark c cleared 60", "cleared 60 60"]
+        )
         self.assertEqual(self.plays(), b"\xff" * 160)
 
     def test_hangup_now(self) -> None:
@@ -216,8 +218,10 @@ class ConversationTests(SynchronousTestCase):
         self.says(audio(299_000))
         self.says(audio(2_000), SendDigits("1"))
         self.link.ends("cancelled")
-        self.assertEqual(self.call.told, [
-            "failed flood True: the agent is more than 300 s of audio ahead: send no faster than it is played"])
+        self.assertEqual(
+            self.call.told,
+            ["failed flood True: the agent is more than 300 s of audio ahead: send no faster than it is played"],
+        )
         self.assertEqual(self.link.take(), ["close 1008 flood"])
 
     def test_malformed(self) -> None:

@@ -73,8 +73,7 @@ class PacerTests(SynchronousTestCase):
         for name in "abcd":
             self.member(name)
         self.pacer.expired(2001)
-        self.assertEqual(
-            self.ticks, [(name, 497) for name in "abcd"] + [(name, 0) for name in "abcdabcda"])
+        self.assertEqual(self.ticks, [(name, 497) for name in "abcd"] + [(name, 0) for name in "abcdabcda"])
         self.assertEqual(self.pacer.skipped, 4 * 497)
         self.ticks.clear()
         self.pacer.expired(1)
@@ -98,6 +97,7 @@ class PacerTests(SynchronousTestCase):
 
     def test_raising(self) -> None:
         """A member that raises is ticked no more and told so; the others go on."""
+
         def fail() -> None:
             raise ZeroDivisionError
 

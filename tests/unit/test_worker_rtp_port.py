@@ -66,9 +66,15 @@ class PortTestCase(SynchronousTestCase):
         network = DatagramNetwork(self.clock)
         numbers = {32: OUR_SSRC, 16: 500, 96: 0xABC}
         self.heard = Heard()
-        self.port = RtpPort(self.heard, Clocks(
-            now=self.clock.seconds, wall=lambda: WALL + self.clock.seconds(), random=lambda: 0.5,
-            number=numbers.__getitem__))
+        self.port = RtpPort(
+            self.heard,
+            Clocks(
+                now=self.clock.seconds,
+                wall=lambda: WALL + self.clock.seconds(),
+                random=lambda: 0.5,
+                number=numbers.__getitem__,
+            ),
+        )
         self.rtp: MemoryTransport = network.listen(self.port, HOST, 10000)
         self.rtcp: MemoryTransport = network.listen(self.port.rtcp, HOST, 10001)
         self.peer = RtpSender(0x22222222, 100, 8000, 0)
@@ -108,8 +114,9 @@ class ReceivingTests(PortTestCase):
         self.up()
         self.arrive(bytes(LONGEST_PAYLOAD + 1))
         self.arrive(bytes(LONGEST_PAYLOAD))
-        self.assertEqual([len(piece.payload) for piece in self.heard.pieces if not isinstance(piece, Gap)],
-                         [LONGEST_PAYLOAD])
+        self.assertEqual(
+            [len(piece.payload) for piece in self.heard.pieces if not isinstance(piece, Gap)], [LONGEST_PAYLOAD]
+        )
 
     def test_latched(self) -> None:
         """Once latched, neither audio nor digits nor a way for ours come from a stranger's packets."""
@@ -123,8 +130,9 @@ class ReceivingTests(PortTestCase):
         self.assertEqual((len(self.heard.pieces), self.heard.told), (1, []))
         self.assertEqual([address for _, address in self.rtp.written], [PHONE])
         statistics = self.port.statistics("caller", "PCMU", 0)
-        self.assertEqual((statistics.packets_received, statistics.packets_rejected, statistics.latched),
-                         (1, 20, "198.51.100.7:4000"))
+        self.assertEqual(
+            (statistics.packets_received, statistics.packets_rejected, statistics.latched), (1, 20, "198.51.100.7:4000")
+        )
 
     def test_behind_nat(self) -> None:
         """A peer that sends from its signalling host instead of its SDP's address gets our audio there."""
@@ -165,16 +173,31 @@ class ReceivingTests(PortTestCase):
             self.port.send_audio(b"\xff" * 160, 160)
         counted = self.port.statistics("caller", "PCMU", 40)
         self.assertEqual(
-            (counted.packets_received, counted.octets_received, counted.packets_lost, counted.packets_sent,
-             counted.octets_sent, counted.agent_audio_ms, counted.round_trip_ms),
-            (4, 640, 1, 2, 320, 40, -1.0))
+            (
+                counted.packets_received,
+                counted.octets_received,
+                counted.packets_lost,
+                counted.packets_sent,
+                counted.octets_sent,
+                counted.agent_audio_ms,
+                counted.round_trip_ms,
+            ),
+            (4, 640, 1, 2, 320, 40, -1.0),
+        )
 
     @settings(max_examples=300, derandomize=True, deadline=None)
-    @given(st.lists(st.one_of(
-        st.binary(max_size=60),
-        st.binary(max_size=40).map(lambda rest: b"\x80" + rest),
-        st.binary(max_size=40).map(lambda rest: b"\x80\x65" + rest),
-        st.binary(max_size=40).map(lambda rest: b"\x81\xc9" + rest)), max_size=8), st.booleans())
+    @given(
+        st.lists(
+            st.one_of(
+                st.binary(max_size=60),
+                st.binary(max_size=40).map(lambda rest: b"\x80" + rest),
+                st.binary(max_size=40).map(lambda rest: b"\x80\x65" + rest),
+                st.binary(max_size=40).map(lambda rest: b"\x81\xc9" + rest),
+            ),
+            max_size=8,
+        ),
+        st.booleans(),
+    )
     @example([b"\x80"], True)
     def test_any_datagrams(self, datagrams: list[bytes], mux: bool) -> None:
         """No datagrams, on either port, raise anything; each is counted as received or rejected, or is RTCP."""
@@ -207,8 +230,10 @@ class ReportTests(PortTestCase):
         self.assertEqual((report.ssrc, report.packets_sent, report.octets_sent), (OUR_SSRC, 10, 1600))
         self.assertEqual(report.rtp_timestamp, (OUR_SSRC + 1600) & 0xFFFFFFFF)
         self.assertApproximates(report.ntp / (1 << 32), ntp_time(sent_at) / (1 << 32), 0.5)
-        self.assertEqual([(block.ssrc, block.packets_lost, block.highest_sequence) for block in report.blocks],
-                         [(0x22222222, 0, 109)])
+        self.assertEqual(
+            [(block.ssrc, block.packets_lost, block.highest_sequence) for block in report.blocks],
+            [(0x22222222, 0, 109)],
+        )
         self.assertEqual(name, SourceDescription(OUR_SSRC, f"{0xABC:024x}"))
 
     def test_receiver_report(self) -> None:
@@ -288,8 +313,7 @@ class LivenessTests(PortTestCase):
         self.after(45.0)
         self.arrive()
         self.after(45.0)
-        self.assertEqual(self.heard.told, [
-            "lost after 30 s, ever True", "back", "lost after 30 s, ever True"])
+        self.assertEqual(self.heard.told, ["lost after 30 s, ever True", "back", "lost after 30 s, ever True"])
 
     def test_rtcp_is_life(self) -> None:
         """Reports alone keep a leg alive (silence suppression)."""
@@ -335,7 +359,7 @@ class LivenessTests(PortTestCase):
         self.assertEqual(len(self.heard.pieces), 1)
         self.port.negotiated(set_media(receive=(PCMU,)))
         self.arrive()
-        self.after(0.1)                         # what was refused is missing in the order, and waited for
+        self.after(0.1)  # what was refused is missing in the order, and waited for
         counted = self.port.statistics("caller", "", 0)
         self.assertEqual((len(self.heard.pieces), self.heard.pieces[1]), (3, Gap(160, True)))
         self.assertEqual((counted.packets_received, counted.packets_rejected), (2, 1))

@@ -87,9 +87,17 @@ class AudioTests(CallTestCase):
         self.world.tick(50)
         packets = self.phone.packets
         self.assertEqual(
-            {(sequence_delta(b.sequence_number, a.sequence_number), timestamp_delta(b.timestamp, a.timestamp),
-              b.ssrc ^ a.ssrc, b.marker) for a, b in pairwise(packets)},
-            {(1, 160, 0, False)})
+            {
+                (
+                    sequence_delta(b.sequence_number, a.sequence_number),
+                    timestamp_delta(b.timestamp, a.timestamp),
+                    b.ssrc ^ a.ssrc,
+                    b.marker,
+                )
+                for a, b in pairwise(packets)
+            },
+            {(1, 160, 0, False)},
+        )
         self.assertEqual((len(packets), packets[0].marker), (50, True))
 
     def test_before_answer(self) -> None:
@@ -165,8 +173,9 @@ class AudioTests(CallTestCase):
                 if any('"mark"' in frame for frame in link.take()):
                     marked = sum(map(len, self.payloads()))
             self.assertEqual([len(payload) for payload in self.payloads()], [8 * ptime] * (120 // ptime))
-            self.assertEqual((b"".join(self.payloads())[:480], b"\x21" in b"".join(self.payloads())[480:]),
-                             (b"\x21" * 480, False))
+            self.assertEqual(
+                (b"".join(self.payloads())[:480], b"\x21" in b"".join(self.payloads())[480:]), (b"\x21" * 480, False)
+            )
             self.assertEqual(marked, -(-60 // ptime) * ptime * 8)
 
     def test_held_up(self) -> None:
@@ -240,9 +249,10 @@ class HoldTests(CallTestCase):
         self.speaks(link, b"\x1f" * 160)
         self.world.tick()
         first, second = self.phone.packets
-        self.assertEqual((second.payload_type, second.payload, sequence_delta(second.sequence_number,
-                                                                             first.sequence_number)),
-                         (8, b"\x35" * 160, 1))
+        self.assertEqual(
+            (second.payload_type, second.payload, sequence_delta(second.sequence_number, first.sequence_number)),
+            (8, b"\x35" * 160, 1),
+        )
 
 
 class DigitTests(CallTestCase):
@@ -253,8 +263,12 @@ class DigitTests(CallTestCase):
         session.send_digits("5")
         self.world.tick(20)
         receiver = DtmfReceiver()
-        digits = [digit for packet in self.phone.packets if packet.payload_type == 101
-                  for digit in receiver.received(packet, 0.0)]
+        digits = [
+            digit
+            for packet in self.phone.packets
+            if packet.payload_type == 101
+            for digit in receiver.received(packet, 0.0)
+        ]
         self.assertEqual([(digit.digit, digit.duration_ms) for digit in digits], [("5", 160)])
         self.assertEqual([packet.payload_type for packet in self.phone.packets][-1], 0)
 
@@ -281,8 +295,10 @@ class DigitTests(CallTestCase):
             self.phone.send(self.phone.sender.packet_at(8000, payload, EVENTS.payload_type), self.rtp)
         self.world.settle()
         self.assertEqual([json.loads(frame)["dtmf"]["digit"] for frame in link.take()], ["7"])
-        self.assertEqual(self.world.told()[1:], [
-            messages.DigitReceived(generation=7, call="c-1", leg="caller", digit="7", duration_ms=100)])
+        self.assertEqual(
+            self.world.told()[1:],
+            [messages.DigitReceived(generation=7, call="c-1", leg="caller", digit="7", duration_ms=100)],
+        )
 
 
 class EndTests(CallTestCase):
@@ -296,14 +312,31 @@ class EndTests(CallTestCase):
         release = Release(request=3, call="c-1", cause="caller_hangup", by="caller")
         released = self.world.ask(release)
         self.world.settle()
-        self.assertEqual(released, Released(request=3, legs=(LegStatistics(
-            leg="caller", codec="PCMU", packets_received=1, octets_received=160, packets_sent=2, octets_sent=320,
-            latched=f"{PHONE[0]}:{PHONE[1]}", agent_audio_ms=20),)))
+        self.assertEqual(
+            released,
+            Released(
+                request=3,
+                legs=(
+                    LegStatistics(
+                        leg="caller",
+                        codec="PCMU",
+                        packets_received=1,
+                        octets_received=160,
+                        packets_sent=2,
+                        octets_sent=320,
+                        latched=f"{PHONE[0]}:{PHONE[1]}",
+                        agent_audio_ms=20,
+                    ),
+                ),
+            ),
+        )
         self.assertEqual(self.world.ask(release), released)
-        self.assertEqual([json.loads(frame)["event"] if frame[0] == "{" else frame for frame in link.take()],
-                         ["stop", "close 1000"])
-        self.assertEqual((len(self.world.pacer), len(self.world.carrier), list(self.world.network.sockets)),
-                         (0, 0, [PHONE]))
+        self.assertEqual(
+            [json.loads(frame)["event"] if frame[0] == "{" else frame for frame in link.take()], ["stop", "close 1000"]
+        )
+        self.assertEqual(
+            (len(self.world.pacer), len(self.world.carrier), list(self.world.network.sockets)), (0, 0, [PHONE])
+        )
         before = len(self.phone.datagrams)
         self.world.tick(5)
         self.assertEqual(len(self.phone.datagrams), before)
@@ -345,8 +378,14 @@ class EndTests(CallTestCase):
         self.world.told()
         link.ends("closed_1011")
         self.world.tick(3)
-        self.assertEqual(self.world.told(), [messages.AgentFailed(
-            generation=7, call="c-1", code="closed_1011", message="it was closed_1011", established=True)])
+        self.assertEqual(
+            self.world.told(),
+            [
+                messages.AgentFailed(
+                    generation=7, call="c-1", code="closed_1011", message="it was closed_1011", established=True
+                )
+            ],
+        )
         self.assertEqual(self.payloads(), [b"\xff" * 160] * 3)
 
     def test_two_agents(self) -> None:
@@ -359,10 +398,12 @@ class EndTests(CallTestCase):
         """A call whose audio cannot be sent is told as failed, and only that one; its release still works."""
         link = self.set_up()
         self.world.told()
-        self.world.carrier._sessions["c-1"].legs["caller"].port.advance = self._explode     # type: ignore[method-assign]
+        self.world.carrier._sessions["c-1"].legs["caller"].port.advance = self._explode  # type: ignore[method-assign]
         self.world.tick(3)
-        self.assertEqual([(event.code, event.established) for event in self.world.told()
-                          if isinstance(event, messages.AgentFailed)], [("internal", True)])
+        self.assertEqual(
+            [(event.code, event.established) for event in self.world.told() if isinstance(event, messages.AgentFailed)],
+            [("internal", True)],
+        )
         self.assertEqual(link.take()[-1], "close 1000")
         self.assertIsInstance(self.world.ask(Release(request=0, call="c-1")), Released)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -393,15 +434,17 @@ class CommandTests(SynchronousTestCase):
             world.network.listen(DatagramProtocol(), HOST, taken)
             self.assertEqual(world.ask(Allocate(request=1, call="c-1")).rtp_port, 10002)
             world.settle()
-            self.assertEqual(sorted(port for host, port in world.network.sockets if host == HOST),
-                             [taken, 10002, 10003])
+            self.assertEqual(
+                sorted(port for host, port in world.network.sockets if host == HOST), [taken, 10002, 10003]
+            )
 
     def test_exhausted(self) -> None:
         """When all are taken the refusal names the range; a released pair rests 5 s before it is used again."""
         world = World(ports=(10000, 10002))
         world.ask(Allocate(request=1, call="c-1"))
-        refused = Failed(request=2, code="no_ports",
-                         message="all pairs of RTP ports from 10000 to 10001 are taken or resting")
+        refused = Failed(
+            request=2, code="no_ports", message="all pairs of RTP ports from 10000 to 10001 are taken or resting"
+        )
         self.assertEqual(world.ask(Allocate(request=2, call="c-2")), refused)
         world.ask(Release(request=3, call="c-1"))
         world.settle()
@@ -435,8 +478,10 @@ class CommandTests(SynchronousTestCase):
         world = World()
         world.ask(Allocate(request=0, call="c-1"))
         self.assertEqual(world.ask(messages.Drain(request=1)), Done(request=1))
-        self.assertEqual(world.ask(Allocate(request=2, call="c-2")),
-                         Failed(request=2, code="draining", message="the worker takes no new calls"))
+        self.assertEqual(
+            world.ask(Allocate(request=2, call="c-2")),
+            Failed(request=2, code="draining", message="the worker takes no new calls"),
+        )
         self.assertIsInstance(world.ask(Allocate(request=3, call="c-1", leg="target")), messages.Allocated)
         self.assertEqual(world.idle, 0)
         world.ask(Release(request=4, call="c-1"))
@@ -468,9 +513,17 @@ class CommandTests(SynchronousTestCase):
             world.ask(start_agent(leg="nobody")),
             world.ask(Allocate(request=6, call="c-2", bind="localhost")),
         ]
-        self.assertEqual([(reply.request, reply.code) for reply in replies], [
-            (1, "unknown_call"), (0, "bad_request"), (0, "bad_request"), (0, "bad_request"), (0, "bad_request"),
-            (6, "bad_request")])
+        self.assertEqual(
+            [(reply.request, reply.code) for reply in replies],
+            [
+                (1, "unknown_call"),
+                (0, "bad_request"),
+                (0, "bad_request"),
+                (0, "bad_request"),
+                (0, "bad_request"),
+                (6, "bad_request"),
+            ],
+        )
         self.assertEqual((len(world.carrier), world.connector.links), (1, []))
 
     def test_exception(self) -> None:
@@ -481,7 +534,7 @@ class CommandTests(SynchronousTestCase):
         def explode(kind: str, detail: dict[str, str]) -> None:
             raise ZeroDivisionError
 
-        world.carrier._sessions["c-1"].tell = explode   # type: ignore[method-assign]
+        world.carrier._sessions["c-1"].tell = explode  # type: ignore[method-assign]
         reply = world.ask(Tell(request=5, call="c-1", kind="limit"))
         self.assertEqual((reply.request, reply.code), (5, "internal"))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -490,12 +543,21 @@ class CommandTests(SynchronousTestCase):
         """URL, headers, options and times reach the connector as the gateway gave them."""
         world = World()
         world.ask(Allocate(request=0, call="c-1"))
-        world.ask(start_agent(
-            url=messages.Secret("wss://agents.example/x?k=1"),
-            headers=(("Authorization", messages.Secret("Bearer x")),),
-            options={"then": "echo"}, connect_timeout=1.5, ping_interval=2.0, ping_timeout=2.5))
+        world.ask(
+            start_agent(
+                url=messages.Secret("wss://agents.example/x?k=1"),
+                headers=(("Authorization", messages.Secret("Bearer x")),),
+                options={"then": "echo"},
+                connect_timeout=1.5,
+                ping_interval=2.0,
+                ping_timeout=2.5,
+            )
+        )
         link = world.connector.links[0]
-        self.assertEqual((link.target.url, link.target.headers, link.target.options),
-                         ("wss://agents.example/x?k=1", (("Authorization", "Bearer x"),), {"then": "echo"}))
-        self.assertEqual((link.limits.connect_timeout, link.limits.ping_interval, link.limits.ping_timeout),
-                         (1.5, 2.0, 2.5))
+        self.assertEqual(
+            (link.target.url, link.target.headers, link.target.options),
+            ("wss://agents.example/x?k=1", (("Authorization", "Bearer x"),), {"then": "echo"}),
+        )
+        self.assertEqual(
+            (link.limits.connect_timeout, link.limits.ping_interval, link.limits.ping_timeout), (1.5, 2.0, 2.5)
+        )

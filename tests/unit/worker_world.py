@@ -141,13 +141,24 @@ class World:
         self.idle = 0
         self.pacer = Pacer()
         chance = random.Random(7)
-        clocks = Clocks(now=self.clock.seconds, wall=lambda: WALL + self.clock.seconds(), random=lambda: 0.5,
-                        number=chance.getrandbits)
+        clocks = Clocks(
+            now=self.clock.seconds,
+            wall=lambda: WALL + self.clock.seconds(),
+            random=lambda: 0.5,
+            number=chance.getrandbits,
+        )
         self.configured: list[messages.Configure] = []
         self.carrier = Carrier(
-            Surroundings(ports=PortPairs(self.network, clocks, chance), pacer=self.pacer, connector=self.connector,
-                         emit=self.events.append, generation=7),
-            self.configured.append, self._idle)
+            Surroundings(
+                ports=PortPairs(self.network, clocks, chance),
+                pacer=self.pacer,
+                connector=self.connector,
+                emit=self.events.append,
+                generation=7,
+            ),
+            self.configured.append,
+            self._idle,
+        )
         self.ask(messages.Configure(request=0, bind=HOST, ports=ports, quarantine=quarantine))
 
     def _idle(self) -> None:
@@ -175,14 +186,26 @@ class World:
 
 def set_media(call: str = "c-1", **changes: Any) -> messages.SetMedia:
     fields: dict[str, Any] = {
-        "remote": PHONE, "remote_rtcp": (PHONE[0], PHONE[1] + 1), "send": PCMU, "receive": (PCMU,), "dtmf_send": EVENTS,
-        "dtmf_receive": (EVENTS,), **changes}
+        "remote": PHONE,
+        "remote_rtcp": (PHONE[0], PHONE[1] + 1),
+        "send": PCMU,
+        "receive": (PCMU,),
+        "dtmf_send": EVENTS,
+        "dtmf_receive": (EVENTS,),
+        **changes,
+    }
     return messages.SetMedia(request=0, call=call, **fields)
 
 
 def start_agent(call: str = "c-1", dialect: str = "twilio", **changes: Any) -> messages.StartAgent:
     context = messages.CallContext(
-        call_id=call, tenant="acme", connector="c", agent="a", environment="production", version="1",
-        from_uri="sip:a@example.net")
+        call_id=call,
+        tenant="acme",
+        connector="c",
+        agent="a",
+        environment="production",
+        version="1",
+        from_uri="sip:a@example.net",
+    )
     fields: dict[str, Any] = {"url": messages.Secret("wss://agents.example/ws"), "context": context, **changes}
     return messages.StartAgent(request=0, call=call, dialect=dialect, **fields)
