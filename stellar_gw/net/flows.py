@@ -157,6 +157,11 @@ class Flows:
         stream = self._streams.get(flow.id)
         return stream is not None and not stream.closing
 
+    def protection(self, flow: Flow) -> str:
+        """What protects a flow, such as ``TLSv1.3 TLS_AES_256_GCM_SHA384``; empty: nothing does."""
+        stream = self._streams.get(flow.id) if flow.secure else None
+        return "" if stream is None else stream.protection
+
     # --- opening --------------------------------------------------------------------------------
 
     def open(

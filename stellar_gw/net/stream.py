@@ -144,6 +144,14 @@ class SipStream(Protocol):
         else:
             self._set_up()
 
+    @property
+    def protection(self) -> str:
+        """TLS version and cipher suite, by their names; empty where there is no TLS."""
+        if self.transport_name != "tls":
+            return ""
+        connection = cast(SSL.Connection, self.transport.getHandle())
+        return f"{connection.get_protocol_version_name()} {connection.get_cipher_name() or ''}".rstrip()
+
     def handshakeCompleted(self) -> None:
         if self._server_name is not None:
             connection = cast(SSL.Connection, self.transport.getHandle())

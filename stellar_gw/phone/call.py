@@ -86,6 +86,7 @@ class PhoneCall:
 
     :ivar answered: fires with the call once its 200 is sent or received; never, if it is refused.
     :ivar ended: fires with the report; it never fails.
+    :ivar protection: TLS version and cipher suite of the signalling; empty where there is no TLS.
     :ivar rtp: the audio, with all that was heard.
     """
 
@@ -100,6 +101,7 @@ class PhoneCall:
         self.usage: UsageId = ""
         self.call_id = ""
         self.problem = self.fix = ""
+        self.protection = ""
         self._to, self._transport = to, transport
         self._files = [_wav_file(conduct.record), _wav_file(conduct.record_sent)]
         heard, sent = self._files
@@ -303,6 +305,7 @@ class PhoneCall:
             to=self._to,
             call_id=self.call_id,
             transport=self._transport,
+            protection=self.protection,
             status=self._status,
             reason=self._reason,
             reference=self._reference,

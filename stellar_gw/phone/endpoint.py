@@ -137,6 +137,10 @@ class Endpoint:
             self.listeners[NAME] = evolve(self.listeners[NAME], advertise=flow.local)
         return flow
 
+    def protection(self, flow: Flow) -> str:
+        """TLS version and cipher suite of a flow; empty where there is no TLS."""
+        return self._flows.protection(flow)
+
     def stop(self) -> Deferred[None]:
         """Close every socket."""
         self._stopped = True

@@ -46,6 +46,7 @@ class OutgoingCall(PhoneCall):
         if self._over is not None:
             return
         self._signalling_host = flow.remote[0]
+        self.protection = self._endpoint.protection(flow)
         self._began = self._now
         try:
             self._invite(flow)

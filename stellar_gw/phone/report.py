@@ -80,6 +80,7 @@ class MediaReport:
 class CallReport:
     """One call from beginning to end.
 
+    :ivar protection: TLS version and cipher suite, empty where there is no TLS.
     :ivar status: the final SIP status, 0 where none came.
     :ivar reference: of the gateway's refusal record, from the Warning header.
     :ivar trying_ms, ringing_ms, answered_ms: from the INVITE to the first response, 180/183, and 200.
@@ -90,6 +91,7 @@ class CallReport:
     to: str
     call_id: str = ""
     transport: str = ""
+    protection: str = ""
     status: int = 0
     reason: str = ""
     reference: str = ""
@@ -191,7 +193,8 @@ def json_text(value: Any) -> str:
 
 def lines(report: CallReport) -> Iterator[str]:
     """The report for people."""
-    yield f"to            {report.to}" + (f" over {report.transport.upper()}" if report.transport else "")
+    over = f" over {report.transport.upper()}" if report.transport else ""
+    yield f"to            {report.to}{over}" + (f" ({report.protection})" if report.protection else "")
     if report.status:
         yield f"status        {report.status} {report.reason}" + (
             f"  (ref {report.reference})" if report.reference else ""
