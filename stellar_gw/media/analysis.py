@@ -18,6 +18,9 @@ FLOOR_DBFS = -96.0
 """The level of digital silence: below the smallest step of 16 bits."""
 _BLOCK_MS = 40
 _TRAIL_MS = 300
+_SECTIONS = 5
+_MAX_DELAY_S = 2
+_CERTAIN = 0.9
 _MATCHES = 0.3
 """Correlation below which a best fit means nothing: noise against noise stays below 0.1."""
 
@@ -97,24 +100,40 @@ def tone_ms(pcm: bytes, rate: int, hertz: float, share: float = 0.8) -> int:
 
 
 def find(sent: bytes, heard: bytes, rate: int, window_ms: int = 1000) -> Match:
-    """Look for the loudest window of ``sent`` in ``heard``; both begin at the same moment.
+    """Look for pieces of ``sent`` in ``heard``; both begin at the same moment.
 
-    :param window_ms: how much of ``sent`` is looked for; all of it where it is shorter.
-    :return: correlation 0 where either is silent or ``heard`` is too short.
+    The loudest window of each fifth of ``sent`` is looked for, until one is found: a moment's disturbance
+    in one of them says nothing of the call.
+
+    :param window_ms: length of a window; all of ``sent`` where it is shorter.
+    :return: the best match; correlation 0 where either is silent or ``heard`` is too short.
     """
     source, target = _samples(sent), _samples(heard)
     length = min(len(source), rate * window_ms // 1000)
     # What was sent at the very end may not have come back before the call ended.
     latest = len(target) - length - rate * _TRAIL_MS // 1000
+    best = Match(0.0, None)
     if not length or latest < 0:
-        return Match(0.0, None)
-    start = int(np.argmax(_window_energy(source, length)[: latest + 1]))
-    piece = source[start : start + length]
+        return best
+    energy = _window_energy(source, length)[: latest + 1]
+    for section in np.array_split(np.arange(len(energy)), min(_SECTIONS, len(energy))):
+        start = int(section[np.argmax(energy[section])])
+        match = _find_piece(source[start : start + length], target[start : start + length + rate * _MAX_DELAY_S], rate)
+        if match.correlation > best.correlation:
+            best = match
+        if best.correlation >= _CERTAIN:
+            break
+    return best
+
+
+def _find_piece(piece: Samples, later: Samples, rate: int) -> Match:
+    """One piece in what was heard from the moment it was sent."""
+    length = len(piece)
     energy = float(np.dot(piece, piece))
-    if energy <= length * 10 ** (FLOOR_DBFS / 10):
+    floor = length * 10 ** (FLOOR_DBFS / 10)
+    if energy <= floor:
         return Match(0.0, None)
-    later = target[start:]  # nothing comes back before it is sent
-    scale = np.sqrt(energy * np.maximum(_window_energy(later, length), length * 10 ** (FLOOR_DBFS / 10)))
+    scale = np.sqrt(energy * np.maximum(_window_energy(later, length), floor))
     score = _correlate(later, piece) / scale
     best = int(np.argmax(score))
     correlation = min(1.0, max(0.0, float(score[best])))

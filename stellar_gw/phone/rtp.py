@@ -251,8 +251,10 @@ class RtpSession:
         period = self.negotiated.ptime / 1000
         behind = int((now - self._due) / period)
         if behind > MAX_CATCH_UP:
-            self.sender.skip((behind - MAX_CATCH_UP) * self.negotiated.ptime * 8)
-            self._due += (behind - MAX_CATCH_UP) * period
+            missed = behind - MAX_CATCH_UP
+            self.sender.skip(missed * self.negotiated.ptime * 8)
+            self._due += missed * period
+            self.sent.pad(self._due - self._began)
         while self._due <= now:
             self._due += period
             self._frame(self.negotiated)

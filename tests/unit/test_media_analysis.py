@@ -64,6 +64,13 @@ class MatchTests(SynchronousTestCase):
         match = find(sent, bytes(2 * 8 * 123) + echo + bytes(8000), 8000)
         self.assertEqual((round(match.correlation, 2), match.delay_ms), (1.0, 123.0))
 
+    def test_a_disturbance_does_not_hide_an_echo(self) -> None:
+        """The first half comes back with a hole in it that shifts what follows; the second half is found whole."""
+        sent = noise(5000, 8000)
+        heard = sent[:8000] + bytes(3200) + sent[8000:] + bytes(8000)
+        match = find(sent, heard, 8000)
+        self.assertEqual((round(match.correlation, 2), match.delay_ms), (1.0, 200.0))
+
     def test_other_sounds_do_not_match(self) -> None:
         """Other noise hardly correlates; silence, nothing, and too little do not at all."""
         self.assertLess(find(noise(2000, 8000), noise(2000, 8000, seed=2), 8000).correlation, 0.1)

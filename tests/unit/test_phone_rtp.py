@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import random
+from array import array
+
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from stellar_gw.media.codec import PCMU as PCMU_CODEC
+from stellar_gw.media.resample import Resampler
 from stellar_gw.media.rtp import RtpPacket, build_rtp, is_rtcp, parse_rtp
 from stellar_gw.media.source import Tone
+from stellar_gw.phone.measure import measure
 from stellar_gw.phone.rtp import RATE, NoPorts, RtpSession
 from stellar_gw.sip.offer_answer import Codec, Negotiated
 
@@ -83,6 +89,8 @@ class PacingTests(SynchronousTestCase):
         reactor.advance(1.0)
         sent = rtp(reactor.open[0][2])
         self.assertEqual((len(sent), sent[-1][0], sent[-1][1]), (7, 6, 50 * 160))
+        # The recording keeps to the clock, too: 51 packets' time.
+        self.assertEqual(round(audio.sent.seconds, 3), 1.02)
 
     def test_packet_time(self) -> None:
         """A negotiated ptime of 40 ms makes packets of 320 octets each 40 ms."""
@@ -179,3 +187,23 @@ class PortTests(SynchronousTestCase):
             (("192.0.2.1", 4001), 203, [], [True, True]),
         )
         self.assertEqual(reactor.getDelayedCalls(), [])
+
+
+class MeasureTests(SynchronousTestCase):
+    def test_an_echo_between_two_samples_is_found(self) -> None:
+        """Noise through PCMU is recognised at any delay, also one that is no whole sample of its 8 kHz."""
+        found = []
+        for delay in (600, 601):
+            reactor = FakeReactor()
+            audio = session(reactor)
+            audio.update(AGREED, "192.0.2.1")
+            noise = random.Random(1)
+            pcm = array("h", [round(noise.gauss(0, 2000)) for _ in range(2 * RATE)]).tobytes()
+            audio.sent.add(pcm)
+            coded = PCMU_CODEC.encoder().encode(Resampler(RATE, 8000).resample(pcm))
+            audio.heard.add(bytes(2 * delay))
+            audio.heard.add(Resampler(8000, RATE).resample(PCMU_CODEC.decoder().decode(coded)) + bytes(RATE))
+            report = measure(audio)
+            assert report is not None
+            found.append(report.echo.correlation > 0.9)
+        self.assertEqual(found, [True, True])
