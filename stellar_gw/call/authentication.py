@@ -31,10 +31,12 @@ class Presented:
     """What a request showed.
 
     :ivar nonce: of the challenge it answers, empty where it showed nothing that can be read.
+    :ivar guess: the rest of what decides: who it says to be, and its digest.
     """
 
     result: DigestResult
     nonce: str = ""
+    guess: str = ""
 
 
 @frozen
@@ -72,9 +74,10 @@ class Authentication:
             return Presented(Unverified("", "malformed"))
         if shown is None:
             return Presented(NoCredentials())
+        guess = f"{shown.username}\0{shown.response}"
         if shown.algorithm not in ALGORITHMS or shown.qop not in (None, "auth"):
-            return Presented(Unverified(shown.username, "algorithm"), shown.nonce)
-        return Presented(self._judge(shown, request, directory, wall_now, reliable), shown.nonce)
+            return Presented(Unverified(shown.username, "algorithm"), shown.nonce, guess)
+        return Presented(self._judge(shown, request, directory, wall_now, reliable), shown.nonce, guess)
 
     def _judge(
         self, shown: DigestAuthorization, request: Request, directory: Directory, wall_now: float, reliable: bool

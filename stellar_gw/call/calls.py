@@ -11,7 +11,7 @@ from twisted.internet.task import LoopingCall
 
 from stellar_gw.call.admission import Admitted, Attempt, Refused, Verified, fold, judge
 from stellar_gw.call.agent import AgentLimits
-from stellar_gw.call.authentication import Authentication
+from stellar_gw.call.authentication import Authentication, Presented
 from stellar_gw.call.call import Call, CallTimers
 from stellar_gw.call.capacity import Capacity
 from stellar_gw.call.context import bounded, user_of
@@ -172,13 +172,13 @@ class Calls:
             self._config.hosts | {flow.local[0]},
         )
         if isinstance(judgement, Refused) and judgement.guessed:
-            return self._count_failure(judgement, request, flow, presented.nonce)
+            return self._count_failure(judgement, request, flow, presented)
         return judgement
 
-    def _count_failure(self, refused: Refused, request: Request, flow: Flow, nonce: str) -> Refused:
+    def _count_failure(self, refused: Refused, request: Request, flow: Flow, shown: Presented) -> Refused:
         source = flow.remote[0]
         trusted = self._trusted(source) or self._allowed(source, refused.username)
-        count, banned = self._guard.failed(source, nonce, trusted, self._clock.seconds())
+        count, banned = self._guard.failed(source, shown.nonce, shown.guess, trusted, self._clock.seconds())
         if count == 0:
             return refused
         self._tell(

@@ -17,7 +17,7 @@ _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
 _PREFIX = 8
-"""Octets kept of a (nonce, address) pair's hash."""
+"""Octets kept of the hash of a pair: address and nonce, nonce and guess."""
 
 
 @frozen(kw_only=True)
@@ -52,13 +52,21 @@ class _Bucket:
         return True
 
 
+@frozen
+class _Failure:
+    """:ivar guess: a hash of challenge and answer."""
+
+    at: float
+    guess: bytes
+
+
 @define
 class Guard:
     """Everything remembered of sources, each table bounded and the oldest forgotten first."""
 
     limits: GuardLimits = field(factory=GuardLimits)
     _buckets: OrderedDict[str, _Bucket] = field(factory=OrderedDict, init=False)
-    _failures: OrderedDict[str, deque[float]] = field(factory=OrderedDict, init=False)
+    _failures: OrderedDict[str, deque[_Failure]] = field(factory=OrderedDict, init=False)
     _banned: OrderedDict[str, float] = field(factory=OrderedDict, init=False)
     _authenticated: OrderedDict[str, float] = field(factory=OrderedDict, init=False)
     _challenged: OrderedDict[bytes, None] = field(factory=OrderedDict, init=False)
@@ -102,20 +110,25 @@ class Guard:
         at = self._authenticated.get(source)
         return at is not None and now - at < self.limits.trust
 
-    def failed(self, source: str, nonce: str, trusted: bool, now: float) -> tuple[int, bool]:
-        """Count a failed authentication.
+    def failed(self, source: str, nonce: str, guess: str, trusted: bool, now: float) -> tuple[int, bool]:
+        """Count a failed authentication; the same guess at the same challenge is a retransmission, counted once.
 
-        :return: how many failures of the source are in the window now, and whether it is banned for them.
+        :param guess: who the caller says to be, and the digest.
+        :return: how many failures of the source are in the window now, and whether it is banned for them;
+            0 where this one does not count.
         """
         if _pair(source, nonce) not in self._challenged:
             return 0, False
+        guessed = _pair(nonce, guess)
         window = self._failures.get(source)
         if window is None:
             window = deque(maxlen=max(1, self.limits.failures))
             _remember(self._failures, source, window, self.limits.sources)
-        while window and window[0] <= now - self.limits.failure_window:
+        while window and window[0].at <= now - self.limits.failure_window:
             window.popleft()
-        window.append(now)
+        if any(failure.guess == guessed for failure in window):
+            return 0, False
+        window.append(_Failure(now, guessed))
         count = len(window)
         if count < self.limits.failures or trusted or self.known(source, now):
             return count, False
@@ -124,8 +137,8 @@ class Guard:
         return count, True
 
 
-def _pair(source: str, nonce: str) -> bytes:
-    return blake2b(f"{source}\0{nonce}".encode("utf-8", "surrogateescape"), digest_size=_PREFIX).digest()
+def _pair(one: str, other: str) -> bytes:
+    return blake2b(f"{one}\0{other}".encode("utf-8", "surrogateescape"), digest_size=_PREFIX).digest()
 
 
 def _remember(table: OrderedDict[_Key, _Value], key: _Key, value: _Value, most: int) -> None:

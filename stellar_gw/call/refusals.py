@@ -20,7 +20,8 @@ from stellar_gw.sip.message import Request
 UNANSWERED_AFTER = 32.0
 """Seconds after which a challenge counts as unanswered: 64 * T1, when a caller's transaction ends."""
 MOST_WAITING = 2000
-"""Challenges that wait for their answer; beyond, the oldest are forgotten (a flood leaves no records)."""
+"""Challenges that wait for their answer; beyond, the oldest are forgotten (a flood leaves no records). Also how
+many references are remembered, so that a request that is refused statelessly and comes again has one record."""
 
 
 @frozen(kw_only=True)
@@ -52,14 +53,20 @@ class Refusals:
     ) -> None:
         self._key, self._agent, self._wall, self._ladder, self._tell = key, agent, wall, ladder, tell
         self._waiting: OrderedDict[str, tuple[float, RefusalRecord]] = OrderedDict()
+        self._kept: OrderedDict[str, None] = OrderedDict()
 
     def keep(self, refusal: Refusal, request: Request, flow: Flow) -> list[tuple[str, str]]:
-        """Record a refusal.
+        """Record a refusal, once: a retransmission of its request has the same reference.
 
         :return: the Warning header that refers to it, and nothing more.
         """
         record = self._record(refusal, request, flow)
         self._waiting.pop(request.call_id, None)
+        if record.reference in self._kept:
+            return self._warning(record)
+        self._kept[record.reference] = None
+        while len(self._kept) > MOST_WAITING:
+            self._kept.popitem(last=False)
         self._tell(CallRefused(evolve(record, ladder=self._ladder(request.call_id))))
         return self._warning(record)
 

@@ -74,6 +74,12 @@ class RefusalTests(SynchronousTestCase):
         self.refusals.advance(100.0)
         self.assertEqual([record.check for record in self.records()], ["wrong_password"])
 
+    def test_a_request_that_comes_again_leaves_one_record(self) -> None:
+        """A 401 is stateless: lost on the way, the same request is refused again, under the same reference."""
+        first, again = (self.refusals.keep(WRONG, parsed(invite(cseq=2)), flow()) for _ in range(2))
+        self.refusals.keep(WRONG, parsed(invite(cseq=3, branch="z9hG4bK3")), flow())
+        self.assertEqual((first, len(self.records())), (again, 2))
+
     def test_a_flood_of_challenges_is_bounded(self) -> None:
         for number in range(MOST_WAITING + 10):
             self.refusals.challenge(NONE, parsed(invite(call_id=f"f{number}")), flow(), 0.0)
