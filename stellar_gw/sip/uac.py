@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stellar_gw.errors import LocalProtocolError
-from stellar_gw.sip.body import SDP
 from stellar_gw.sip.checks import Capabilities
 from stellar_gw.sip.credentials import ClientCredentials
 from stellar_gw.sip.dialog import Dialog, dialog_as_uac, refresh, way
-from stellar_gw.sip.digest import answer_challenge
 from stellar_gw.sip.events import ResponseReceived, Token
 from stellar_gw.sip.flow import Flow
 from stellar_gw.sip.headers import Headers
-from stellar_gw.sip.message import Request, Response
+from stellar_gw.sip.message import Response
 from stellar_gw.sip.names import Names
 from stellar_gw.sip.timers import Timers
 from stellar_gw.sip.transactions.ack import cancel_of
@@ -36,10 +34,10 @@ from stellar_gw.sip.usage import (
 from stellar_gw.sip.usages import Usages
 from stellar_gw.sip.values import NameAddr
 from stellar_gw.sip.wire import Wire, by_transport_of, serves
+from stellar_gw.sip.writing import RequestWriter
 
 MAX_FORKS = 16  # early dialogs, and answers, to one INVITE
 MAX_RENEWALS = 3  # new nonces for one request
-_TARGET_REFRESH = ("INVITE", "SUBSCRIBE", "REFER", "NOTIFY", "UPDATE")
 _GONE = (481, 408)
 
 
@@ -80,7 +78,7 @@ class Uac:
         able: Capabilities, user_agent: str,
     ) -> None:
         self._wire, self._layer, self._usages, self._names, self._timers = wire, layer, usages, names, timers
-        self._able, self._user_agent = able, user_agent
+        self._writer = RequestWriter(names, able, user_agent)
         usages.perform.update({
             SendAck: self._send_ack, SendBye: self._send_bye, SendCancel: self._send_cancel,
             SendReinvite: self._send_reinvite, RefuseSuccess: self._refuse_success, Abandon: self._abandon,
@@ -184,60 +182,11 @@ class Uac:
 
     def _transmit(self, sending: Sending) -> None:
         """Send it as a transaction of its own. Its flow may turn out to be lost, and it be over, in here."""
-        request, hop = self._write(sending, sending.method, sending.body)
+        request, hop = self._writer.write(sending, sending.method, sending.body)
         attempt = sending.attempt = _Attempt(self, sending)
         # Inside a dialog a connection that breaks under a request is replaced; outside, its sender chose the way.
         sending.transaction = self._layer.send_request(
             request, sending.flow, attempt, hop, reconnects=sending.dialog is not None)
-
-    def _write(self, sending: Sending, method: str, body: bytes) -> tuple[Request, Uri]:
-        """A request as it goes out on its flow, and its next hop."""
-        uri, routes, hop = way(sending.uri, sending.route_set)
-        given, flow = sending.headers, sending.flow
-        items = [("Via", str(self._names.via(flow, self._names.branch())))]
-        if "Max-Forwards" not in given or method == "ACK":
-            items.append(("Max-Forwards", "70"))
-        items += [("Route", route) for route in routes]
-        items += [
-            ("From", str(sending.from_)), ("To", str(sending.to)), ("Call-ID", sending.call_id),
-            ("CSeq", f"{sending.sequence} {method}"),
-        ]
-        if method in _TARGET_REFRESH or (sending.dialog is None and method != "ACK"):
-            items += self._own_headers(sending, method, flow)
-        items.append(("User-Agent", self._user_agent))
-        if method == "ACK":
-            items += self._credentials_of(sending)
-        else:
-            items += given
-            items += self._authorization(sending, method, uri, body)
-        if body and ("Content-Type" not in given or method == "ACK"):
-            items.append(("Content-Type", SDP))
-        return Request(method, uri, Headers.sound(items), body), hop
-
-    def _own_headers(self, sending: Sending, method: str, flow: Flow) -> list[tuple[str, str]]:
-        usage = sending.usage
-        contact = self._names.contact(flow, sending.contact_user, sips=usage is not None and usage.sips)
-        own = [("Contact", str(NameAddr("", contact)))]
-        if method in ("INVITE", "OPTIONS"):
-            own += [self._able.allow_header, self._able.supported_header]
-        return [item for item in own if item[0] not in sending.headers]
-
-    def _authorization(self, sending: Sending, method: str, uri: Uri, body: bytes) -> list[tuple[str, str]]:
-        if sending.challenge is None or sending.credentials is None:
-            return []
-        name, challenge = sending.challenge
-        ours = sending.credentials
-        value = answer_challenge(
-            challenge, ours.username, ours.password, method, str(uri), body, self._names.tag(), 1)
-        return [(name, value)]
-
-    @staticmethod
-    def _credentials_of(sending: Sending) -> list[tuple[str, str]]:
-        """An ACK carries the credentials of its INVITE, for nobody can challenge it (22.1)."""
-        if sending.transaction is None:
-            return []
-        headers = sending.transaction.request.headers
-        return [(name, value) for name in ("Authorization", "Proxy-Authorization") for value in headers.all(name)]
 
     # What becomes of them
 
@@ -405,7 +354,7 @@ class Uac:
                 method="ACK", headers=Headers(), body=body, dialog=dialog, uri=dialog.remote_target,
                 route_set=dialog.route_set, from_=dialog.local, to=dialog.remote, call_id=dialog.call_id,
                 sequence=number, flow=flow, contact_user=sending.contact_user, transaction=invite)
-            data = self._write(ack, "ACK", body)[0].to_bytes()
+            data = self._writer.write(ack, "ACK", body)[0].to_bytes()
             sending.acks[dialog.remote_tag] = Acknowledgement(data, flow, dialog, body)
             self._wire.send(data, flow)
 

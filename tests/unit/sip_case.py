@@ -115,7 +115,8 @@ class CoreCase(SynchronousTestCase):
     # Calls that came in
 
     def accepted(self, on: Flow = UDP, **parts: object) -> UsageId:
-        """Accept an INVITE; its 100 is taken away."""
+        """Accept an INVITE; its 100 is taken away, and so are events before it."""
+        self.events()
         self.receive(invite(**parts), on)  # type: ignore[arg-type]
         [event] = self.events()
         assert isinstance(event, RequestReceived)
@@ -133,7 +134,9 @@ class CoreCase(SynchronousTestCase):
     def confirmed(self, on: Flow = UDP, **parts: object) -> tuple[UsageId, str]:
         """And acknowledge it."""
         usage, tag = self.answered(on, **parts)
-        self.receive(request("ACK", to_tag=tag, branch="z9hG4bK-ack"), on)
+        same = {name: parts[name] for name in ("call_id", "cseq") if name in parts}
+        ack = request("ACK", to_tag=tag, branch="z9hG4bK-ack", **same)  # type: ignore[arg-type]
+        self.receive(ack, on)
         self.events()
         return usage, tag
 

@@ -167,7 +167,6 @@ class InviteTests(CoreCase):
         self.core.bye(usage, self.now)
         self.core.reject(usage, 486, self.now)
         self.assertEqual(self.sent(), [])
-        self.events()
         other = self.accepted(call_id="c2")
         self.assertRaises(LocalProtocolError, self.core.reinvite, other, OFFER, self.now)
         self.assertRaises(LocalProtocolError, self.core.reject, other, 200, self.now)
@@ -265,9 +264,6 @@ class DialogTests(CoreCase):
     def test_sequence_numbers(self) -> None:
         """Lower than before, or the same again: 500; a gap is fine (12.2.2)."""
         _, tag = self.confirmed(cseq=10)
-        ack = request("ACK", to_tag=tag, cseq=10, branch="z9hG4bK-a")
-        self.receive(ack)
-        self.events()
         self.assertEqual(self.statuses(request("OPTIONS", to_tag=tag, cseq=20)), [200])
         self.assertEqual(self.statuses(request("OPTIONS", to_tag=tag, cseq=15)), [500])
         self.assertEqual(self.statuses(request("OPTIONS", to_tag=tag, cseq=20, branch="z9hG4bK-other")), [500])
