@@ -39,6 +39,7 @@ from stellar_gw.gateway.notify import Notifier
 from stellar_gw.gateway.pool import WorkerPool
 from stellar_gw.gateway.pool_settings import PoolSettings
 from stellar_gw.gateway.report import Reporter
+from stellar_gw.gateway.worker_process import WorkerCommand
 from stellar_gw.net.flows import Flows
 from stellar_gw.net.listen import Listening, listen
 from stellar_gw.net.resolver import DnsLookup, Resolver
@@ -79,6 +80,8 @@ class GatewayService(Service):
 
     def __init__(self, config: Config, *, reactor: Any, environ: Mapping[str, str]) -> None:
         self._config, self._reactor, self._environ = config, reactor, environ
+        # Twisted's reactors tell the time of day: a clock that is set would move every timer of every call.
+        reactor.seconds = time.monotonic
         self._notifier = Notifier(environ)
         self._log_writer = log_writer(
             sys.stderr, environ, level=config.log.level, form=config.log.format, secrets=config.directory.secrets()
@@ -298,6 +301,7 @@ def _pool_settings(config: Config, runtime: str) -> PoolSettings:
         runtime=runtime,
         dscp=media.dscp,
         quarantine=media.quarantine,
+        command=WorkerCommand(options=("--orphan-time", f"{media.orphan_time:g}")),
     )
 
 

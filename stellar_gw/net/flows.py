@@ -317,7 +317,7 @@ class Flows:
         if not stream.ready and not stream.outbound:
             self.gate.counts["handshake_failed"] += 1
             self.gate.say("no TLS with {peer}: {why}", peer=address_text(flow.remote), why=why)
-        if self._stopped is not None and not self._streams:
+        if self._stopped is not None and not self._streams and not self._stopped.called:
             self._stopped.callback(None)
 
     def flow_in_use(self, flow: Flow) -> bool:
