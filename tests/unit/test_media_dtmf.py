@@ -65,6 +65,14 @@ class ReceiverTests(SynchronousTestCase):
         """The next event ends the one before, both digits come, also when the next is only an end."""
         self.assertEqual(receive(press(3, 160)[:2] + press(3, 2000)[-1:]), [Digit("3", 40, 160), Digit("3", 100, 2000)])
 
+    def test_end_lost_and_other_key_or_source(self) -> None:
+        """Another key, or another source's, ends the one under way."""
+        began = press(3, 160)[:2]
+        found = [receive([*began, other]) for other in (report(4, 320, 160, True), report(3, 160, 320, True, ssrc=8))]
+        self.assertEqual(
+            found, [[Digit("3", 40, 160), Digit("4", 20, 320)], [Digit("3", 40, 160), Digit("3", 40, 160)]]
+        )
+
     def test_out_of_order(self) -> None:
         """Order within an event does not matter; an old event's packets after the next one began are ignored."""
         first, second = press(1, 0), press(2, 4000)
@@ -91,7 +99,7 @@ class ReceiverTests(SynchronousTestCase):
             [report(9, 2 * full, duration) for duration in (130, 28930)] + [report(9, 2 * full, 28930, end=True)] * 3,
         ]
         whole = [packet for segment in segments for packet in segment]
-        lossy = segments[0][:2] + segments[1][:1] + segments[2][2:]
+        lossy = segments[0][:2] + segments[1][:1] + segments[2][-1:]
         old = [*whole[:5], whole[2], *whole[5:7], whole[4], *whole[7:]]
         self.assertEqual([receive(packets) for packets in (whole, lossy, old)], [[Digit("9", 20000, 0)]] * 3)
 
@@ -167,6 +175,16 @@ class SenderTests(SynchronousTestCase):
         )
         self.assertEqual(([len(datagrams) for datagrams in sent], rtp.timestamp), ([1] * 5 + [0] * 2, 1000 + 7 * 160))
 
+    def test_busy(self) -> None:
+        """The sender is busy from the queueing of a digit to the end of the pause after it."""
+        sender, rtp = DtmfSender(101), RtpSender(7, 0, 0, 0)
+        found = [sender.busy]
+        sender.send("5", duration_ms=40, pause_ms=20)
+        for _ in range(6):
+            found.append(sender.busy)
+            sender.tick(rtp)
+        self.assertEqual(found, [False, *[True] * 5, False])
+
     def test_received_as_sent(self) -> None:
         """A sequence of digits arrives as it was queued, in capitals, at the times it was sent."""
         sender, rtp, receiver = DtmfSender(101), RtpSender(7, 65530, 2**32 - 800, 0), DtmfReceiver()
@@ -208,9 +226,11 @@ class SenderTests(SynchronousTestCase):
 
     def test_what_can_be_sent(self) -> None:
         """Other characters and more than 256 digits are refused; nothing of them is queued."""
-        sender = DtmfSender(101)
+        sender, full = DtmfSender(101), DtmfSender(101)
         self.assertRaises(LocalProtocolError, sender.send, "12x")
         self.assertRaises(LocalProtocolError, sender.send, "1" * 257)
+        full.send("1" * 256)
+        self.assertRaises(LocalProtocolError, full.send, "1")
         self.assertEqual(
             (sender.busy, [text for text in ("", "0", "*#aD", "1 2", "\u0661", "12w") if are_digits(text)]),
             (False, ["0", "*#aD"]),

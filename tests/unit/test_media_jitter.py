@@ -115,7 +115,7 @@ class RestartTests(SynchronousTestCase):
         """Another SSRC is passed on at once, without a gap; what waited of the old one comes first."""
         reorder = Reorder()
         put(reorder, [1, 3])
-        out = names(reorder.put(packet(500, ssrc=8), 160, 0.05))
+        out = names(reorder.put(packet(500, ssrc=8, timestamp=2000), 160, 0.05))
         self.assertEqual((out, counts(reorder)), (["lost 160", "3", "500"], NOTHING | {"lost": 1, "restarts": 1}))
 
     def test_sequence_jump(self) -> None:
@@ -127,6 +127,14 @@ class RestartTests(SynchronousTestCase):
                 (out, counts(reorder)),
                 (["1", "2", "3", str(far + 2), str(far + 3)], NOTHING | {"restarts": 1}),
             )
+
+    def test_sequence_jump_with_timestamps_that_go_on(self) -> None:
+        """The new start has no gap before it either where its timestamp would leave one."""
+        reorder = Reorder()
+        out = put(reorder, [1])
+        for number, timestamp in ((30000, 1600), (30001, 1760), (30002, 1920)):
+            out += names(reorder.put(packet(number, timestamp=timestamp), 160, 0.1))
+        self.assertEqual((out, counts(reorder)), (["1", "30001", "30002"], NOTHING | {"restarts": 1}))
 
     def test_timestamp_jump(self) -> None:
         """A timestamp that leaps by more than a second, either way, is a new start, never minutes of silence."""

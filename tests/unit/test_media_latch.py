@@ -73,6 +73,23 @@ class LockingTests(SynchronousTestCase):
         send(leg, NAT, [65534, 65535, 65535, 0, 0, 1], 0.0)
         self.assertEqual(leg.locked, NAT)
 
+    def test_gap_starts_the_run_again(self) -> None:
+        """After a gap four more packets in sequence are needed, the first behind the gap among them."""
+        leg = latch()
+        send(leg, NAT, [0, 1, 2, 10, 11, 12], 0.0)
+        before = leg.locked
+        send(leg, NAT, [13], 0.2)
+        self.assertEqual((before, leg.locked), (None, NAT))
+
+    def test_spray_does_not_forget_the_caller(self) -> None:
+        """Packets of 60 other ports of the host between each two of the caller's do not keep it from locking."""
+        leg = latch()
+        for number in range(4):
+            leg.accepts(NAT, packet(number), 0.02 * number)
+            for port in range(60):
+                leg.accepts((NAT[0], 1000 + 60 * number + port), packet(port, ssrc=8), 0.02 * number)
+        self.assertEqual(leg.locked, NAT)
+
     def test_out_of_sequence_never_locks(self) -> None:
         """Gaps, other SSRCs and payload types that were not negotiated start the run again."""
         runs = {
@@ -133,6 +150,15 @@ class PreferenceTests(SynchronousTestCase):
         leg = latch()
         send(leg, NAT, range(60), 0.0)
         self.assertEqual((send(leg, SDP, range(10), 1.2, ssrc=8), leg.locked), ([False] * 10, NAT))
+
+    def test_not_strict_unless_asked(self) -> None:
+        """By default any source may lock in the end, also after a re-INVITE."""
+        leg = Latch(SDP, NAT[0], (0,), 0.0)
+        send(leg, STRANGER, range(60), 0.0)
+        first = leg.locked
+        leg.fresh(("192.168.1.30", 6000), NAT[0], (0,), 5.0)
+        send(leg, MOVED, range(60), 5.0)
+        self.assertEqual((first, leg.locked), (STRANGER, MOVED))
 
     def test_strict(self) -> None:
         """Strict: other sources never lock, the two preferred ones do."""
@@ -268,9 +294,10 @@ class RtcpTests(SynchronousTestCase):
     def test_default_address(self) -> None:
         """RTCP goes to the port above RTP's (RFC 3550 11) unless the SDP names another (RFC 3605)."""
         named = Latch(SDP, NAT[0], (0,), 0.0, sdp_rtcp=("192.168.1.21", 5005))
+        unknown = [latch(sdp=sdp).rtcp_destination for sdp in (("0.0.0.0", 0), ("0.0.0.0", 4000), (SDP[0], 0))]
         self.assertEqual(
-            (latch().rtcp_destination, named.rtcp_destination, latch(sdp=("0.0.0.0", 0)).rtcp_destination),
-            (("192.168.1.20", 4001), ("192.168.1.21", 5005), None),
+            (latch().rtcp_destination, named.rtcp_destination, unknown),
+            (("192.168.1.20", 4001), ("192.168.1.21", 5005), [None] * 3),
         )
 
     def test_before_the_lock(self) -> None:

@@ -186,3 +186,5 @@ class SenderReportTests(SynchronousTestCase):
         reception.sender_report(SenderReport(8, 0x99999999_99999999, 0, 0, 0), 6.0)
         block = reception.report_block(6.5)
         self.assertEqual(block, ReportBlock(7, 0, 0, 2, 0, 0x22223333, 3 * 32768))
+        receive([1, 2], ssrc=9, into=reception)
+        self.assertEqual(reception.report_block(7.0), ReportBlock(9, 0, 0, 2, 0))

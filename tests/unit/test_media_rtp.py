@@ -46,6 +46,11 @@ class ParsingTests(SynchronousTestCase):
         data = b"\xb2" + HEADER[1:] + csrc + extension + b"audio" + b"\x00\x00\x03"
         self.assertEqual(parse_rtp(data), RtpPacket(0, False, 0x1234, 0x1000, 0xDEADBEEF, b"audio"))
 
+    def test_any_number_of_csrcs(self) -> None:
+        """The CSRC list has the length that the first octet says, from 0 to 15."""
+        found = [parse_rtp(bytes((0x80 | count,)) + HEADER[1:] + bytes(4 * count) + b"audio") for count in range(16)]
+        self.assertEqual({packet and packet.payload for packet in found}, {b"audio"})
+
     def test_whole_payload_may_be_padding(self) -> None:
         """A packet of nothing but padding is valid, with an empty payload."""
         self.assertEqual(
