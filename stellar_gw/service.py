@@ -34,7 +34,6 @@ from stellar_gw.errors import ConfigError, StellarError
 from stellar_gw.gateway.driver import Driver
 from stellar_gw.gateway.journal import Journal
 from stellar_gw.gateway.log import log_writer
-from stellar_gw.gateway.next_hop import NextHops
 from stellar_gw.gateway.notify import Notifier
 from stellar_gw.gateway.pool import WorkerPool
 from stellar_gw.gateway.pool_settings import PoolSettings
@@ -42,6 +41,7 @@ from stellar_gw.gateway.report import Reporter
 from stellar_gw.gateway.worker_process import WorkerCommand
 from stellar_gw.net.flows import Flows
 from stellar_gw.net.listen import Listening, listen
+from stellar_gw.net.reach import Reach
 from stellar_gw.net.resolver import DnsLookup, Resolver
 from stellar_gw.net.stream import StreamLimits
 from stellar_gw.net.tls import ClientTls
@@ -68,6 +68,7 @@ class _Parts:
     driver: Driver
     flows: Flows
     listening: Listening
+    lookup: DnsLookup
 
 
 class GatewayService(Service):
@@ -148,6 +149,7 @@ class GatewayService(Service):
             per_source=config.limits.connections,
             total=config.limits.all_connections,
         )
+        lookup = DnsLookup(clock)
         flows = Flows(clock, limits=limits, client_tls=ClientTls(clock.seconds), dscp=config.sip.dscp)
         listeners: dict[str, Listener] = {}
         core = SipCore(
@@ -158,7 +160,7 @@ class GatewayService(Service):
             max_transactions=config.limits.transactions,
             able=Capabilities(allow=("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS")),
         )
-        driver = Driver(core, clock, NextHops(flows, Resolver(clock, DnsLookup(clock))))
+        driver = Driver(core, clock, Reach(flows, Resolver(clock, lookup)))
         flows.owner = driver
         calls = Calls(
             config,
@@ -174,7 +176,7 @@ class GatewayService(Service):
         listening = listen(clock, flows, config.listeners.values())
         listeners.update(listening.listeners)  # before the reactor turns: nothing has been received yet
         calls.start()
-        return _Parts(calls, driver, flows, listening)
+        return _Parts(calls, driver, flows, listening, lookup)
 
     def _failed(self, failure: Failure) -> None:
         """Could not start: one line, everything down again, status 1."""
@@ -250,6 +252,7 @@ class GatewayService(Service):
             parts.calls.stop()
             await parts.flows.stop()
             parts.driver.stop()
+            parts.lookup.stop()
         await self._pool.stop()
         for journal in self._journals:
             await journal.close()
