@@ -68,6 +68,7 @@ class MediaConfig:
     :ivar workers: media workers; 0 is one for each core.
     :ivar dscp: the class of RTP packets (46: EF, RFC 4594 4.1).
     :ivar quarantine: how long a port rests before another call gets it.
+    :ivar orphan_time: how long workers, and calls in them, outlive a gateway process that was killed.
     """
 
     ports: Annotated[tuple[int, int], rules.Ports()] = (10000, 19999)
@@ -76,6 +77,7 @@ class MediaConfig:
     workers: Annotated[int, rules.Whole(0, 256)] = 0
     dscp: Dscp = 46
     quarantine: Annotated[float, rules.Seconds(0, 600)] = 5.0
+    orphan_time: Annotated[float, rules.Seconds(1, 3600)] = 60.0
 
 
 @frozen(kw_only=True)

@@ -26,13 +26,18 @@ class Spawner(Protocol):
 
 @frozen(kw_only=True)
 class WorkerCommand:
-    """How a worker is started; the socket, its number and its generation are added to ``arguments``."""
+    """How a worker is started.
+
+    :ivar options: of the worker's, added to ``arguments`` besides the socket, its number and its generation.
+    """
 
     arguments: Sequence[str] = (sys.executable, "-P", "-m", "stellar_gw.worker.main")
+    options: Sequence[str] = ()
     environment: Mapping[str, str] = field(factory=lambda: worker_environment(os.environ), repr=False)
 
     def line(self, socket: str, worker: int, generation: int) -> list[str]:
-        return [*self.arguments, "--socket", socket, "--worker", str(worker), "--generation", str(generation)]
+        place = ("--socket", socket, "--worker", str(worker), "--generation", str(generation))
+        return [*self.arguments, *self.options, *place]
 
 
 def worker_environment(ours: Mapping[str, str]) -> dict[str, str]:
