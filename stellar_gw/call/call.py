@@ -93,6 +93,7 @@ class Call:
         self._outbox = Outbox()
         self._machine = InboundCallMachine(self._outbox)
         self._running = False
+        self._up_since: float | None = None
         self._silence = Silence(
             timers=self._timers,
             probe=probe,
@@ -241,12 +242,14 @@ class Call:
     def _answer(self) -> None:
         self._signalling.answer(self.usage, self._media.local)
         self.record.answered = self._wall()
+        self._up_since = self._clock.seconds()
         self.record.status = 200
         self._plane.ask(messages.Answered(request=0, call=self.call_id)).addErrback(self._media_failed)
         self._tell(CallAnswered(self.record))
 
     def _confirm(self) -> None:
         self.record.confirmed = self._wall()
+        self._up_since = self._clock.seconds()
         settings = self._settings
         if settings.duration > 0:
             if settings.duration > settings.duration_warning:
@@ -273,6 +276,8 @@ class Call:
         self.record.cause, self.record.ended_by, self.record.reason = ending.cause, ending.by, ending.reason
         if self.record.ended is None:
             self.record.ended = self._wall()
+            if self._up_since is not None:
+                self.record.duration = self._clock.seconds() - self._up_since
         if not self.record.status:
             self.record.status = ending.status
         asked = self._plane.ask(messages.Release(request=0, call=self.call_id, cause=ending.cause, by=ending.by))

@@ -229,13 +229,14 @@ class Calls:
 
     def _open(self, admitted: Admitted, request: Request, flow: Flow) -> None:
         self._refusals.answered(request.call_id)
-        usage = self._signalling.accept(request, flow)
+        caller = admitted.caller
+        provider = caller if isinstance(caller, TrunkProvider) else None
+        large = provider is not None and provider.large_over_tcp
+        usage = self._signalling.accept(request, flow, self._config.sip.udp_mtu if large else 0)
         if usage is None:
             return
         route, config = admitted.route, self._config
         call_id = make_call_id(self._rng(8))
-        caller = admitted.caller
-        provider = caller if isinstance(caller, TrunkProvider) else None
 
         def tell(event: CallEvent) -> None:
             if isinstance(event, CallAnswered):

@@ -26,8 +26,11 @@ class Signalling(Protocol):
     ) -> None:
         """Answer a new request statelessly (RFC 3261 8.2.7)."""
 
-    def accept(self, request: SipRequest, flow: Flow) -> UsageId | None:
-        """Open a usage for an INVITE and send 100; None for a merged request, which got its 482."""
+    def accept(self, request: SipRequest, flow: Flow, tcp_above: int = 0) -> UsageId | None:
+        """Open a usage for an INVITE and send 100; None for a merged request, which got its 482.
+
+        :param tcp_above: octets above which our requests in its dialog go over TCP rather than UDP; 0: none.
+        """
 
     def ring(self, usage: UsageId) -> None: ...
 

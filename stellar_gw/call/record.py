@@ -77,7 +77,8 @@ class RefusalRecord:
 class CallRecord:
     """One admitted inbound call, filled in as it goes; times are wall clock, seconds since 1970.
 
-    ``answered`` is when our 200 went out, ``confirmed`` when its ACK came (an agent's time counts from there).
+    ``answered`` is when our 200 went out, ``confirmed`` when its ACK came. ``duration`` counts from the latter (from
+    the 200 where no ACK came), in seconds of a clock that nobody sets: the times of day may disagree with it.
     """
 
     call_id: str
@@ -99,6 +100,7 @@ class CallRecord:
     answered: float | None = None
     confirmed: float | None = None
     ended: float | None = None
+    duration: float = 0.0
     codec: str = ""
     agent_connect_ms: float | None = None
     status: int = 0
@@ -112,8 +114,6 @@ class CallRecord:
 
     def as_json(self) -> dict[str, Any]:
         """The record as one JSON object; times to the millisecond, absent ones null."""
-        start = self.confirmed if self.confirmed is not None else self.answered
-        duration = 0.0 if start is None or self.ended is None else max(0.0, self.ended - start)
         return {
             "kind": "call",
             "call_id": self.call_id,
@@ -135,7 +135,7 @@ class CallRecord:
             "answered": _milliseconds(self.answered),
             "confirmed": _milliseconds(self.confirmed),
             "ended": _milliseconds(self.ended),
-            "duration": round(duration, 3),
+            "duration": round(self.duration, 3),
             "codec": self.codec,
             "agent_connect_ms": self.agent_connect_ms,
             "status": self.status,

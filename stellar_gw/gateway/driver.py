@@ -99,8 +99,8 @@ class Driver:
         self._core.respond(request, flow, status, reason, headers)
         self._turn()
 
-    def accept(self, request: Request, flow: Flow) -> UsageId | None:
-        usage = self._core.accept(request, flow, self._clock.seconds())
+    def accept(self, request: Request, flow: Flow, tcp_above: int = 0) -> UsageId | None:
+        usage = self._core.accept(request, flow, self._clock.seconds(), tcp_above=tcp_above)
         self._turn()
         return usage
 

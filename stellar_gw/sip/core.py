@@ -132,13 +132,15 @@ class SipCore:
         """Answer a request without keeping anything of it; its copies are told of again, and answered the same."""
         self._uas.respond(request, flow, status, reason, headers, body)
 
-    def accept(self, request: Request, flow: Flow, now: float) -> UsageId | None:
+    def accept(self, request: Request, flow: Flow, now: float, *, tcp_above: int = 0) -> UsageId | None:
         """Begin a usage for an INVITE; 100 is sent.
 
+        :param tcp_above: octets above which our requests in its dialog go over TCP where they would go over UDP,
+            if a connection can be had (RFC 3261 18.1.1); 0: for peers that do not ask for it.
         :return: None if it has come before: by another way (482 is sent), or just again.
         """
         self._heap.now = now
-        return self._uas.accept(request, flow)
+        return self._uas.accept(request, flow, tcp_above)
 
     # A usage as UAS
 

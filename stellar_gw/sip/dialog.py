@@ -25,6 +25,7 @@ class Dialog:
     :ivar resolved: the next hop that ``flow`` was asked for, where it was.
     :ivar secure: it began with a sips URI over TLS (12.1.1).
     :ivar tls: it began over TLS, and stays there.
+    :ivar tcp_above: octets above which our requests go over TCP rather than UDP (18.1.1); 0: none.
     :ivar local_sequence: the CSeq of our last request; 0 before the first.
     :ivar remote_sequence: of the peer's; None before the first.
     :ivar remote_method: of that request.
@@ -39,6 +40,7 @@ class Dialog:
     resolved: Uri | None = None
     secure: bool = False
     tls: bool = False
+    tcp_above: int = 0
     local_sequence: int = 0
     remote_sequence: int | None = None
     remote_method: str = ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from attrs import evolve
+
 from stellar_gw.errors import LocalProtocolError
 from stellar_gw.sip.checks import Capabilities
 from stellar_gw.sip.credentials import ClientCredentials
@@ -11,13 +13,13 @@ from stellar_gw.sip.dialog import Dialog, dialog_as_uac, refresh, way
 from stellar_gw.sip.events import ResponseReceived, Token
 from stellar_gw.sip.flow import Flow
 from stellar_gw.sip.headers import Headers
-from stellar_gw.sip.message import Response
+from stellar_gw.sip.message import Request, Response
 from stellar_gw.sip.names import Names
 from stellar_gw.sip.timers import Timers
 from stellar_gw.sip.transactions.ack import cancel_of
 from stellar_gw.sip.transactions.layer import TransactionLayer
 from stellar_gw.sip.transactions.transaction import ClientTransaction
-from stellar_gw.sip.uri import Uri
+from stellar_gw.sip.uri import SipUri, Uri
 from stellar_gw.sip.usage import (
     Abandon,
     Acknowledgement,
@@ -183,6 +185,33 @@ class Uac:
     def _transmit(self, sending: Sending) -> None:
         """Send it as a transaction of its own. Its flow may turn out to be lost, and it be over, in here."""
         request, hop = self._writer.write(sending, sending.method, sending.body)
+        if self._is_too_large(sending, request) and isinstance(hop, SipUri):
+            self._transmit_over_tcp(sending, hop)
+        else:
+            self._begin(sending, request, hop)
+
+    @staticmethod
+    def _is_too_large(sending: Sending, request: Request) -> bool:
+        dialog = sending.dialog
+        if dialog is None or not dialog.tcp_above or sending.flow.reliable:
+            return False
+        return len(request.to_bytes()) > dialog.tcp_above
+
+    def _transmit_over_tcp(self, sending: Sending, hop: SipUri) -> None:
+        """By a connection, if one can be had; the dialog stays on its flow (18.1.1)."""
+        usage, by_udp = sending.usage, sending.flow
+
+        def found(flow: Flow) -> None:
+            if usage is not None and usage.ended and sending.method != "BYE":
+                self.unanswered(sending, timed_out=False)  # it is too late
+                return
+            sending.flow = flow
+            self._begin(sending, *self._writer.write(sending, sending.method, sending.body))
+
+        over_tcp = evolve(hop, params=hop.params.with_("transport", "tcp"))
+        self._wire.need(over_tcp, by_udp.listener, by_udp, found, lambda why: found(by_udp))
+
+    def _begin(self, sending: Sending, request: Request, hop: Uri) -> None:
         attempt = sending.attempt = _Attempt(self, sending)
         # Inside a dialog a connection that breaks under a request is replaced; outside, its sender chose the way.
         sending.transaction = self._layer.send_request(

@@ -209,7 +209,7 @@ class Uas:
 
     # A usage as UAS
 
-    def accept(self, request: Request, flow: Flow) -> UsageId | None:
+    def accept(self, request: Request, flow: Flow, tcp_above: int = 0) -> UsageId | None:
         """Begin a usage for an INVITE; None where it has begun already."""
         if request.method != "INVITE" or request.to.tag is not None:
             raise LocalProtocolError("only an INVITE outside any dialog can be accepted")
@@ -226,6 +226,7 @@ class Uas:
             sips=isinstance(request.uri, SipUri) and request.uri.secure)
         usage.invite = self._layer.serve(request, flow, _Leg(self, usage), tag)
         usage.dialog = dialog_as_uas(request, flow, tag)
+        usage.dialog.tcp_above = tcp_above
         self.usages.add(usage, called=True)
         self.usages.open(usage, usage.dialog)
         self._send(usage.invite, 100)

@@ -37,7 +37,7 @@ class FakeSignalling:
     ) -> None:
         self.said.append(("respond", status, *sorted(name for name, _ in headers)))
 
-    def accept(self, request: Request, flow: Flow) -> str | None:
+    def accept(self, request: Request, flow: Flow, tcp_above: int = 0) -> str | None:
         return None if self.merged else f"usage of {request.call_id}"
 
     def ring(self, usage: str) -> None:
