@@ -1,0 +1,88 @@
+"""SIPp as the phone system: many calls with RTP at a steady rate, none of them lost, none of them left over."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.integration.gateway_support import ECHO, HOST, PASSWORD, USER, RealGateway, soon, start_gateway
+from tests.integration.sipp_support import SCENARIOS, Sipp
+
+TALK_MS = 2000
+
+
+class SippCallTests(SynchronousTestCase):
+    timeout = 180
+
+    def setUp(self) -> None:
+        self.gateway: RealGateway = start_gateway(self)
+        self.sipp = Sipp(self, self.gateway)
+
+    def check_calls(self, count: int, *, transport: str = "udp", caller: str = "trunk") -> list[dict[str, Any]]:
+        """Every call has one record, and each was a good one, by its packets too."""
+        records = self.gateway.wait_for_records(count, timeout=20.0)
+        self.assertEqual(
+            Counter(
+                (each["transport"], each["caller"], each["status"], each["cause"], each["codec"]) for each in records
+            ),
+            {(transport, caller, 200, "caller_hangup", "PCMU"): count},
+        )
+        self.assertEqual(len({each["sip_call_id"] for each in records}), count)
+        bad = [leg for record in records for leg in record["legs"] if not good_leg(leg, record["duration"])]
+        self.assertEqual((len(records), sum(len(each["legs"]) for each in records), bad), (count, count, []))
+        soon(lambda: self.gateway.media_sockets() == 0, "no port is open after the last call")
+        return records
+
+    def test_500_calls_at_50_a_second(self) -> None:
+        """500 calls over UDP at 50 a second, two seconds of echoed RTP each: none fails, each has its record."""
+        result = self.sipp.run(SCENARIOS / "caller.xml", "-d", str(TALK_MS), to=ECHO, calls=500, rate=50, trace=False)
+        self.assertEqual(result.ok, (0, 500, 0), result.errors)
+        records = self.check_calls(500)
+        self.assertEqual(self.gateway.records("refusals"), [])
+        began = [record["started"] for record in records]
+        self.assertLess(max(began) - min(began), 15.0)  # ten seconds at the rate asked for
+
+    def test_one_connection(self) -> None:
+        """60 calls at 20 a second over one TCP connection."""
+        result = self.sipp.run(
+            SCENARIOS / "caller.xml", "-d", str(TALK_MS), to=ECHO, calls=60, rate=20, transport="t1", trace=False
+        )
+        self.assertEqual(result.ok, (0, 60, 0), result.errors)
+        records = self.check_calls(60, transport="tcp")
+        self.assertEqual(len({record["source"] for record in records}), 1)
+
+    def test_a_connection_each(self) -> None:
+        """60 calls at 20 a second, a TCP connection for each."""
+        result = self.sipp.run(
+            SCENARIOS / "caller.xml", "-d", str(TALK_MS), to=ECHO, calls=60, rate=20, transport="tn", trace=False
+        )
+        self.assertEqual(result.ok, (0, 60, 0), result.errors)
+        records = self.check_calls(60, transport="tcp")
+        self.assertGreater(len({record["source"] for record in records}), 30)
+
+    def test_digest(self) -> None:
+        """200 calls at 40 a second from an address nobody knows, by digest: each challenged once, none refused."""
+        result = self.sipp.run(
+            SCENARIOS / "caller-digest.xml", "-d", str(TALK_MS), "-au", USER, "-ap", PASSWORD,
+            "-auth_uri", f"{ECHO}@{HOST}:{self.gateway.ports['udp']}",
+            to=ECHO, source=HOST, calls=200, rate=40, trace=False,
+        )  # fmt: skip
+        self.assertEqual(result.ok, (0, 200, 0), result.errors)
+        records = self.check_calls(200, caller=USER)
+        self.assertEqual(self.gateway.records("refusals"), [])
+        # By first lines: challenged, and admitted at the second try.
+        ladder = [line.split()[-1] if "SIP/2.0 " in line else line for line in records[0]["ladder"]]
+        self.assertEqual(len([line for line in ladder if line == "Unauthorized"]), 1)
+
+
+def good_leg(leg: dict[str, Any], duration: float) -> bool:
+    """Whether RTP went both ways for the whole call; SIPp's own clock stutters a little when it is busy."""
+    due = duration * 1000 / 20
+    return bool(
+        leg["packets_lost"] == 0
+        and leg["packets_received"] >= 0.85 * due
+        and 0.95 * due <= leg["packets_sent"] <= due + 5
+        and leg["agent_audio_ms"] >= 0.8 * duration * 1000
+    )
