@@ -22,8 +22,8 @@ class QualityTests(SynchronousTestCase):
     def test_loss(self) -> None:
         """Ie,eff by hand for 2 % of loss: 95 * 2 / (2 + 4.3) = 30.16, for G.722 13 + 82 * 2 / 6.3 = 39.03."""
         self.assertEqual(
-            [rounded(quality("PCMA", 0.02, 0.0)), rounded(quality("G722", 0.02, 0.0))],
-            [(63.0, 3.26, "narrowband"), (90.0, 3.58, "wideband")],
+            [rounded(quality(codec, 0.02, 0.0)) for codec in ("PCMU", "PCMA", "G722")],
+            [(63.0, 3.26, "narrowband")] * 2 + [(90.0, 3.58, "wideband")],
         )
 
     def test_delay(self) -> None:

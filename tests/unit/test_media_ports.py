@@ -59,6 +59,11 @@ class PortSliceTests(SynchronousTestCase):
         found = none, ports.take(14.9), ports.take(15.0), ports.take(100.0)
         self.assertEqual((taken, found), ({10000, 10002, 10004}, (None, None, 10002, None)))
 
+    def test_only_whole_pairs(self) -> None:
+        """Ports are even, and neither they nor the RTCP ports above them leave the slice."""
+        ports = PortSlice(10001, 10007, random.Random(1))
+        self.assertEqual(({ports.take(0.0) for _ in range(2)}, ports.take(0.0)), ({10002, 10004}, None))
+
     def test_random(self) -> None:
         """Ports come in no order, each as likely as any other."""
         first = [PortSlice(10000, 10020, random.Random(seed)).take(0.0) for seed in range(2000)]

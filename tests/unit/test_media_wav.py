@@ -80,6 +80,7 @@ class ReadingTests(SynchronousTestCase):
         """At another rate a recording has the same length and the same beginning."""
         source = Wav(44100, tone((440,), 44100, 500))
         lengths = {rate: len(source.at(rate)) for rate in (8000, 16000, 44100)}
+        self.assertEqual(source.seconds, 0.5)
         self.assertEqual(lengths, {8000: 8000, 16000: 16000, 44100: 44100})
         expected, heard = (memoryview(pcm).cast("h") for pcm in (tone((440,), 16000, 500), source.at(16000)))
         self.assertLess(max(abs(a - b) for a, b in zip(expected[200:7800], heard[200:7800], strict=True)), 40)
@@ -123,6 +124,7 @@ class WritingTests(SynchronousTestCase):
                     ),
                     (channels, 16000, bytes(640) + b"\x01\x02\x03\x04", len(data) - 8),
                 )
+            self.assertEqual(struct.unpack("<IH", data[28:34]), (32000 * channels, 2 * channels))
 
     def test_limit(self) -> None:
         """What exceeds the limit is dropped; the file stays whole."""
