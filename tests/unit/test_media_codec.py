@@ -17,7 +17,8 @@ from stellar_gw.errors import LocalProtocolError
 from stellar_gw.media.codec import CODECS, G722, PCMA, PCMU, Codec, codec_named
 from stellar_gw.media.concealment import Concealment
 
-VECTORS = Path(__file__).resolve().parents[2].parent / "shared" / "vectors"
+PROJECT = Path(__file__).resolve().parents[2]
+VECTORS = PROJECT.parent / "shared" / "vectors"
 
 
 def vector(name: str) -> bytes:
@@ -90,7 +91,8 @@ class TableTests(SynchronousTestCase):
     def test_import_warns_of_nothing(self) -> None:
         """Importing the codecs with warnings as errors works, and brings neither numpy nor Twisted."""
         code = "import sys, stellar_gw.media.codec; print([m for m in ('numpy', 'twisted') if m in sys.modules])"
-        done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+        command = [sys.executable, "-W", "error", "-c", code]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60)
         self.assertEqual((done.stdout.strip(), done.stderr), ("[]", ""))
 
 
