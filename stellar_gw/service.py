@@ -96,7 +96,7 @@ class GatewayService(Service):
 
         self._journals = [Journal(records / name, reactor, run) for name in ("cdr.jsonl", "refusals.jsonl")]
         self._reporter = Reporter(*self._journals)
-        self._pool = WorkerPool(reactor, _pool_settings(config, self._runtime), self._heard)
+        self._pool = WorkerPool(reactor, pool_settings(config, self._runtime), self._heard)
         self._parts: _Parts | None = None
         self._watchdog = LoopingCall(self._look)
         self._watchdog.clock = reactor
@@ -295,7 +295,8 @@ def _make_records_folder(folder: Path) -> None:
         ) from error
 
 
-def _pool_settings(config: Config, runtime: str) -> PoolSettings:
+def pool_settings(config: Config, runtime: str) -> PoolSettings:
+    """What the configuration says about media workers."""
     media = config.media
     return PoolSettings(
         workers=media.workers or os.cpu_count() or 1,
@@ -304,6 +305,8 @@ def _pool_settings(config: Config, runtime: str) -> PoolSettings:
         runtime=runtime,
         dscp=media.dscp,
         quarantine=media.quarantine,
+        no_media=config.timers.no_media,
+        no_media_on_hold=config.timers.no_media_on_hold,
         command=WorkerCommand(options=("--orphan-time", f"{media.orphan_time:g}")),
     )
 

@@ -62,17 +62,23 @@ class Hello(Message, frozen=True, kw_only=True):
 
 
 class Configure(Request, frozen=True, kw_only=True):
-    """The gateway's first request: what the worker owns. Answered by :class:`Done`."""
+    """The gateway's first request: what the worker owns. Answered by :class:`Done`.
+
+    :ivar no_media: seconds without RTP and RTCP after which a leg is :class:`MediaLost`.
+    :ivar no_media_on_hold: the same while the peer need not send.
+    """
 
     bind: str
     ports: tuple[int, int]
     dscp: int = 46
     quarantine: float = 5.0
     recordings: str = ""
+    no_media: float = 30.0
+    no_media_on_hold: float = 3600.0
 
 
 class Ping(Request, frozen=True, kw_only=True):
-    """Answered by :class:`Done` within 2 s, or the worker is taken for dead."""
+    """Answered by :class:`Done` in time (``PoolSettings.ping_timeout``), or the worker is taken for dead."""
 
 
 class ListCalls(Request, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ class PoolSettings:
     :ivar runtime: folder of the control socket; made, and closed to others, where it does not exist.
     :ivar dscp: code point of the RTP we send (46: expedited forwarding).
     :ivar quarantine: for which a port rests before another leg gets it.
+    :ivar no_media: without RTP and RTCP, before a leg's media count as lost; ``no_media_on_hold`` while on hold.
     :ivar request_timeout: for any command; a call in set-up cannot wait longer.
     :ivar start_timeout: from the start of a process to its Hello.
     :ivar stop_timeout: how long workers may take to end before they are killed.
@@ -37,6 +38,8 @@ class PoolSettings:
     dscp: int = 46
     quarantine: float = 5.0
     recordings: str = ""
+    no_media: float = 30.0
+    no_media_on_hold: float = 3600.0
     ping_interval: float = 1.0
     ping_timeout: float = 2.0
     request_timeout: float = 2.0

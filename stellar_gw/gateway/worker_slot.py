@@ -150,6 +150,8 @@ class WorkerSlot:
                 dscp=settings.dscp,
                 quarantine=settings.quarantine,
                 recordings=settings.recordings,
+                no_media=settings.no_media,
+                no_media_on_hold=settings.no_media_on_hold,
             ),
             settings.request_timeout,
         )

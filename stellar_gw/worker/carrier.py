@@ -127,8 +127,12 @@ class Carrier:
             low, high = request.ports
             if not (0 < low < high <= 65536) or not 0 <= request.dscp < 64:
                 return Failed(request=0, code="bad_request", message="ports or dscp are out of range")
+            if not (request.no_media > 0 and request.no_media_on_hold > 0):
+                return Failed(request=0, code="bad_request", message="no_media and no_media_on_hold must be above 0")
             self._configuration = request
-            self._around.ports.configure(request.bind, request.ports, request.quarantine)
+            self._around.ports.configure(
+                request.bind, request.ports, request.quarantine, request.no_media, request.no_media_on_hold
+            )
             self._configured(request)
         elif msgspec.structs.replace(request, request=known.request) != known:
             return Failed(request=0, code="bad_request", message="a worker is configured once")

@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
+from stellar_gw.media.liveness import HOLD, INACTIVITY, Liveness
 from stellar_gw.media.ports import PortSlice, Random
 from stellar_gw.worker.leg import Leg
 from stellar_gw.worker.rtp_port import Clocks, PortListener, RtpPort
@@ -40,11 +41,22 @@ class PortPairs:
         self._clocks = clocks
         self._random = random
         self._slice = PortSlice(0, 0, random)
+        self._no_media = (INACTIVITY, HOLD)
         self.host = ""
 
-    def configure(self, host: str, ports: tuple[int, int], quarantine: float) -> None:
-        """:param ports: the first, and the one after the last."""
+    def configure(
+        self,
+        host: str,
+        ports: tuple[int, int],
+        quarantine: float,
+        no_media: float = INACTIVITY,
+        no_media_on_hold: float = HOLD,
+    ) -> None:
+        """:param ports: the first, and the one after the last.
+        :param no_media: seconds without RTP and RTCP after which a leg counts as dead.
+        """
         self.host = host
+        self._no_media = (no_media, no_media_on_hold)
         self._slice = PortSlice(*ports, self._random, quarantine)
 
     def open(self, name: str, host: str, listener: PortListener) -> Leg | None:
@@ -58,7 +70,7 @@ class PortPairs:
             number = self._slice.take(now)
             if number is None:
                 return None
-            port = RtpPort(listener, self._clocks)
+            port = RtpPort(listener, self._clocks, Liveness(now, *self._no_media))
             try:
                 self._bind(port, host or self.host, number)
             except (CannotListenError, InvalidAddressError) as reason:

@@ -100,8 +100,7 @@ class RtpPort(DatagramProtocol):
 
     noisy = False
 
-    def __init__(self, listener: PortListener, clocks: Clocks) -> None:
-        now = clocks.now()
+    def __init__(self, listener: PortListener, clocks: Clocks, liveness: Liveness | None = None) -> None:
         self._listener = listener
         self._clocks = clocks
         self._now = clocks.now
@@ -113,7 +112,7 @@ class RtpPort(DatagramProtocol):
         self._sends = False
         self._reception = Reception()
         self._reorder = Reorder()
-        self._liveness = Liveness(now)
+        self._liveness = liveness or Liveness(clocks.now())
         self._schedule = RtcpSchedule(clocks.random)
         self._answered_at: float | None = None
         self._told_one_way = False

@@ -501,6 +501,24 @@ class CommandTests(SynchronousTestCase):
         other = messages.Configure(request=8, bind=HOST, ports=(1, 2))
         self.assertEqual(world.ask(other), Failed(request=8, code="bad_request", message="a worker is configured once"))
 
+    def test_patience(self) -> None:
+        """How long a silent leg is borne is configured: one time in talk, another on hold."""
+        self.assertEqual((self._silent_for(no_media=7.0), self._silent_for("sendonly", no_media_on_hold=11.0)), (7, 11))
+
+    def _silent_for(self, direction: str = "sendrecv", **configure: float) -> int:
+        """Whole seconds until a leg that hears nothing counts as dead."""
+        world = World(**configure)
+        world.ask(Allocate(request=0, call="c-1"))
+        world.ask(set_media(direction=direction))
+        world.ask(Answered(request=0, call="c-1"))
+        world.tick(50 * 13)
+        return next(int(event.seconds) for event in world.told() if isinstance(event, messages.MediaLost))
+
+    def test_no_patience(self) -> None:
+        """A limit of nothing is refused: every leg would be dead at once."""
+        refused = World(no_media=0.0)
+        self.assertEqual((refused.configured, refused.ask(Allocate(request=1, call="c")).code), ([], "bad_request"))
+
     def test_failures(self) -> None:
         """Each refusal is a reply under the request's own number, and changes nothing."""
         world = World()

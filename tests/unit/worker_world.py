@@ -133,7 +133,7 @@ def audio(ms: int, octet: int = 0x55) -> Audio:
 class World:
     """One worker's carrier on a network in memory. Time goes in ticks of 20 ms."""
 
-    def __init__(self, ports: tuple[int, int] = (10000, 10100), quarantine: float = 5.0) -> None:
+    def __init__(self, ports: tuple[int, int] = (10000, 10100), quarantine: float = 5.0, **configure: Any) -> None:
         self.clock = Clock()
         self.network = DatagramNetwork(self.clock)
         self.connector = Connector()
@@ -159,7 +159,7 @@ class World:
             self.configured.append,
             self._idle,
         )
-        self.ask(messages.Configure(request=0, bind=HOST, ports=ports, quarantine=quarantine))
+        self.ask(messages.Configure(request=0, bind=HOST, ports=ports, quarantine=quarantine, **configure))
 
     def _idle(self) -> None:
         self.idle += 1
