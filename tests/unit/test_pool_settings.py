@@ -32,3 +32,8 @@ class PoolSettingsTests(SynchronousTestCase):
             ),
             (3, (20000, 20100), "127.0.0.1", 0, 1.0, 12.0, 90.0, "/run/stellar-gw/workers.sock"),
         )
+
+    def test_hung_worker(self) -> None:
+        """Whatever moment a worker hangs at, it is found within 2 s."""
+        settings = pool_settings(configuration(), "/run/stellar-gw")
+        self.assertLessEqual(settings.ping_interval + settings.ping_timeout, 2.0)
