@@ -135,7 +135,7 @@ def demonstrate(stage: Stage, screen: Screen) -> int:
 def _explain(reference: str, stage: Stage, screen: Screen) -> None:
     """What an operator does with the reference that the caller was given."""
     screen.line()
-    screen.line(f"$ {screen.palette.bold(f'stellar-gw-why {reference} -c {shown(stage.configuration)}')}")
+    screen.line(f"$ {screen.palette.bold(f'.venv/bin/stellar-gw-why {reference} -c {shown(stage.configuration)}')}")
     why.main([reference, "-c", os.fspath(stage.configuration)], screen.stream, screen.stream)
 
 

@@ -62,7 +62,7 @@ def find_out(scene: Scene, report: CallReport, stage: Stage) -> Finding:
         _fetch(stage, record, recordings.agent)
         agent = heard_of(scene, recordings.sent, recordings.agent, echo=False)
         phone = heard_of(scene, recordings.sent, recordings.heard, echo=True)
-    faults = tuple(_faults(scene, report, record, agent, phone))
+    faults = tuple(faults_of(scene, report, record, agent, phone))
     return Finding(
         scene=scene, report=report, record=record, recordings=recordings, agent=agent, phone=phone, faults=faults
     )
@@ -124,7 +124,7 @@ def _tone(pcm: bytes, back: str) -> Sound:
     return Sound(good=False, text=f"{TONE} Hz for {there:.1f} of {whole:.1f} s only, {instead}")
 
 
-def _faults(
+def faults_of(
     scene: Scene, report: CallReport, record: dict[str, Any], agent: Sound | None, phone: Sound | None
 ) -> Iterator[str]:
     """Everything that is not as it must be, each in a line."""
