@@ -47,6 +47,8 @@ def worker_environment(ours: Mapping[str, str]) -> dict[str, str]:
     there, or everything beside it would come before the standard library.
     """
     environment = {name: value for name, value in ours.items() if name not in NOT_INHERITED}
+    # A worker is one core's: the threads that numpy's OpenBLAS would start for itself only cost memory.
+    environment.setdefault("OPENBLAS_NUM_THREADS", "1")
     root = str(Path(__file__).resolve().parents[2])
     if root not in (*site.getsitepackages(), site.getusersitepackages()):
         known = environment.get("PYTHONPATH", "")

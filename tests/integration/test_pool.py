@@ -335,7 +335,8 @@ class EnvironmentTests(PoolTestCase):
         ]
         self.assertEqual(found, [root, f"{root}{os.pathsep}/x", f"/x{os.pathsep}{root}"])
         self.patch(site, "getsitepackages", lambda: [root])
-        self.assertEqual(worker_environment({"HOME": "/root"}), {"HOME": "/root"})
+        environment = worker_environment({"HOME": "/root"})
+        self.assertEqual(environment, {"HOME": "/root", "OPENBLAS_NUM_THREADS": "1"})
 
     def test_too_few_ports(self) -> None:
         """A range that holds fewer pairs than there are workers is refused before anything starts."""
