@@ -78,8 +78,14 @@ def media_ending(error: BaseException | None) -> Ending:
         by="gateway",
         reason=f"media: {error}",
         check=code,
-        fix="Widen media.ports" if code == "no_ports" else "See the media worker's lines in the log",
+        fix=_MEDIA_FIXES.get(code, "See the media worker's lines in the log"),
     )
+
+
+_MEDIA_FIXES = {
+    "no_ports": "Widen media.ports",
+    "no_descriptors": "Raise LimitNOFILE= in the unit, or ulimit -n",
+}
 
 
 def offer_ending(error: RemoteProtocolError) -> Ending:

@@ -18,6 +18,7 @@ MAX_FRAME = 1 << 20
 
 Address = tuple[str, int]
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
+Source = Literal["agent", "leg", "silence", "tone", "file"]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -98,7 +99,7 @@ class Done(Reply, frozen=True, kw_only=True):
 class Failed(Reply, frozen=True, kw_only=True):
     """The request was refused; nothing has changed.
 
-    :ivar code: ``no_ports``, ``unknown_call``, ``bad_request``, ``draining`` or ``internal``.
+    :ivar code: ``no_ports``, ``no_descriptors``, ``unknown_call``, ``bad_request``, ``draining`` or ``internal``.
     """
 
     code: str
@@ -147,9 +148,12 @@ class SetMedia(Request, frozen=True, kw_only=True):
     :ivar remote: address and port of the peer's SDP; port 0 or host 0.0.0.0 means: send nothing.
     :ivar signalling_host: the signalling flow's peer, the other address that latching prefers.
     :ivar receive: payload types the peer may send us (ours, in the local SDP).
+    :ivar dtmf_receive: telephone-event payload types that the peer may send, of any clock rate.
+    :ivar noise_receive: comfort noise payload types that the peer may send (RFC 3389); 13 is understood anyway.
     :ivar direction: ours (RFC 3264): whether we send and whether we listen.
     :ivar ptime: milliseconds of audio in each packet we send.
     :ivar fresh: a new offer/answer exchange: a latched leg may latch again.
+    :ivar comfort_noise: the payload type of comfort noise (RFC 3389) that both sides named; None: they did not.
     """
 
     call: str
@@ -162,10 +166,62 @@ class SetMedia(Request, frozen=True, kw_only=True):
     receive: tuple[Codec, ...]
     dtmf_send: Codec | None = None
     dtmf_receive: tuple[Codec, ...] = ()
+    noise_receive: tuple[Codec, ...] = ()
     direction: Direction = "sendrecv"
     ptime: int = 20
     strict_latch: bool = False
     fresh: bool = True
+    comfort_noise: int | None = None
+
+
+class Binding(msgspec.Struct, frozen=True, kw_only=True):
+    """What one leg hears from us, and whether the agent hears the leg.
+
+    :ivar source: ``agent``: what the agent says; ``leg``: what ``peer`` sends; ``silence``; ``tone`` and ``file``:
+        these, over and over.
+    :ivar peer: with source ``leg``, the other leg of the call.
+    :ivar tone: with source ``tone``, its cadence (:mod:`stellar_gw.media.cadence`): ``ringback``, ``busy``, or
+        parts of Hz and milliseconds as in ``440+480/2000,0/4000``.
+    :ivar file: with source ``file``, the path of a WAV file (hold music).
+    """
+
+    leg: str
+    source: Source
+    peer: str = ""
+    tone: str = "ringback"
+    file: str = ""
+    agent_hears: bool = False
+
+
+class Rebind(Request, frozen=True, kw_only=True):
+    """Change live, and at the same moment for all legs named, what they are sent and whether the agent hears them.
+
+    Answered by :class:`Done`. Legs that are not named stay as they are. The first leg of an agent begins with the
+    source ``agent``, heard by it; every other leg begins with silence. At most one leg has the agent as its source,
+    and at most one is heard by it: what would break that is ``bad_request``, and changes nothing. An agent without a
+    leg is muted, not stopped: time passes for it, and what it says is not kept.
+    """
+
+    call: str
+    bindings: tuple[Binding, ...]
+
+
+def bridge(call: str, leg: str = "caller", peer: str = "target") -> Rebind:
+    """Two legs of a call that hear each other; the agent, if there is one, is muted and hears nothing."""
+    return Rebind(
+        request=0,
+        call=call,
+        bindings=(Binding(leg=leg, source="leg", peer=peer), Binding(leg=peer, source="leg", peer=leg)),
+    )
+
+
+def unbridge(call: str, leg: str = "caller", peer: str = "target") -> Rebind:
+    """The first leg is back with the agent; the other, until it is released, hears silence."""
+    return Rebind(
+        request=0,
+        call=call,
+        bindings=(Binding(leg=leg, source="agent", agent_hears=True), Binding(leg=peer, source="silence")),
+    )
 
 
 class Release(Request, frozen=True, kw_only=True):
@@ -265,10 +321,22 @@ class StartAgent(Request, frozen=True, kw_only=True):
     ping_timeout: float = 5.0
 
 
-class Answered(Request, frozen=True, kw_only=True):
-    """The caller's dialog is up (200 sent): audio may flow both ways. Answered by Done."""
+class StopAgent(Request, frozen=True, kw_only=True):
+    """The agent leaves, and the legs stay: it is told so, and no event of it follows. Answered by Done.
+
+    :ivar cause, by: as in :class:`Release`.
+    """
 
     call: str
+    cause: str = "transferred"
+    by: str = "gateway"
+
+
+class Answered(Request, frozen=True, kw_only=True):
+    """A leg's dialog is up (200 sent or received): audio may flow both ways, and is owed. Answered by Done."""
+
+    call: str
+    leg: str = "caller"
 
 
 class Tell(Request, frozen=True, kw_only=True):
@@ -360,6 +428,6 @@ class DigitReceived(Event, frozen=True, kw_only=True):
 
 Anything = (
     Hello | Configure | Ping | ListCalls | Drain | Done | Failed | Listing | Allocate | Allocated | SetMedia
-    | Release | Released | StartAgent | Answered | Tell | AgentReady | AgentFailed | AgentHangup | AgentAsked
+    | Release | Released | StartAgent | StopAgent | Rebind | Answered | Tell | AgentReady | AgentFailed | AgentHangup | AgentAsked
     | MediaLost | MediaBack | OneWayAudio | DigitReceived
 )

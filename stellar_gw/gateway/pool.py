@@ -190,7 +190,7 @@ class WorkerPool:
         return Deferred.fromCoroutine(self._place(call, request))
 
     async def _place(self, call: str, request: Allocate) -> Reply:
-        """The first leg of a call: a worker whose ports are all taken leaves it to the next."""
+        """The first leg of a call: a worker that has no room leaves it to the next."""
         refused = WorkerFailed("no_worker", "no media worker is up; the log says why")
         for slot in sorted((each for each in self._slots if each.up), key=lambda each: len(each.calls)):
             if not slot.up:
@@ -202,7 +202,7 @@ class WorkerPool:
             except WorkerFailed as reason:
                 self._forget(call)
                 refused = reason
-                if reason.code != "no_ports":
+                if reason.code not in ("no_ports", "no_descriptors"):
                     break
             except BaseException:  # cancelled
                 self._forget(call)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable
+from errno import EMFILE, ENFILE
 
 import msgspec
 from twisted.internet.error import CannotListenError, InvalidAddressError
@@ -157,11 +158,7 @@ class Carrier:
         try:
             allocated = session.allocate(request.leg, request.bind)
         except (CannotListenError, InvalidAddressError) as reason:
-            return Failed(
-                request=0,
-                code="bad_request",
-                message=f"media cannot be bound ({reason}): is the listener's address this machine's?",
-            )
+            return _unbound(reason)
         if allocated is None:
             low, high = self._configuration.ports
             return Failed(
@@ -195,3 +192,15 @@ class Carrier:
         self._released[call] = ()
         if len(self._released) > REMEMBERED:
             self._released.popitem(last=False)
+
+
+def _unbound(reason: CannotListenError | InvalidAddressError) -> Failed:
+    """Why a leg has no sockets."""
+    error = reason.socketError if isinstance(reason, CannotListenError) else None
+    if getattr(error, "errno", 0) in (EMFILE, ENFILE):
+        return Failed(request=0, code="no_descriptors", message="no descriptor is left for RTP")
+    return Failed(
+        request=0,
+        code="bad_request",
+        message=f"media cannot be bound ({reason}): is the listener's address this machine's?",
+    )

@@ -37,6 +37,8 @@ class HurtGateway(RealGateway):
     """The gateway of every test of whole calls, with words of its configuration changed.
 
     :param changes: what stands there, and what shall stand there.
+    :param ports: how many ports there are for media; 0: as many as the block has.
+    :param records: the folder of the records.
     """
 
     def __init__(
@@ -46,10 +48,17 @@ class HurtGateway(RealGateway):
         changes: Mapping[str, str],
         *,
         bot: str = "",
+        ports: int = 0,
+        records: Path | None = None,
         environ: Mapping[str, str] | None = None,
         wrapper: tuple[str, ...] = (),
     ) -> None:
         super().__init__(folder, block, bot=bot)
+        if ports:
+            changes = {**changes, block.range: f"{block.first}-{block.first + ports - 1}"}
+        if records is not None:
+            changes = {**changes, str(self.records_folder): str(records)}
+            self.records_folder = records
         self._environ.update(environ or {})
         self._wrapper = wrapper
         text = self.path.read_text(encoding="utf-8")
@@ -70,19 +79,13 @@ class FaultCase(SynchronousTestCase):
 
     timeout = 120
 
-    def start(
-        self,
-        changes: Mapping[str, str] | None = None,
-        *,
-        bot: str = "",
-        environ: Mapping[str, str] | None = None,
-        wrapper: tuple[str, ...] = (),
-    ) -> HurtGateway:
+    def start(self, changes: Mapping[str, str] | None = None, **settings: Any) -> HurtGateway:
+        """A gateway, for this test alone."""
         block = take_ports()
         self.addCleanup(block.release)
         folder = Path(self.mktemp())
         folder.mkdir(parents=True)
-        gateway = HurtGateway(folder, block, changes or {}, bot=bot, environ=environ, wrapper=wrapper)
+        gateway = HurtGateway(folder, block, changes or {}, **settings)
         self.addCleanup(gateway.stop)
         gateway.start()
         self.addCleanup(self.check_log, gateway)
@@ -170,7 +173,7 @@ class Phone:
             if call.ended is None:
                 self._core.bye(usage, time.monotonic())
                 self._turn()
-        self.wait(lambda: self._core.counts["transactions"] == 0, 3.0)
+        self.wait(lambda: self._core.counts["usages"] == 0, 3.0)
 
     def options(self, timeout: float = 5.0) -> tuple[int, str]:
         """The status of an OPTIONS outside any dialog, 0 for none, and its Retry-After."""

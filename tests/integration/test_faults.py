@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -21,6 +22,13 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def end(pids: list[int]) -> None:
+    """kill -9 what is left of these."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 class WorkerTests(FaultCase):
@@ -96,7 +104,7 @@ class GatewayTests(FaultCase):
         self.assertEqual((len(workers), sockets), (1, 20))
         os.kill(gateway.pid, signal.SIGKILL)
         gateway.wait()
-        self.addCleanup(lambda: [os.kill(pid, signal.SIGKILL) for pid in workers if is_running(pid)])
+        self.addCleanup(end, workers)
         time.sleep(1.0)  # within the orphan time a restarted gateway could still find it
         self.assertTrue(is_running(workers[0]))
         self.soon(lambda: not is_running(workers[0]), "the worker's end", 10.0)
@@ -109,6 +117,7 @@ class GatewayTests(FaultCase):
         (worker,) = gateway.workers
         os.kill(gateway.pid, signal.SIGKILL)
         gateway.wait()
+        self.addCleanup(end, [worker])
         gateway.start()
         phone = self.phone(gateway)
         self.assertEqual([call.status for call in phone.call(count=10)], [200] * 10)
