@@ -188,8 +188,12 @@ class Conversation:
         self._leave_when_played()
 
     def _leave_when_played(self) -> None:
-        """The agent has hung up: the call ends when what it said has been heard, or at once if nobody listens yet."""
-        if self._leaving and not self._over and (self.audio.playout.empty or not self._answered):
+        """The agent has hung up: the call ends when what it said has been heard.
+
+        What it said before the answer waits for the answer, which its coming has brought about: agents that say
+        one sentence and close do so within milliseconds.
+        """
+        if self._leaving and not self._over and self.audio.playout.empty:
             self._over = True
             self._listener.agent_hangup()
 

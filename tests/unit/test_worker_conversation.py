@@ -191,9 +191,17 @@ class ConversationTests(SynchronousTestCase):
         self.assertEqual(self.call.told, ["hangup"])
 
     def test_closed_1000_before_answer(self) -> None:
-        """Before the answer nobody listens: closing with 1000 ends the call at once."""
+        """What an agent said before the answer is heard before its closing with 1000 ends the call."""
         self.link.events.link_opened(1.0)
         self.says(audio(40))
+        self.link.ends("closed_1000", clean=True)
+        self.assertEqual(self.call.told, ["ready 1.0"])
+        self.conversation.answered()
+        self.assertEqual((self.plays(2), self.call.told), (b"\x55" * 320, ["ready 1.0", "hangup"]))
+
+    def test_closed_1000_without_a_word(self) -> None:
+        """An agent that closes with 1000 before the answer and says nothing ends the call at once."""
+        self.link.events.link_opened(1.0)
         self.link.ends("closed_1000", clean=True)
         self.assertEqual(self.call.told, ["ready 1.0", "hangup"])
 
