@@ -73,7 +73,14 @@ class Calls:
         self._clock, self._wall, self._rng, self._tell = clock, wall, rng, tell
         self._guard = Guard(_guard_limits(config))
         self._authentication = Authentication(config.domain, rng, life=config.sip.nonce_life)
-        self._refusals = Refusals(key=rng(16), agent=config.domain, wall=wall, ladder=signalling.ladder, tell=tell)
+        self._refusals = Refusals(
+            key=rng(16),
+            agent=config.domain,
+            wall=wall,
+            ladder=signalling.ladder,
+            tell=tell,
+            later=lambda act: clock.callLater(0, act),
+        )
         self._by_usage: dict[UsageId, Call] = {}
         self._by_id: dict[str, Call] = {}
         self._capacity = Capacity()

@@ -40,6 +40,7 @@ class Refusals:
     :param key: of the references, so that nobody outside can tell them in advance.
     :param agent: the host that Warning headers name (RFC 3261 20.43).
     :param ladder: the SIP messages of a Call-ID so far.
+    :param later: calls when what goes out now has gone out, so that the ladder ends with the refusal itself.
     """
 
     def __init__(
@@ -50,7 +51,9 @@ class Refusals:
         wall: Callable[[], float],
         ladder: Callable[[str], tuple[str, ...]],
         tell: Callable[[CallEvent], None],
+        later: Callable[[Callable[[], None]], object],
     ) -> None:
+        self._later = later
         self._key, self._agent, self._wall, self._ladder, self._tell = key, agent, wall, ladder, tell
         self._waiting: OrderedDict[str, tuple[float, RefusalRecord]] = OrderedDict()
         self._kept: OrderedDict[str, None] = OrderedDict()
@@ -67,7 +70,7 @@ class Refusals:
         self._kept[record.reference] = None
         while len(self._kept) > MOST_WAITING:
             self._kept.popitem(last=False)
-        self._tell(CallRefused(evolve(record, ladder=self._ladder(request.call_id))))
+        self._later(lambda: self._tell(CallRefused(evolve(record, ladder=self._ladder(request.call_id)))))
         return self._warning(record)
 
     def challenge(self, refusal: Refusal, request: Request, flow: Flow, now: float) -> list[tuple[str, str]]:

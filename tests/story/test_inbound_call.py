@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
+from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -72,6 +73,15 @@ class InboundCallTests(SynchronousTestCase):
         self.assertTrue(world.run_out())
         self.assertEqual([brief(message) for message in world.trunk.heard][:2], ["100 INVITE", "180 INVITE"])
         self.assertEqual([record.connector for record in world.gateway.records], ["main-line"])
+
+    def test_a_refusals_record_shows_the_messages_to_the_last(self) -> None:
+        """The ladder of a wrong password ends with the 401 that refused it."""
+        world = World()
+        world.call(world.pbx, "123456789", evolve(CREDENTIALS, password="wrong horse"))
+        self.assertTrue(world.run_out())
+        (refusal,) = world.gateway.refusals
+        self.assertEqual(refusal.check, "wrong_password")
+        self.assertEqual([line.split()[5] for line in refusal.ladder if " -> " in line], ["401", "401"])
 
     def test_a_stranger_is_challenged_and_nothing_is_kept_of_it(self) -> None:
         world = World()

@@ -140,6 +140,7 @@ class CallCase(SynchronousTestCase):
         return record
 
     def refusals(self) -> list[RefusalRecord]:
+        self.clock.advance(0)
         return [event.record for event in self.events if isinstance(event, CallRefused)]
 
 

@@ -22,6 +22,7 @@ class RefusalTests(SynchronousTestCase):
             wall=lambda: 1234.5678,
             ladder=lambda call_id: (f"ladder of {call_id}",),
             tell=self.told.append,
+            later=lambda act: act(),
         )
 
     def records(self) -> list[RefusalRecord]:
