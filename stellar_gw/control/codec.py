@@ -34,15 +34,20 @@ from stellar_gw.control.messages import (
     Message,
     OneWayAudio,
     Ping,
+    Rebind,
     Release,
     Released,
     SetMedia,
     StartAgent,
+    StopAgent,
     Tell,
 )
 from stellar_gw.errors import LocalProtocolError, StellarError
 
-ToWorker = Configure | Ping | ListCalls | Drain | Allocate | SetMedia | Release | StartAgent | Answered | Tell
+ToWorker = (
+    Configure | Ping | ListCalls | Drain | Allocate | SetMedia | Release | StartAgent | StopAgent | Rebind | Answered
+    | Tell
+)  # fmt: skip
 ToGateway = (
     Hello | Done | Failed | Listing | Allocated | Released | AgentReady | AgentFailed | AgentHangup | AgentAsked
     | MediaLost | MediaBack | OneWayAudio | DigitReceived

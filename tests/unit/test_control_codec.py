@@ -56,6 +56,18 @@ REQUESTS: list[messages.Request] = [
         options={"file": "x.wav"},
     ),
     messages.Answered(request=9, call="c-1"),
+    messages.Answered(request=9, call="c-1", leg="target"),
+    messages.StopAgent(request=11, call="c-1"),
+    messages.bridge("c-1"),
+    messages.unbridge("c-1", "caller", "second"),
+    messages.Rebind(
+        request=12,
+        call="c-1",
+        bindings=(
+            messages.Binding(leg="caller", source="file", file="/var/lib/stellar-gw/hold.wav"),
+            messages.Binding(leg="target", source="tone", tone="425/1000,0/4000", agent_hears=True),
+        ),
+    ),
     messages.Tell(request=10, call="c-1", kind="limit", detail={"seconds": "60"}),
 ]
 ANSWERS: list[messages.Message] = [
