@@ -96,6 +96,7 @@ class CallerMedia:
             receive=tuple(map(_codec, agreed.receive)),
             dtmf_send=_codec(agreed.dtmf_send) if agreed.dtmf_send else None,
             dtmf_receive=tuple(map(_codec, agreed.dtmf_receive)),
+            noise_receive=tuple(map(_codec, agreed.noise_receive)),
             direction=agreed.direction,
             ptime=agreed.ptime,
             strict_latch=self._strict,

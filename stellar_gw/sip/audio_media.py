@@ -6,10 +6,10 @@ our own descriptions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from stellar_gw.sip.sdp import (
     Attribute,
@@ -25,6 +25,7 @@ CODECS = ("G722", "PCMU", "PCMA")
 """The audio codecs there are, best first; all with an RTP clock of 8000 Hz (RFC 3551 4.5.2 for G722)."""
 CLOCK = 8000
 TELEPHONE_EVENT = "TELEPHONE-EVENT"
+COMFORT_NOISE = "CN"
 EVENTS = "0-15"
 """The digits 0-9, *, #, A-D of RFC 4733 3.2."""
 UNKNOWN_HOST = "0.0.0.0"
@@ -33,8 +34,9 @@ PROTOCOLS = ("RTP/AVP", "RTP/AVPF")
 """The profiles that we speak; AVPF (RFC 4585) is answered as offered, its feedback messages are optional."""
 
 # RFC 3551 6, table 4: names of the payload types that need no rtpmap; all of them are for one channel.
+# 19 is reserved since: it was comfort noise in drafts, and some still send it.
 _STATIC = {0: "PCMU", 3: "GSM", 4: "G723", 5: "DVI4", 7: "LPC", 8: "PCMA", 9: "G722", 12: "QCELP", 13: "CN",
-           15: "G728", 18: "G729"}  # fmt: skip
+           15: "G728", 18: "G729", 19: "CN"}  # fmt: skip
 _REVERSE: dict[Direction, Direction] = {
     "sendrecv": "sendrecv", "sendonly": "recvonly", "recvonly": "sendonly", "inactive": "inactive",
 }  # fmt: skip
@@ -75,14 +77,57 @@ class LocalMedia:
 
 
 def known_codecs(media: MediaDescription) -> tuple[Codec, ...]:
-    """The formats of an m-line that we know, in its order, each name once: audio, and telephone-event."""
-    rtpmaps = media.rtpmaps
+    """The audio formats of an m-line that we know, in its order, each name once."""
     found: dict[str, Codec] = {}
-    for payload_type in media.payload_types:
-        rtpmap = rtpmaps.get(payload_type) or Rtpmap(payload_type, _STATIC.get(payload_type, ""), CLOCK)
-        if rtpmap.name in (*CODECS, TELEPHONE_EVENT) and rtpmap.clock == CLOCK and rtpmap.channels == 1:
-            found.setdefault(rtpmap.name, Codec(name=rtpmap.name, payload_type=payload_type))
+    for codec in _formats(media, CODECS):
+        if codec.clock == CLOCK:
+            found.setdefault(codec.name, codec)
     return tuple(found.values())
+
+
+def telephone_events(media: MediaDescription) -> tuple[Codec, ...]:
+    """The telephone-event formats of an m-line, of any clock rate; those that fit our codecs first.
+
+    An event shares its RTP stream with audio, so its clock should be the audio's (RFC 4733 2.1); phone systems
+    list one for each rate of their codecs.
+    """
+    return tuple(sorted(_formats(media, (TELEPHONE_EVENT,)), key=lambda codec: codec.clock != CLOCK))
+
+
+def comfort_noise(media: MediaDescription) -> tuple[Codec, ...]:
+    """The comfort noise formats of an m-line (RFC 3389), of any clock rate."""
+    return tuple(_formats(media, (COMFORT_NOISE,)))
+
+
+def _formats(media: MediaDescription, names: Sequence[str]) -> Iterator[Codec]:
+    """Every format of an m-line with one of these names, one channel, and a clock rate that makes sense."""
+    rtpmaps = media.rtpmaps
+    for payload_type in dict.fromkeys(media.payload_types):
+        rtpmap = rtpmaps.get(payload_type) or Rtpmap(payload_type, _STATIC.get(payload_type, ""), CLOCK)
+        if rtpmap.name in names and rtpmap.channels == 1 and 1000 <= rtpmap.clock <= 192_000:
+            yield Codec(name=rtpmap.name, payload_type=payload_type, clock=rtpmap.clock)
+
+
+def understood(ours: Iterable[Codec], theirs: Iterable[Codec], audio: Iterable[Codec]) -> tuple[Codec, ...]:
+    """Formats of ours, and the peer's of numbers that mean nothing else in what we offered."""
+    found = {codec.payload_type: codec for codec in ours}
+    taken = found.keys() | {codec.payload_type for codec in audio}
+    found.update((codec.payload_type, codec) for codec in theirs if codec.payload_type not in taken)
+    return tuple(found.values())
+
+
+def keep_payload_types(codecs: Sequence[Codec], media: MediaDescription) -> list[Codec]:
+    """A payload type never changes its meaning within a session (RFC 3264 8.3.2), so those in use stay."""
+    used = {(codec.name, codec.clock): codec.payload_type for codec in (*known_codecs(media), *telephone_events(media))}
+    taken = set(used.values())
+    kept: list[Codec] = []
+    for codec in codecs:
+        known = used.get((codec.name, codec.clock))
+        if known is None:
+            known = next(number for number in (codec.payload_type, *range(96, 128)) if number not in taken)
+            taken.add(known)
+        kept.append(evolve(codec, payload_type=known))
+    return kept
 
 
 def format_names(media: MediaDescription) -> str:

@@ -11,13 +11,15 @@ What we choose where the RFCs leave a choice:
 - Of the formats in common the first of ``LocalMedia.codecs`` leads if it was offered (G.722 unless said
   otherwise: quality is a reason in the sense of RFC 3264 6.1), the others keep the offer's order.
 - ``c=0.0.0.0`` (RFC 3264 8.4) is answered like ``sendonly``: we cannot send, and say so.
+- Of several telephone-event formats the one with the clock of our codecs is answered; digits are understood in
+  any of them. Comfort noise is understood where it is named, and never asked for: whoever suppresses silence
+  takes the pauses from an agent that listens for the end of speech.
 - A domain name in ``c=`` is not looked up: the remote host is then :data:`UNKNOWN_HOST`, and media goes to
   where the peer's media comes from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import copy
 from typing import Literal
 
@@ -25,6 +27,7 @@ from attrs import evolve, frozen
 
 from stellar_gw.errors import LocalProtocolError, RemoteProtocolError
 from stellar_gw.sip.audio_media import (
+    CLOCK,
     CODECS,
     PROTOCOLS,
     TELEPHONE_EVENT,
@@ -32,13 +35,17 @@ from stellar_gw.sip.audio_media import (
     Codec,
     LocalMedia,
     audio_line,
+    comfort_noise,
     format_names,
+    keep_payload_types,
     known_codecs,
     our_direction,
     packet_time,
     refused_line,
     remote_rtcp,
     remote_rtp,
+    telephone_events,
+    understood,
 )
 from stellar_gw.sip.sdp import (
     Connection,
@@ -69,6 +76,9 @@ class Negotiated:
     :ivar remote_rtcp: where to send RTCP (RFC 3605; the RTP address under ``rtcp_mux``).
     :ivar send: what we send: the first format in common, with the payload type of the peer's description.
     :ivar receive: every format that the peer may send, with the payload types of ours.
+    :ivar dtmf_send: the telephone-event format that we send, None where the peer knows none.
+    :ivar dtmf_receive: every one that the peer may send, those too that it named and we did not.
+    :ivar noise_receive: every comfort noise format that the peer named.
     :ivar direction: ours: whether we send, whether we listen.
     :ivar ptime: milliseconds of audio in each packet we send, a multiple of 10 between 10 and 60.
     """
@@ -81,6 +91,7 @@ class Negotiated:
     receive: tuple[Codec, ...]
     dtmf_send: Codec | None = None
     dtmf_receive: tuple[Codec, ...] = ()
+    noise_receive: tuple[Codec, ...] = ()
     direction: Direction = "sendrecv"
     ptime: int = 20
 
@@ -129,13 +140,13 @@ def _answer(
     theirs = offer.media[index]
     removed = theirs.port == 0 or local.port == 0
     formats = _in_common(theirs, local)
-    events = _events(theirs) if local.telephone_event else None
+    events = telephone_events(theirs) if local.telephone_event else ()
     direction: Direction = "inactive" if removed else our_direction(offer, theirs, local.direction)
     mux = theirs.first("rtcp-mux") is not None
     ptime = packet_time(theirs, local.ptime)
     ours = refused_line(theirs)
     if not removed:
-        listed = [*formats, *([events] if events else [])]
+        listed = [*formats, *events[:1]]
         ours = audio_line(evolve(local, direction=direction, ptime=ptime), listed, theirs.protocol, mux)
     media = tuple(ours if at == index else refused_line(other) for at, other in enumerate(offer.media))
     send = formats[0] if formats else Codec(name=local.codecs[0], payload_type=_STATIC_TYPES[local.codecs[0]])
@@ -145,8 +156,9 @@ def _answer(
         rtcp_mux=mux,
         send=send,
         receive=formats or (send,),
-        dtmf_send=events,
-        dtmf_receive=(events,) if events else (),
+        dtmf_send=events[0] if events else None,
+        dtmf_receive=events,
+        noise_receive=comfort_noise(theirs),
         direction=direction,
         ptime=ptime,
     )
@@ -166,9 +178,11 @@ def make_offer(
         return _describe(local, (audio_line(local, codecs, PROTOCOLS[0], local.rtcp_mux),), session_id)
     at = _audio_index(previous)
     before = previous.media[at]
+    if local.telephone_event:
+        codecs += [events for events in telephone_events(before) if events.clock != CLOCK]
     protocol = before.protocol if before.protocol.upper() in PROTOCOLS else PROTOCOLS[0]
     mux = local.rtcp_mux or before.first("rtcp-mux") is not None
-    ours = audio_line(local, _keep_payload_types(codecs, before), protocol, mux)
+    ours = audio_line(local, keep_payload_types(codecs, before), protocol, mux)
     media = tuple(ours if index == at else refused_line(other) for index, other in enumerate(previous.media))
     return _versioned(_describe(local, media, session_id), previous)
 
@@ -193,23 +207,23 @@ def read_answer(offer: SessionDescription, reply: SessionDescription) -> Negotia
     if not removed and theirs.protocol.upper() != ours.protocol.upper():
         raise RemoteProtocolError(f"the answer's audio is {theirs.protocol[:32]}, offered was {ours.protocol}", 488)
     names = {codec.name for codec in offered}
-    common = [codec for codec in known_codecs(theirs) if codec.name in names]
-    audio = [codec for codec in common if codec.name != TELEPHONE_EVENT]
-    events = [codec for codec in common if codec.name == TELEPHONE_EVENT]
+    audio = [codec for codec in known_codecs(theirs) if codec.name in names]
+    our_events = telephone_events(ours)
+    events = telephone_events(theirs) if our_events else ()
     if not audio and not removed:
         raise RemoteProtocolError(f"the answer takes none of the formats we offered but {format_names(theirs)}", 488)
     if not removed and (reason := _other_family(reply, theirs, offer.connection)):
         raise RemoteProtocolError(f"the answer's {reason}", 488)
     mux = theirs.first("rtcp-mux") is not None and ours.first("rtcp-mux") is not None
-    receive = tuple(codec for codec in offered if codec.name != TELEPHONE_EVENT)
     return Negotiated(
         remote=remote_rtp(reply, theirs),
         remote_rtcp=remote_rtcp(reply, theirs, mux),
         rtcp_mux=mux,
-        send=audio[0] if audio else receive[0],
-        receive=receive,
+        send=audio[0] if audio else offered[0],
+        receive=offered,
         dtmf_send=events[0] if events else None,
-        dtmf_receive=tuple(codec for codec in offered if codec.name == TELEPHONE_EVENT) if events else (),
+        dtmf_receive=understood(our_events, events, offered) if events else (),
+        noise_receive=understood((), comfort_noise(theirs), offered),
         direction="inactive" if removed else our_direction(reply, theirs, offer.direction_of(ours)),
         ptime=packet_time(theirs, packet_time(ours, 20)),
     )
@@ -367,21 +381,3 @@ def _audio_index(ours: SessionDescription) -> int:
 def _in_common(theirs: MediaDescription, local: LocalMedia) -> tuple[Codec, ...]:
     common = [codec for codec in known_codecs(theirs) if codec.name in local.codecs]
     return tuple(sorted(common, key=lambda codec: codec.name != local.codecs[0]))  # stable: the rest in offer's order
-
-
-def _events(theirs: MediaDescription) -> Codec | None:
-    return next((codec for codec in known_codecs(theirs) if codec.name == TELEPHONE_EVENT), None)
-
-
-def _keep_payload_types(codecs: Sequence[Codec], media: MediaDescription) -> list[Codec]:
-    """A payload type never changes its meaning within a session (RFC 3264 8.3.2), so those in use stay."""
-    used = {codec.name: codec.payload_type for codec in known_codecs(media)}
-    taken = set(used.values())
-    kept: list[Codec] = []
-    for codec in codecs:
-        payload_type = used.get(codec.name, codec.payload_type)
-        if codec.name not in used:
-            payload_type = next(number for number in (payload_type, *range(96, 128)) if number not in taken)
-            taken.add(payload_type)
-        kept.append(evolve(codec, payload_type=payload_type))
-    return kept

@@ -39,7 +39,7 @@ def refusal(*lines: str, session: str = "c=IN IP4 192.0.2.1", local: LocalMedia 
 
 class AnswerTests(SynchronousTestCase):
     def test_whole(self) -> None:
-        """An Asterisk offer: G.722 leads, opus is left out, telephone-event is taken at 8000 Hz only."""
+        """An Asterisk offer: G.722 leads, opus is left out, of two telephone-events the one at 8000 Hz is answered."""
         negotiated = agree(
             "m=audio 17022 RTP/AVP 0 9 8 107 115 101",
             "a=rtpmap:9 G722/8000",
@@ -67,7 +67,7 @@ class AnswerTests(SynchronousTestCase):
                 send=G722,
                 receive=(G722, PCMU, PCMA),
                 dtmf_send=EVENT,
-                dtmf_receive=(EVENT,),
+                dtmf_receive=(EVENT, evolve(EVENT, payload_type=115, clock=48000)),
             ),
         )
 
@@ -226,11 +226,38 @@ class AnswerTests(SynchronousTestCase):
         )
 
     def test_no_telephone_event(self) -> None:
-        """Without a telephone-event at 8000 Hz, or where we want none, no digits are agreed on."""
+        """Without a telephone-event, or where we want none, no digits are agreed on."""
         unwanted = agree("m=audio 4000 RTP/AVP 0 101", "a=rtpmap:101 telephone-event/8000",
                          local=evolve(LOCAL, telephone_event=False))  # fmt: skip
-        wide = agree("m=audio 4000 RTP/AVP 0 101", "a=rtpmap:101 telephone-event/16000")
-        self.assertEqual([(case.dtmf_send, case.dtmf_receive) for case in (unwanted, wide)], [(None, ())] * 2)
+        cases = [unwanted, agree("m=audio 4000 RTP/AVP 0"), agree("m=audio 4 RTP/AVP 0 101", "a=rtpmap:101 CN/8000")]
+        self.assertEqual([(case.dtmf_send, case.dtmf_receive) for case in cases], [(None, ())] * 3)
+
+    def test_telephone_events_of_other_clock_rates(self) -> None:
+        """The one that fits our codecs is answered, another where none does; all are understood, none comes twice."""
+        teams = ("m=audio 4000 RTP/AVP 97 0 102 101 96 97", "a=rtpmap:97 telephone-event/16000",
+                 "a=rtpmap:102 telephone-event/0", "a=rtpmap:101 telephone-event/8000",
+                 "a=rtpmap:96 telephone-event/48000/2")  # fmt: skip
+        wide = ("m=audio 4000 RTP/AVP 0 115", "a=rtpmap:115 telephone-event/48000")
+        found = [agree(*lines) for lines in (teams, wide)]
+        at_16, at_48 = evolve(EVENT, payload_type=97, clock=16000), evolve(EVENT, payload_type=115, clock=48000)
+        self.assertEqual(
+            [(case.dtmf_send, case.dtmf_receive) for case in found], [(EVENT, (EVENT, at_16)), (at_48, (at_48,))]
+        )
+        answers = [case.answer.decode().split("\r\n") for case in found]
+        self.assertEqual(
+            [[line for line in lines if "m=" in line or "event" in line] for lines in answers],
+            [["m=audio 14022 RTP/AVP 0 101", "a=rtpmap:101 telephone-event/8000"],
+             ["m=audio 14022 RTP/AVP 0 115", "a=rtpmap:115 telephone-event/48000"]],
+        )  # fmt: skip
+
+    def test_comfort_noise(self) -> None:
+        """Comfort noise is understood by each number that the offer names, and is not in the answer."""
+        found = agree("m=audio 4000 RTP/AVP 0 13 118 19 106", "a=rtpmap:118 CN/16000", "a=rtpmap:106 cn/32000/1")
+        self.assertEqual(
+            [(codec.name, codec.payload_type, codec.clock) for codec in found.noise_receive],
+            [("CN", 13, 8000), ("CN", 118, 16000), ("CN", 19, 8000), ("CN", 106, 32000)],
+        )
+        self.assertIn(b"m=audio 14022 RTP/AVP 0\r\n", found.answer)
 
 
 class RefusalTests(SynchronousTestCase):
@@ -310,13 +337,38 @@ class OfferTests(SynchronousTestCase):
         )
 
     def test_payload_types_may_differ_by_direction(self) -> None:
-        """We send with the answer's numbers, and the peer with ours (RFC 3264 6.1)."""
+        """We send with the answer's numbers, and the peer with ours (RFC 3264 6.1); its own for events harm nothing."""
         reply = offer("m=audio 4000 RTP/AVP 97 96", "a=rtpmap:97 PCMU/8000", "a=rtpmap:96 telephone-event/8000")
         negotiated = read_answer(make_offer(evolve(LOCAL, codecs=("PCMU",))), parse_sdp(reply))
         self.assertEqual(
             (negotiated.send, negotiated.receive, negotiated.dtmf_send, negotiated.dtmf_receive),
-            (evolve(PCMU, payload_type=97), (PCMU,), evolve(EVENT, payload_type=96), (EVENT,)),
+            (evolve(PCMU, payload_type=97), (PCMU,), evolve(EVENT, payload_type=96),
+             (EVENT, evolve(EVENT, payload_type=96))),
+        )  # fmt: skip
+
+    def test_what_an_answer_names_besides(self) -> None:
+        """Events and comfort noise that we did not offer are understood, unless their number means something else."""
+        reply = offer("m=audio 4000 RTP/AVP 0 8 9 13 96 101", "a=rtpmap:8 telephone-event/16000", "a=rtpmap:9 CN/8000",
+                      "a=rtpmap:96 telephone-event/48000", "a=rtpmap:101 telephone-event/8000")  # fmt: skip
+        offers = [make_offer(evolve(LOCAL, telephone_event=wanted)) for wanted in (True, False)]
+        found = [read_answer(ours, parse_sdp(reply)) for ours in offers]
+        at_48 = evolve(EVENT, payload_type=96, clock=48000)
+        self.assertEqual(
+            [(case.dtmf_send, case.dtmf_receive) for case in found], [(EVENT, (EVENT, at_48)), (None, ())]
         )
+        self.assertEqual([[codec.payload_type for codec in case.noise_receive] for case in found], [[13]] * 2)
+
+    def test_payload_types_stay_what_they_are(self) -> None:
+        """An event format of another clock rate is offered again by its number, ours beside it (RFC 3264 8.3.2)."""
+        state = OfferAnswer(5)
+        state.receive_offer(offer("m=audio 4000 RTP/AVP 0 101", "a=rtpmap:101 telephone-event/16000"))
+        state.answer(LOCAL)
+        lines = state.make_offer(LOCAL).decode().split("\r\n")
+        self.assertEqual(
+            [line for line in lines if "m=" in line or "event" in line],
+            ["m=audio 14022 RTP/AVP 9 0 8 96 101", "a=rtpmap:96 telephone-event/8000",
+             "a=rtpmap:101 telephone-event/16000"],
+        )  # fmt: skip
 
     def test_direction_is_cut_to_our_offer(self) -> None:
         """An answer cannot give more than we offered, whatever it says."""
