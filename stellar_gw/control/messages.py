@@ -142,6 +142,20 @@ class Codec(msgspec.Struct, frozen=True, kw_only=True):
     clock: int = 8000
 
 
+class SrtpKey(msgspec.Struct, frozen=True):
+    """An SRTP suite (RFC 4568 6.2) with its master key and master salt, which never show.
+
+    Only on this channel, which is a UNIX socket between processes of one user; the key of a leg is as long-lived
+    as the leg, and is written nowhere.
+    """
+
+    suite: str
+    octets: bytes
+
+    def __repr__(self) -> str:
+        return f"SrtpKey({self.suite}, ...)"
+
+
 class SetMedia(Request, frozen=True, kw_only=True):
     """What offer and answer agreed on for a leg; may come again after a re-INVITE. Answered by Done.
 
@@ -153,6 +167,8 @@ class SetMedia(Request, frozen=True, kw_only=True):
     :ivar direction: ours (RFC 3264): whether we send and whether we listen.
     :ivar ptime: milliseconds of audio in each packet we send.
     :ivar fresh: a new offer/answer exchange: a latched leg may latch again.
+    :ivar srtp_send, srtp_receive: our key and the peer's; None in both for plain RTP. A key that comes again goes
+        on with its context; a new one begins a new context (RFC 3711 3.2.3).
     :ivar comfort_noise: the payload type of comfort noise (RFC 3389) that both sides named; None: they did not.
     """
 
@@ -172,6 +188,8 @@ class SetMedia(Request, frozen=True, kw_only=True):
     strict_latch: bool = False
     fresh: bool = True
     comfort_noise: int | None = None
+    srtp_send: SrtpKey | None = None
+    srtp_receive: SrtpKey | None = None
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True):
@@ -249,7 +267,11 @@ class LegStatistics(msgspec.Struct, frozen=True, kw_only=True):
     packets_lost: int = 0
     packets_late: int = 0
     packets_rejected: int = 0
-    """Dropped before the leg looked at them: not the latched source, or not RTP."""
+    """Dropped before the leg looked at them: not authentic, not the latched source, or not RTP."""
+    packets_unauthenticated: int = 0
+    """Of those, how many SRTP refused: forged, replayed, or enciphered by another key."""
+    srtp: str = ""
+    """The SRTP suite of what was sent at the end; empty where it was plain."""
     jitter_ms: float = 0.0
     remote_loss: float = 0.0
     """Fraction lost of what we sent, by the peer's last receiver report."""
