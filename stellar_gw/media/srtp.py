@@ -1,0 +1,200 @@
+"""SRTP and SRTCP of one leg (RFC 3711, RFC 7714), by libsrtp; keys come from SDES (RFC 4568).
+
+Theory of operation. A context is one master key with all that hangs on it: session keys, and for each SSRC the
+roll-over counter and the replay window. A new key is a new context; a key that stays keeps its context, counters
+included, through any number of offers and answers. What the peer sends under its old key is still on the way when
+the new one is agreed on, so both are held until the first packet under the new one (the same when SRTP is
+given up for plain RTP: the first packet that the old key does not open).
+
+Nothing here raises on what a peer sends, and what cannot be authenticated leaves no trace but a count: libsrtp
+makes a stream for an SSRC only after a packet of it was authenticated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MappingProxyType
+
+from attrs import field, frozen
+from pylibsrtp import Error, Policy, Session
+
+from stellar_gw.errors import LocalProtocolError
+
+REPLAY_WINDOW = 128
+"""Packets (RFC 3711 3.3.2 asks for 64 at least)."""
+LONGEST = 1500
+"""Octets of a datagram that libsrtp's binding takes, in or out."""
+MOST_SSRCS = 256
+"""Of one context and direction: each costs memory, and even a peer that has the key must not cost us all of it."""
+_LONGEST_TRAILER = 148
+"""Octets that the binding wants free behind what is protected."""
+
+_PROFILES = MappingProxyType(
+    {
+        "AES_CM_128_HMAC_SHA1_80": (Policy.SRTP_PROFILE_AES128_CM_SHA1_80, 30),
+        "AES_CM_128_HMAC_SHA1_32": (Policy.SRTP_PROFILE_AES128_CM_SHA1_32, 30),
+        "AEAD_AES_128_GCM": (Policy.SRTP_PROFILE_AEAD_AES_128_GCM, 28),
+        "AEAD_AES_256_GCM": (Policy.SRTP_PROFILE_AEAD_AES_256_GCM, 44),
+    }
+)
+"""libsrtp's profile of a suite, and the octets of master key and master salt together."""
+
+
+@frozen
+class SrtpKey:
+    """A suite with its master key and master salt.
+
+    :raise LocalProtocolError: there is no such suite, or the key is not as long as it must be.
+    """
+
+    suite: str
+    octets: bytes = field(repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.suite not in _PROFILES:
+            raise LocalProtocolError(f"no SRTP suite {self.suite[:64]}")
+        if len(self.octets) != _PROFILES[self.suite][1]:
+            raise LocalProtocolError(f"a key of {len(self.octets)} octets for {self.suite}")
+
+
+class _Context:
+    """One key in one direction."""
+
+    def __init__(self, key: SrtpKey, ssrc_type: int) -> None:
+        self.key = key
+        policy = Policy(key=key.octets, ssrc_type=ssrc_type, srtp_profile=_PROFILES[key.suite][0])
+        policy.window_size = REPLAY_WINDOW
+        policy.allow_repeat_tx = False
+        session = Session(policy)
+        self._ssrcs: set[bytes] = set()
+        self.protect = self._bounded(session.protect, 8)
+        self.protect_rtcp = self._bounded(session.protect_rtcp, 4)
+        self.unprotect = self._bounded(session.unprotect, 8)
+        self.unprotect_rtcp = self._bounded(session.unprotect_rtcp, 4)
+
+    def _bounded(self, transform: Callable[[bytes], bytes], at: int) -> Callable[[bytes], bytes | None]:
+        """``transform`` that returns None where it cannot, for at most :data:`MOST_SSRCS`.
+
+        :param at: where the SSRC begins.
+        """
+        ssrcs = self._ssrcs
+
+        def bounded(datagram: bytes) -> bytes | None:
+            ssrc = datagram[at : at + 4]
+            if ssrc not in ssrcs and len(ssrcs) >= MOST_SSRCS:
+                return None
+            try:
+                transformed = transform(datagram)
+            except (Error, ValueError):
+                return None
+            ssrcs.add(ssrc)
+            return transformed
+
+        return bounded
+
+
+class Srtp:
+    """One leg's SRTP, both ways; until :meth:`set_keys` everything passes as it is.
+
+    :ivar rejected: datagrams of the peer's address or of anybody that were not authentic, or came twice.
+    :ivar unsent: datagrams of ours that could not be protected.
+    """
+
+    def __init__(self) -> None:
+        self._out: _Context | None = None
+        self._spent: _Context | None = None
+        self._in: _Context | None = None
+        self._old: _Context | None = None
+        self.rejected = 0
+        self.unsent = 0
+
+    @property
+    def active(self) -> bool:
+        """What comes in must be authentic."""
+        return self._in is not None
+
+    @property
+    def suite(self) -> str:
+        """Of what we send; empty where it is plain."""
+        return self._out.key.suite if self._out is not None else ""
+
+    def set_keys(self, send: SrtpKey | None, receive: SrtpKey | None) -> None:
+        """What offer and answer agreed on; None in both for plain RTP. What stays the same goes on as it was."""
+        self._set_send(send)
+        current = self._in
+        if receive == (None if current is None else current.key):
+            return
+        old = self._old
+        if receive is None:
+            self._in = None
+        elif old is not None and old.key == receive:
+            self._in = old
+        else:
+            self._in = _Context(receive, Policy.SSRC_ANY_INBOUND)
+        self._old = current
+
+    def _set_send(self, key: SrtpKey | None) -> None:
+        """A context that was left is taken up where it was: begun anew it would encipher two packets alike."""
+        if key == (None if self._out is None else self._out.key):
+            return
+        out, spent = self._out, self._spent
+        self._spent = out if out is not None else spent
+        if key is not None and spent is not None and spent.key == key:
+            self._out = spent
+        else:
+            self._out = None if key is None else _Context(key, Policy.SSRC_ANY_OUTBOUND)
+
+    def unprotect(self, datagram: bytes) -> bytes | None:
+        """The RTP packet in an SRTP packet; None where it is not authentic, or was there before. Never raises."""
+        current = self._in
+        if current is not None:
+            packet = current.unprotect(datagram)
+            if packet is not None:
+                self._old = None
+                return packet
+            if self._old is not None:
+                packet = self._old.unprotect(datagram)
+                if packet is not None:
+                    return packet
+            self.rejected += 1
+            return None
+        if self._old is not None:
+            return self._was_protected(datagram, self._old.unprotect)
+        return datagram
+
+    def unprotect_rtcp(self, datagram: bytes) -> bytes | None:
+        """The same of SRTCP."""
+        current = self._in
+        if current is not None:
+            packet = current.unprotect_rtcp(datagram)
+            if packet is None and self._old is not None:
+                packet = self._old.unprotect_rtcp(datagram)
+            if packet is None:
+                self.rejected += 1
+            return packet
+        packet = None if self._old is None else self._old.unprotect_rtcp(datagram)
+        return datagram if packet is None else packet
+
+    def _was_protected(self, datagram: bytes, unprotect: Callable[[bytes], bytes | None]) -> bytes:
+        """Plain RTP is agreed on; the peer's last encrypted packets may still come."""
+        packet = unprotect(datagram)
+        if packet is not None:
+            return packet
+        self._old = None
+        return datagram
+
+    def protect(self, datagram: bytes) -> bytes | None:
+        """An RTP packet of ours as it goes out; None where it cannot be protected: then it must not go out."""
+        if self._out is None:
+            return datagram
+        protected = self._out.protect(datagram)
+        self.unsent += protected is None
+        return protected
+
+    def protect_rtcp(self, datagram: bytes) -> bytes | None:
+        """The same of a compound RTCP packet."""
+        if self._out is None:
+            return datagram
+        protected = self._out.protect_rtcp(datagram)
+        self.unsent += protected is None
+        return protected
