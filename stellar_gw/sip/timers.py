@@ -32,10 +32,7 @@ class Alarm:
     """One running timer; ``act`` is None once it is stopped or has fired."""
 
     at: float
-    act: Callable[[], None] | None
-
-    def __lt__(self, other: Alarm) -> bool:
-        return self.at < other.at
+    act: Callable[[], object] | None
 
 
 class TimerHeap:
@@ -50,7 +47,7 @@ class TimerHeap:
         self._started = 0
         self._stopped = 0
 
-    def start(self, delay: float, act: Callable[[], None]) -> Alarm:
+    def start(self, delay: float, act: Callable[[], object]) -> Alarm:
         """Call ``act`` when ``delay`` seconds have passed; equal times fire in the order they were started."""
         alarm = Alarm(self.now + delay, act)
         self._started += 1
