@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 import socket
 import subprocess
-from array import array
 from pathlib import Path
 from shutil import which
 from types import TracebackType
@@ -18,8 +16,8 @@ from twisted.trial.unittest import SkipTest
 from stellar_gw.media.wav import WavWriter, read_wav
 from stellar_gw.testing.gateway_process import wait_until
 from tests.integration.gateway_support import DOMAIN, HOST, PASSWORD, USER, RealGateway, free_port
+from tests.integration.sound import RATE
 
-RATE = 16000
 MODULES = (
     "module g711.so", "module g722.so", "module aufile.so", "module aubridge.so", "module sndfile.so",
     "module_tmp account.so", "module_app menu.so", "module_app ctrl_tcp.so",
@@ -27,15 +25,6 @@ MODULES = (
 FOLDERS = ("/usr/lib/baresip/modules", "/usr/local/lib/baresip/modules", "/usr/lib64/baresip/modules")
 CODECS = {"G722": "G722/16000/1", "PCMU": "PCMU/8000/1", "PCMA": "PCMA/8000/1"}
 _NETSTRING = re.compile(rb"(\d{1,7}):")
-
-
-def noise(seconds: float) -> bytes:
-    """PCM at :data:`RATE` that every codec carries and that is like itself at one delay only: smoothed noise."""
-    source, level, samples = random.Random(5), 0.0, array("h")
-    for _ in range(int(RATE * seconds)):
-        level += 0.35 * (source.gauss(0, 9000) - level)
-        samples.append(max(-32768, min(32767, round(level))))
-    return samples.tobytes()
 
 
 class Baresip:

@@ -10,10 +10,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from stellar_gw.media.analysis import dominant_tone, find, tone_ms
 from stellar_gw.media.pcm import pcm_from_ulaw
 from stellar_gw.media.resample import Resampler
-from stellar_gw.media.source import dtmf_frequencies
 from stellar_gw.testing.agents import AgentServer, Heard, tone
-from tests.integration.baresip_support import RATE, Baresip, noise
+from tests.integration.baresip_support import Baresip
 from tests.integration.gateway_support import BOT, ECHO, READBACK, USER, soon, start_gateway
+from tests.integration.sound import RATE, keys_in, noise
 
 TALK = 3.0
 AGENT_HZ = 440
@@ -114,15 +114,7 @@ class BaresipTests(SynchronousTestCase):
         self.assertEqual(
             (record["cause"], record["ended_by"], record["legs"][0]["digits"]), ("agent_hangup", "agent", "159#")
         )
-        heard = phone.heard
-        # Each key's two tones, of equal strength, for 100 ms or so.
-        missing = [
-            (digit, hertz)
-            for digit in "159"
-            for hertz in dtmf_frequencies(digit)
-            if tone_ms(heard, RATE, hertz, share=0.3) < 40
-        ]
-        self.assertEqual(missing, [])
+        self.assertEqual(keys_in(phone.heard), "159")
 
     def test_hold_and_resume(self) -> None:
         """Held, baresip's re-INVITEs are answered and the call goes on: the agent is heard again afterwards."""

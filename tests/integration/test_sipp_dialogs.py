@@ -7,7 +7,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.gateway_support import CLOSED, ECHO, HOST, NOBODY, PASSWORD, USER, Silent, start_gateway
+from stellar_gw.testing.agents import AgentServer, Behaviour, closing
+from tests.integration.gateway_support import BOT, CLOSED, ECHO, HOST, NOBODY, PASSWORD, USER, Silent, start_gateway
 from tests.integration.sipp_support import (
     OFFER,
     Result,
@@ -131,7 +132,7 @@ class SetUpTests(DialogCase):
             (record["cause"], record["ended_by"], record["confirmed"], record["duration"] > 6.0),
             ("ack_timeout", "gateway", None, True),
         )
-        came = [float(line.split()[0]) for line in record["ladder"] if line.endswith("SIP/2.0 200 OK")]
+        came = [float(line.split()[0]) for line in record["ladder"] if "-> " in line and line.endswith(" 200 OK")]
         gaps = [later - earlier for earlier, later in pairwise(came)]
         due = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2]
         self.assertEqual(
@@ -225,6 +226,25 @@ class ChangeTests(DialogCase):
         )
         self.assertNotIn("UPDATE", result.one("405 UPDATE").header("Allow"))
         self.assertEqual(self.ending(result), (200, "caller_hangup", "caller", "PCMU"))
+
+
+class AgentEndTests(DialogCase):
+    """Calls that the agent ends: the phone system is told why (RFC 3326)."""
+
+    def reason_after(self, behaviour: Behaviour) -> tuple[str, str]:
+        """The Reason of the BYE, and the record's cause."""
+        self.enterContext(agent := AgentServer(behaviour))
+        self.start(bot=agent.url)
+        result = self.run_steps(answered(), awaits("BYE"), to=BOT)
+        return result.one("BYE").header("Reason"), self.gateway.record(result.call_id)["cause"]
+
+    def test_hung_up(self) -> None:
+        """Closed with 1000, a normal end: Q.850 cause 16."""
+        self.assertEqual(self.reason_after(closing(1000)), ('Q.850;cause=16;text="agent hangup"', "agent_hangup"))
+
+    def test_failed(self) -> None:
+        """Closed with 1011, a failure: Q.850 cause 41."""
+        self.assertEqual(self.reason_after(closing(1011)), ('Q.850;cause=41;text="agent lost"', "agent_lost"))
 
 
 class RefusalTests(DialogCase):
