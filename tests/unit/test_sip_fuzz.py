@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.errors import LocalProtocolError
@@ -20,7 +21,7 @@ from stellar_gw.sip.events import (
     RequestInDialog,
     RequestReceived,
 )
-from stellar_gw.sip.flow import Flow, Listener
+from stellar_gw.sip.flow import Flow, Listener, Transport
 from stellar_gw.sip.parser import parse_message
 from stellar_gw.sip.uri import parse_uri
 from stellar_gw.sip.values import parse_name_addr
@@ -78,10 +79,12 @@ def mutated(data: bytes, dice: Random, others: list[bytes]) -> bytes:
 class Side:
     """One core, whose floor above does something or other about every event."""
 
-    def __init__(self, here: tuple[str, int], there: tuple[str, int], dice: Random) -> None:
-        listener = Listener(name="udp", transport="udp", bind=here, advertise=here, media_advertise=here[0])
-        self.core = SipCore({"udp": listener}, user_agent="fuzz", rng=dice.randbytes, max_transactions=2000)
-        self.flow = Flow(1, "udp", "udp", here, there)
+    def __init__(
+        self, here: tuple[str, int], there: tuple[str, int], dice: Random, transport: Transport = "udp",
+    ) -> None:
+        listener = Listener(name="l", transport=transport, bind=here, advertise=here, media_advertise=here[0])
+        self.core = SipCore({"l": listener}, user_agent="fuzz", rng=dice.randbytes, max_transactions=2000)
+        self.flow = Flow(1, transport, "l", here, there)
         self.dice, self.there = dice, there
         self.usages: list[str] = []
         self.ended: list[str] = []
@@ -92,6 +95,11 @@ class Side:
             parse_uri(f"sip:600@{self.there[0]}"), self.flow, now, from_=parse_name_addr("<sip:me@x.example>"),
             to=parse_name_addr("<sip:600@y.example>"), body=self.dice.choice((OFFER, OFFER, b"")),
             credentials=ClientCredentials(username="me", password="secret", host=self.there[0])))
+
+    def reconnect(self, now: float) -> None:
+        """Lose the connection, and have another."""
+        lost, self.flow = self.flow, evolve(self.flow, id=self.flow.id + 1)
+        self.core.flow_lost(lost, now)
 
     def react(self, now: float) -> None:
         while (event := self.core.next_event()) is not None:
@@ -141,8 +149,8 @@ class Side:
             case RequestInDialog(_, token, _):
                 core.respond_in(token, dice.choice((100, 200, 405)), now)
             case FlowNeeded(token, _, _, fallback):
-                if fallback is not None and dice.random() < 0.9:
-                    core.flow_ready(token, fallback, now)
+                if dice.random() < 0.9:
+                    core.flow_ready(token, fallback or self.flow, now)
                 else:
                     core.flow_failed(token, "no", now)
             case Ended(usage):
@@ -162,11 +170,20 @@ class FuzzTests(SynchronousTestCase):
 
     def test_mutated_messages(self) -> None:
         """10,000 mutated messages in the middle of calls: no exception, and our own parser takes all we emit."""
+        self.mutate(MESSAGES, "udp")
+
+    def test_mutated_messages_on_breaking_connections(self) -> None:
+        """The same over connections, each of which breaks soon: calls go on over others, and nothing is left."""
+        self.mutate(MESSAGES // 2, "tcp")
+
+    def mutate(self, messages: int, transport: Transport) -> None:
         dice = Random(self.seed)
-        sides = Side(A, B, dice), Side(B, A, dice)
+        sides = Side(A, B, dice, transport), Side(B, A, dice, transport)
         pool = list(self.seeds)
         now = 0.0
-        for turn in range(MESSAGES):
+        for turn in range(messages):
+            if transport == "tcp" and dice.random() < 0.05:
+                dice.choice(sides).reconnect(now)
             sound = turn % 3 == 0
             if turn % 20 == 0:
                 sides[dice.randrange(2)].call(now)
@@ -179,7 +196,7 @@ class FuzzTests(SynchronousTestCase):
             for side in sides:
                 side.core.advance(now)
             del pool[:-400]
-        self.assertGreater(self.emitted, MESSAGES // 2)
+        self.assertGreater(self.emitted, messages // 2)
         self.assertGreater(sum(side.confirmed for side in sides), 100)
         self.finish(sides, now)
 
