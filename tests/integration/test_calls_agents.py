@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from typing import Any
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.protocol import Factory, Protocol
 
 from stellar_gw.media.analysis import tone_ms
 from stellar_gw.media.pcm import ulaw_from_pcm
@@ -218,9 +219,7 @@ class AbsenceTests(AgentCallTestCase):
 
     async def test_wrong_token(self) -> None:
         """The agent's server answers 401 to the upgrade."""
-        factory: ServerFactory[Refusing] = ServerFactory()
-        factory.protocol = Refusing
-        port = reactor.listenTCP(0, factory, interface=HOST)
+        port = await TCP4ServerEndpoint(reactor, 0, interface=HOST).listen(Factory.forProtocol(Refusing))
         self.addCleanup(port.stopListening)
         address = port.getHost()
         assert isinstance(address, IPv4Address)
