@@ -16,6 +16,10 @@ DIGITS = "0123456789*#ABCD"
 TIMEOUT = 0.2
 """Seconds without a report after which an event whose end was lost counts as ended: updates come every 20 to 50 ms."""
 MAX_DURATION = 0xFFFF
+AUDIO_CLOCK = 8000
+"""RTP clock rate of all our audio codecs in Hz."""
+MIN_PAUSE_MS = 40
+"""Between two digits, at least: what their receivers need to tell them apart (ITU-T Q.24)."""
 _END = 0x80
 _PAYLOAD = struct.Struct("!BBH")
 
@@ -57,6 +61,8 @@ class DtmfReceiver:
     def __init__(self, clock: int = 8000) -> None:
         """:param clock: RTP clock rate of the telephone-event payload type in Hz."""
         self._clock = clock
+        # Durations are in units of this clock, timestamps often in those of the audio that the stream also carries.
+        self._segments = (MAX_DURATION, MAX_DURATION * AUDIO_CLOCK // clock)
         self._event: _Event | None = None
         self._last: tuple[int, int] | None = None
         self.malformed = 0
@@ -101,7 +107,7 @@ class DtmfReceiver:
         ahead = timestamp_delta(packet.timestamp, event.timestamp)
         if ahead == 0:
             return True
-        if ahead != MAX_DURATION:
+        if not any(abs(ahead - length) <= 1 for length in self._segments):
             return False
         event.earlier += MAX_DURATION
         event.timestamp = packet.timestamp
@@ -131,6 +137,7 @@ def are_digits(text: str) -> bool:
 class _Sending:
     """The event being sent.
 
+    :ivar timestamp: of its beginning; :ivar duration: all of it, in units of the event's clock, as are the next two.
     :ivar elapsed: of the event so far; :ivar earlier: of its finished segments.
     :ivar repeats: packets sent since it ended; :ivar closing: those that the last segment's end still needs.
     """
@@ -147,15 +154,21 @@ class _Sending:
 class DtmfSender:
     """Digits sent in place of audio, one packet a tick of 20 ms, the last of each event three times.
 
+    Durations are in units of the payload type's clock. Timestamps are in those of the stream, whose clock is that of
+    the audio, also where a peer knows no telephone-event of that rate.
+
     :ivar busy: digits, or the pause after one, are still to be sent.
     """
 
     MAX_PENDING = 256
 
-    def __init__(self, payload_type: int, clock: int = 8000, volume: int = 10) -> None:
-        """:param volume: power level in -dBm0, 0 to 63."""
+    def __init__(self, payload_type: int, clock: int = AUDIO_CLOCK, volume: int = 10) -> None:
+        """
+        :param clock: of the payload type, in Hz.
+        :param volume: power level in -dBm0, 0 to 63.
+        """
         self.payload_type = payload_type
-        self._clock = clock
+        self.clock = clock
         self._volume = volume & 0x3F
         self._pending: deque[tuple[int, int, int]] = deque()
         self._sending: _Sending | None = None
@@ -165,15 +178,16 @@ class DtmfSender:
         """Queue digits.
 
         :param digits: ``0`` to ``9``, ``*``, ``#``, ``A`` to ``D`` in any case.
-        :param pause_ms: without tone after each.
+        :param duration_ms: of each, at least 40.
+        :param pause_ms: without tone after each, at least 40; the repetitions of its end take place in it.
         :raise LocalProtocolError: another character (see :func:`are_digits`), or more than 256 digits pending.
         """
         if digits and not are_digits(digits):
             raise LocalProtocolError("digits may be 0-9, *, #, A-D only")
         if len(self._pending) + len(digits) > self.MAX_PENDING:
             raise LocalProtocolError(f"more than {self.MAX_PENDING} digits are waiting to be sent")
-        duration = max(40, duration_ms) * self._clock // 1000
-        pause = max(0, pause_ms) * self._clock // 1000
+        duration = max(40, duration_ms) * self.clock // 1000
+        pause = max(MIN_PAUSE_MS, pause_ms) * AUDIO_CLOCK // 1000
         self._pending.extend((DIGITS.index(digit), duration, pause) for digit in digits.upper())
 
     def clear(self) -> None:
@@ -189,6 +203,7 @@ class DtmfSender:
     def tick(self, sender: RtpSender, samples: int = 160) -> list[bytes] | None:
         """What to send in this tick instead of audio; the sender's media clock has then moved by ``samples``.
 
+        :param samples: in units of the stream's clock.
         :return: None where there is nothing to do: send audio.
         """
         if self._sending is None and self._pause > 0:
@@ -209,11 +224,13 @@ class DtmfSender:
         first = event.elapsed == 0
         datagrams: list[bytes] = []
         if event.repeats == 0:
-            event.elapsed += samples
+            event.elapsed = min(event.elapsed + samples * self.clock // AUDIO_CLOCK, event.duration)
             if event.elapsed - event.earlier > MAX_DURATION:
                 # The segment is full: it ends without the end bit, and the next begins where it ends (2.5.1.3).
                 event.earlier += MAX_DURATION
                 event.closing = 3
+        else:
+            self._pause -= samples
         if event.closing:
             event.closing -= 1
             datagrams.append(self._packet(event, sender, event.earlier - MAX_DURATION, MAX_DURATION, False, False))
@@ -229,4 +246,5 @@ class DtmfSender:
         self, event: _Sending, sender: RtpSender, earlier: int, duration: int, ended: bool, marker: bool
     ) -> bytes:
         payload = _PAYLOAD.pack(event.code, (_END if ended else 0) | self._volume, duration)
-        return sender.packet_at(event.timestamp + earlier, payload, self.payload_type, marker)
+        timestamp = event.timestamp + earlier * AUDIO_CLOCK // self.clock
+        return sender.packet_at(timestamp, payload, self.payload_type, marker)

@@ -28,12 +28,15 @@ def sdp_body(message: Message) -> bytes:
 
 def is_readable(message: Message) -> bool:
     """Whether a message has no body, or one that is or holds SDP, or one that may be ignored (RFC 3261 8.2.3)."""
-    if not message.body:
-        return True
-    disposition = (message.headers.first("Content-Disposition") or "").lower()
-    if "handling=optional" in disposition.replace(" ", ""):
+    if not message.body or is_optional(message):
         return True
     return _sdp_in(message.headers.first("Content-Type") or "", message.body, 0) is not None
+
+
+def is_optional(message: Message) -> bool:
+    """Whether a body that we cannot read may be ignored (RFC 3261 20.11)."""
+    disposition = (message.headers.first("Content-Disposition") or "").lower()
+    return "handling=optional" in disposition.replace(" ", "")
 
 
 def accepts_sdp(message: Message) -> bool:

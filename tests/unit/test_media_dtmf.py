@@ -103,6 +103,13 @@ class ReceiverTests(SynchronousTestCase):
         old = [*whole[:5], whole[2], *whole[5:7], whole[4], *whole[7:]]
         self.assertEqual([receive(packets) for packets in (whole, lossy, old)], [[Digit("9", 20000, 0)]] * 3)
 
+    def test_long_event_at_its_own_clock(self) -> None:
+        """At 48 kHz a segment lasts 1.4 s; timestamps may go on in the event's clock, or in that of G.711."""
+        full = 0xFFFF
+        for step in (full, full * 8000 // 48000, full * 8000 // 48000 + 1):
+            packets = [report(9, place * step, full) for place in range(3)] + [report(9, 3 * step, 1395, end=True)]
+            self.assertEqual(receive(packets, DtmfReceiver(48000)), [Digit("9", 4125, 0)])
+
     def test_not_digits(self) -> None:
         """Short payloads and other events are counted and end nothing."""
         receiver = DtmfReceiver()
@@ -161,7 +168,7 @@ class SenderTests(SynchronousTestCase):
     def test_one_digit(self) -> None:
         """The first packet is marked, updates follow each 20 ms, the end comes three times; all have one timestamp."""
         sender, rtp = DtmfSender(101), RtpSender(7, 10, 1000, 0)
-        sender.send("5", duration_ms=60, pause_ms=40)
+        sender.send("5", duration_ms=60, pause_ms=80)
         sent = ticks(sender, rtp)
         self.assertEqual(
             describe(sent),
@@ -183,7 +190,7 @@ class SenderTests(SynchronousTestCase):
         for _ in range(6):
             found.append(sender.busy)
             sender.tick(rtp)
-        self.assertEqual(found, [False, *[True] * 5, False])
+        self.assertEqual(found, [False, *[True] * 4, False, False])
 
     def test_received_as_sent(self) -> None:
         """A sequence of digits arrives as it was queued, in capitals, at the times it was sent."""
@@ -192,8 +199,8 @@ class SenderTests(SynchronousTestCase):
         sender.send("dd")
         packets = [parse_rtp(data) for datagrams in ticks(sender, rtp) for data in datagrams]
         digits = receive([packet for packet in packets if packet is not None], receiver)
-        # Each takes 160 ms of tone, two more ticks for its end, 80 ms of pause.
-        starts = [(2**32 - 800 + 8 * 280 * place) & 0xFFFFFFFF for place in range(6)]
+        # Each takes 160 ms of tone and 80 ms of pause, in which its end is repeated.
+        starts = [(2**32 - 800 + 8 * 240 * place) & 0xFFFFFFFF for place in range(6)]
         self.assertEqual(digits, [Digit(digit, 160, at) for digit, at in zip("12*#DD", starts, strict=True)])
         self.assertEqual((sender.busy, sender.tick(rtp)), (False, None))
 
@@ -222,7 +229,45 @@ class SenderTests(SynchronousTestCase):
         first = [data for _ in range(3) for data in sender.tick(rtp) or ()]
         sender.clear()
         packets = [parse_rtp(data) for data in [*first, *(d for each in ticks(sender, rtp) for d in each)]]
-        self.assertEqual(receive([p for p in packets if p]), [Digit("1", 80, 0)])
+        self.assertEqual(receive([p for p in packets if p]), [Digit("1", 60, 0)])
+
+    def test_durations_and_gaps(self) -> None:
+        """A digit lasts what was asked for to the millisecond, 40 ms at least, and so does the pause after it."""
+        found = {}
+        for duration, pause in ((160, 80), (50, 30), (90, 100), (10, 0), (133, 45)):
+            sender, rtp = DtmfSender(101), RtpSender(7, 0, 0, 0)
+            sender.send("77", duration, pause)
+            digits = receive(p for data in ticks(sender, rtp) for d in data if (p := parse_rtp(d)))
+            found[(duration, pause)] = [digit.duration_ms for digit in digits], digits[1].timestamp // 8
+        # The second digit begins with the first tick of 20 ms that leaves the first one, and its pause, their time.
+        self.assertEqual(
+            found,
+            {
+                (160, 80): ([160, 160], 240),
+                (50, 30): ([50, 50], 100),
+                (90, 100): ([90, 90], 200),
+                (10, 0): ([40, 40], 80),
+                (133, 45): ([133, 133], 200),
+            },
+        )
+
+    def test_other_clock_rates(self) -> None:
+        """Durations are in the payload type's clock, timestamps in the stream's; a long digit's segments too."""
+        found = {}
+        for clock in (8000, 16000, 32000, 44100, 48000):
+            sender, rtp, receiver = DtmfSender(97, clock), RtpSender(7, 0, 800, 0), DtmfReceiver(clock)
+            sender.send("5", 160, 80)
+            sender.send("9", 9000, 80)
+            sent = ticks(sender, rtp)
+            packets = [p for data in sent for d in data if (p := parse_rtp(d))]
+            found[clock] = receive(packets, receiver), packets[0].payload.hex()
+        self.assertEqual(
+            found,
+            {
+                clock: ([Digit("5", 160, 800), Digit("9", 9000, 800 + 240 * 8)], f"050a{clock // 50:04x}")
+                for clock in found
+            },
+        )
 
     def test_what_can_be_sent(self) -> None:
         """Other characters and more than 256 digits are refused; nothing of them is queued."""
