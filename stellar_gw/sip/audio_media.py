@@ -20,6 +20,7 @@ from stellar_gw.sip.sdp import (
     SessionDescription,
     parse_host,
 )
+from stellar_gw.sip.srtp import OFF, Srtp
 
 CODECS = ("G722", "PCMU", "PCMA")
 """The audio codecs there are, best first; all with an RTP clock of 8000 Hz (RFC 3551 4.5.2 for G722)."""
@@ -30,8 +31,6 @@ EVENTS = "0-15"
 """The digits 0-9, *, #, A-D of RFC 4733 3.2."""
 UNKNOWN_HOST = "0.0.0.0"
 """The remote host where the peer named none that we could send to."""
-PROTOCOLS = ("RTP/AVP", "RTP/AVPF")
-"""The profiles that we speak; AVPF (RFC 4585) is answered as offered, its feedback messages are optional."""
 
 # RFC 3551 6, table 4: names of the payload types that need no rtpmap; all of them are for one channel.
 # 19 is reserved since: it was comfort noise in drafts, and some still send it.
@@ -64,6 +63,7 @@ class LocalMedia:
     :ivar direction: what we want; an answer never gives more than the offer allows.
     :ivar rtcp_mux: whether our first offer wants RTP and RTCP on one port (RFC 5761); a peer that offers it
         gets it anyway, and later offers of ours keep it.
+    :ivar srtp: what we want of SRTP, and our keys.
     """
 
     address: str
@@ -74,6 +74,7 @@ class LocalMedia:
     ptime: int = 20
     direction: Direction = "sendrecv"
     rtcp_mux: bool = False
+    srtp: Srtp = OFF
 
 
 def known_codecs(media: MediaDescription) -> tuple[Codec, ...]:
@@ -190,9 +191,11 @@ def _sendable(connection: Connection | None) -> str:
     return str(ip_address(connection.address))
 
 
-def audio_line(local: LocalMedia, codecs: Sequence[Codec], protocol: str, mux: bool) -> MediaDescription:
+def audio_line(
+    local: LocalMedia, codecs: Sequence[Codec], protocol: str, mux: bool, crypto: Sequence[Attribute] = ()
+) -> MediaDescription:
     """An audio m-line of ours, its formats in the order of ``codecs``."""
-    attributes: list[Attribute] = []
+    attributes: list[Attribute] = list(crypto)
     for codec in codecs:
         name = codec.name.lower() if codec.name == TELEPHONE_EVENT else codec.name
         attributes.append(("rtpmap", f"{codec.payload_type} {name}/{codec.clock}"))

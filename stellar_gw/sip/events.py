@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
 from stellar_gw.sip.flow import Flow
 from stellar_gw.sip.message import Request, Response
@@ -60,7 +60,7 @@ class Confirmed:
 
     usage: UsageId
     request: Request
-    body: bytes
+    body: bytes = field(repr=False)  # it may hold an SRTP key
     reinvite: bool = False
 
 

@@ -1,7 +1,7 @@
 """Offer and answer (RFC 3264) for one audio stream with telephone-event.
 
-Theory of operation. Four pure functions do the work: :func:`usable` finds the m-line of an offer that we
-can take, :func:`answer` answers it, :func:`make_offer` writes an offer of ours and :func:`read_answer` reads
+Theory of operation. Four pure functions do the work: ``usable`` (in ``usable.py``) finds the m-line of an offer
+that we can take, :func:`answer` answers it, :func:`make_offer` writes an offer of ours and :func:`read_answer` reads
 what came back. :class:`OfferAnswer` holds what one dialog must remember between exchanges, whichever
 messages carry them: the ``o=`` line (its version moves only when our description changes), our last
 description with the place of every m-line (RFC 3264 8), and whether an exchange is open.
@@ -14,6 +14,7 @@ What we choose where the RFCs leave a choice:
 - Of several telephone-event formats the one with the clock of our codecs is answered; digits are understood in
   any of them. Comfort noise is understood where it is named, and never asked for: whoever suppresses silence
   takes the pauses from an agent that listens for the end of speech.
+- SRTP: see :mod:`stellar_gw.sip.srtp`. Of several audio m-lines one that comes to SRTP goes before plain ones.
 - A domain name in ``c=`` is not looked up: the remote host is then :data:`UNKNOWN_HOST`, and media goes to
   where the peer's media comes from.
 """
@@ -23,13 +24,12 @@ from __future__ import annotations
 from copy import copy
 from typing import Literal
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from stellar_gw.errors import LocalProtocolError, RemoteProtocolError
 from stellar_gw.sip.audio_media import (
     CLOCK,
     CODECS,
-    PROTOCOLS,
     TELEPHONE_EVENT,
     UNKNOWN_HOST,
     Codec,
@@ -56,6 +56,18 @@ from stellar_gw.sip.sdp import (
     parse_host,
     parse_sdp,
 )
+from stellar_gw.sip.srtp import (
+    OFF,
+    Agreed,
+    Srtp,
+    agree,
+    answered_line,
+    choose,
+    offered_lines,
+    read_answered,
+    settle,
+)
+from stellar_gw.sip.usable import other_family, usable
 
 __all__ = [
     "CODECS", "TELEPHONE_EVENT", "UNKNOWN_HOST", "Codec", "LocalMedia", "Negotiated", "OfferAnswer",
@@ -81,9 +93,10 @@ class Negotiated:
     :ivar noise_receive: every comfort noise format that the peer named.
     :ivar direction: ours: whether we send, whether we listen.
     :ivar ptime: milliseconds of audio in each packet we send, a multiple of 10 between 10 and 60.
+    :ivar srtp: None for plain RTP.
     """
 
-    answer: bytes = b""
+    answer: bytes = field(default=b"", repr=False)  # it may hold an SRTP key
     remote: tuple[str, int]
     remote_rtcp: tuple[str, int]
     rtcp_mux: bool = False
@@ -94,30 +107,7 @@ class Negotiated:
     noise_receive: tuple[Codec, ...] = ()
     direction: Direction = "sendrecv"
     ptime: int = 20
-
-
-def usable(offer: SessionDescription, local: LocalMedia, *, ongoing: bool = False) -> int:
-    """The index of the m-line that we take: the first that fits.
-
-    :param local: its port does not matter yet: an offer can be judged before ports are allocated.
-    :param ongoing: the offer comes inside a call, where a port of 0 removes the stream (RFC 3264 8.2).
-    :raise RemoteProtocolError: status 488; the reason says what was offered and what is needed.
-    """
-    reasons: list[str] = []
-    removed: int | None = None
-    for index, media in enumerate(offer.media):
-        if media.kind != "audio":
-            continue
-        if media.port == 0:
-            removed = index if removed is None else removed
-            reasons.append("the audio stream is offered with port 0")
-        elif reason := _unusable(offer, media, local):
-            reasons.append(reason)
-        else:
-            return index
-    if ongoing and removed is not None:
-        return removed
-    raise RemoteProtocolError("; ".join(reasons[:3]) or "no audio stream is offered, one is needed", 488)
+    srtp: Agreed | None = None
 
 
 def answer(
@@ -129,13 +119,14 @@ def answer(
         nothing else has changed.
     :raise RemoteProtocolError: status 488, see :func:`usable`.
     """
-    description, negotiated = _answer(offer, local, previous is not None, session_id)
+    description, negotiated = _answer(offer, local, previous is not None, session_id, None)
     return evolve(negotiated, answer=_versioned(description, previous).to_bytes())
 
 
 def _answer(
-    offer: SessionDescription, local: LocalMedia, ongoing: bool, session_id: int
+    offer: SessionDescription, local: LocalMedia, ongoing: bool, session_id: int, before: Agreed | None
 ) -> tuple[SessionDescription, Negotiated]:
+    """:param before: the keys in force; a stream that is removed keeps them."""
     index = usable(offer, local, ongoing=ongoing)
     theirs = offer.media[index]
     removed = theirs.port == 0 or local.port == 0
@@ -144,10 +135,13 @@ def _answer(
     direction: Direction = "inactive" if removed else our_direction(offer, theirs, local.direction)
     mux = theirs.first("rtcp-mux") is not None
     ptime = packet_time(theirs, local.ptime)
-    ours = refused_line(theirs)
+    ours, srtp = refused_line(theirs), before
     if not removed:
         listed = [*formats, *events[:1]]
-        ours = audio_line(evolve(local, direction=direction, ptime=ptime), listed, theirs.protocol, mux)
+        line = choose(theirs, local.srtp)
+        srtp = None if line is None else agree(line, local.srtp, before)
+        crypto = () if line is None or srtp is None else (answered_line(line, srtp),)
+        ours = audio_line(evolve(local, direction=direction, ptime=ptime), listed, theirs.protocol, mux, crypto)
     media = tuple(ours if at == index else refused_line(other) for at, other in enumerate(offer.media))
     send = formats[0] if formats else Codec(name=local.codecs[0], payload_type=_STATIC_TYPES[local.codecs[0]])
     return _describe(local, media, session_id), Negotiated(
@@ -161,6 +155,7 @@ def _answer(
         noise_receive=comfort_noise(theirs),
         direction=direction,
         ptime=ptime,
+        srtp=srtp,
     )
 
 
@@ -175,24 +170,32 @@ def make_offer(
     if local.telephone_event:
         codecs.append(Codec(name=TELEPHONE_EVENT, payload_type=_TELEPHONE_EVENT_TYPE))
     if previous is None:
-        return _describe(local, (audio_line(local, codecs, PROTOCOLS[0], local.rtcp_mux),), session_id)
+        protocol, crypto = offered_lines(local.srtp, "")
+        return _describe(local, (audio_line(local, codecs, protocol, local.rtcp_mux, crypto),), session_id)
     at = _audio_index(previous)
     before = previous.media[at]
     if local.telephone_event:
         codecs += [events for events in telephone_events(before) if events.clock != CLOCK]
-    protocol = before.protocol if before.protocol.upper() in PROTOCOLS else PROTOCOLS[0]
+    protocol, crypto = offered_lines(local.srtp, before.protocol)
     mux = local.rtcp_mux or before.first("rtcp-mux") is not None
-    ours = audio_line(local, keep_payload_types(codecs, before), protocol, mux)
+    ours = audio_line(local, keep_payload_types(codecs, before), protocol, mux, crypto)
     media = tuple(ours if index == at else refused_line(other) for index, other in enumerate(previous.media))
     return _versioned(_describe(local, media, session_id), previous)
 
 
-def read_answer(offer: SessionDescription, reply: SessionDescription) -> Negotiated:
+def read_answer(
+    offer: SessionDescription,
+    reply: SessionDescription,
+    before: Negotiated | None = None,
+    *,
+    srtp_required: bool = False,
+) -> Negotiated:
     """What a peer's answer to an offer of ours agreed on (RFC 3264 7).
 
     Tolerated: more m-lines than we offered, formats that we did not offer, a direction that we did not allow
     (it is cut down to ours).
 
+    :param before: what holds so far.
     :raise RemoteProtocolError: status 488 if nothing is left to talk with.
     """
     index = _audio_index(offer)
@@ -212,7 +215,7 @@ def read_answer(offer: SessionDescription, reply: SessionDescription) -> Negotia
     events = telephone_events(theirs) if our_events else ()
     if not audio and not removed:
         raise RemoteProtocolError(f"the answer takes none of the formats we offered but {format_names(theirs)}", 488)
-    if not removed and (reason := _other_family(reply, theirs, offer.connection)):
+    if not removed and (reason := other_family(reply, theirs, offer.connection)):
         raise RemoteProtocolError(f"the answer's {reason}", 488)
     mux = theirs.first("rtcp-mux") is not None and ours.first("rtcp-mux") is not None
     return Negotiated(
@@ -226,6 +229,7 @@ def read_answer(offer: SessionDescription, reply: SessionDescription) -> Negotia
         noise_receive=understood((), comfort_noise(theirs), offered),
         direction="inactive" if removed else our_direction(reply, theirs, offer.direction_of(ours)),
         ptime=packet_time(theirs, packet_time(ours, 20)),
+        srtp=(before.srtp if before else None) if removed else read_answered(ours, theirs, srtp_required),
     )
 
 
@@ -246,6 +250,7 @@ class OfferAnswer:
         self._last: SessionDescription | None = None  # sent last, whether agreed on or not: versions never go back
         self._ours: SessionDescription | None = None
         self._theirs: SessionDescription | None = None
+        self._srtp = OFF  # as of our open offer
         self.negotiated: Negotiated | None = None
 
     @property
@@ -266,6 +271,7 @@ class OfferAnswer:
         if self.pending != "none":
             raise LocalProtocolError(f"an offer while a {self.pending} one is open (RFC 3264 4)")
         self._ours = self._last = make_offer(local, self._last, session_id=self._session_id)
+        self._srtp = local.srtp
         return self._ours.to_bytes()
 
     def receive_answer(self, body: bytes) -> Negotiated:
@@ -277,9 +283,10 @@ class OfferAnswer:
         ours, self._ours = self._ours, None
         if ours is None:
             raise LocalProtocolError("an answer without an offer of ours")
-        self.negotiated = read_answer(ours, parse_sdp(body))
+        required = self._srtp.mode == "required"
+        agreed = read_answer(ours, parse_sdp(body), self.negotiated, srtp_required=required)
         self._local = ours
-        return self.negotiated
+        return self._settle(agreed, self._srtp)
 
     def withdraw(self) -> None:
         """Our offer was refused, or will not be answered: the session goes on as before (RFC 3261 14.1)."""
@@ -310,11 +317,16 @@ class OfferAnswer:
         """
         if self._theirs is None:
             raise LocalProtocolError("an answer without an offer of the peer's")
-        description, negotiated = _answer(self._theirs, local, self._local is not None, self._session_id)
+        before = self.negotiated.srtp if self.negotiated else None
+        description, negotiated = _answer(self._theirs, local, self._local is not None, self._session_id, before)
         self._local = self._last = _versioned(description, self._last)
         self._theirs = None
-        self.negotiated = evolve(negotiated, answer=self._local.to_bytes())
-        return self.negotiated
+        return self._settle(evolve(negotiated, answer=self._local.to_bytes()), local.srtp)
+
+    def _settle(self, agreed: Negotiated, srtp: Srtp) -> Negotiated:
+        settle(srtp.keys, self.negotiated.srtp if self.negotiated else None, agreed.srtp)
+        self.negotiated = agreed
+        return agreed
 
     def refuse(self) -> None:
         """The peer's offer was refused, or its INVITE is over: the session goes on as before."""
@@ -340,36 +352,6 @@ def _versioned(description: SessionDescription, previous: SessionDescription | N
         return previous
     # The address in o= stays as it was: only the version may differ (RFC 3264 8).
     return evolve(same, origin=evolve(previous.origin, version=str(int(previous.origin.version) + 1)))
-
-
-def _unusable(offer: SessionDescription, media: MediaDescription, local: LocalMedia) -> str:
-    """Why an audio m-line with a port cannot be taken; empty if it can."""
-    if media.protocol.upper() not in PROTOCOLS:
-        srtp = ", SRTP is not spoken here" if "SAVP" in media.protocol.upper() else ""
-        return f"the audio offered is {media.protocol[:32]}{srtp}; needed is RTP/AVP"
-    connection = offer.connection_of(media)
-    if connection is None:
-        return "the audio stream has no c= line"
-    numeric = connection.numeric
-    if numeric is not None and numeric.is_multicast:
-        return "the audio stream is multicast; needed is a unicast address"
-    if not any(codec.name in local.codecs for codec in known_codecs(media)):
-        return (
-            f"the audio formats offered are {format_names(media)}; needed is one of "
-            f"{', '.join(local.codecs)} at 8000 Hz"
-        )
-    return _other_family(offer, media, Connection(local.address))
-
-
-def _other_family(theirs: SessionDescription, media: MediaDescription, ours: Connection | None) -> str:
-    """Why the peer's address cannot be reached from ours; names may be either, and 0.0.0.0 needs no reaching."""
-    connection = theirs.connection_of(media)
-    if connection is None or ours is None or connection.unspecified:
-        return ""
-    there, here = connection.numeric, ours.numeric
-    if there is None or here is None or there.version == here.version:
-        return ""
-    return f"audio address is IPv{there.version}; needed is IPv{here.version}"
 
 
 def _audio_index(ours: SessionDescription) -> int:

@@ -42,6 +42,11 @@ Attribute = tuple[str, str | None]
 """A name, and a value; ``None`` for a property attribute such as ``a=sendrecv``."""
 
 
+def _without_keys(attributes: Iterable[Attribute]) -> str:
+    """For a repr: SRTP keys (RFC 4568) are left out."""
+    return repr(tuple((name, "..." if name == "crypto" else value) for name, value in attributes))
+
+
 @frozen
 class Connection:
     """A ``c=`` line, or the address of an ``o=`` line: network type IN only (RFC 8866 5.7).
@@ -106,7 +111,7 @@ class MediaDescription:
     port_count: int = 1
     connection: Connection | None = None
     bandwidths: tuple[str, ...] = ()
-    attributes: tuple[Attribute, ...] = ()
+    attributes: tuple[Attribute, ...] = field(default=(), repr=_without_keys)
 
     def values(self, name: str) -> Iterator[str]:
         """The values of every attribute ``name`` of this m-line; ``""`` for a property attribute."""

@@ -64,10 +64,10 @@ class InviteUsage(Protocol):
 class Acknowledgement:
     """The ACK of one 2xx, kept to be sent again whenever that 2xx comes again (13.2.2.4)."""
 
-    data: bytes
+    data: bytes = field(repr=False)
     flow: Flow
     dialog: Dialog
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 @define(eq=False, kw_only=True)
@@ -87,7 +87,7 @@ class Sending:
 
     method: str
     headers: Headers
-    body: bytes
+    body: bytes = field(repr=False)
     dialog: Dialog | None = None
     uri: Uri
     route_set: tuple[NameAddr, ...] = ()
@@ -166,7 +166,7 @@ class Respond:
     status: int
     reason: str = ""
     headers: HeaderItems = ()
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
 
 
 @frozen
@@ -191,7 +191,7 @@ class RepeatProvisional:
 class SendAck:
     """Acknowledge the 2xx to our INVITE."""
 
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
 
 
 @frozen
@@ -223,7 +223,7 @@ class Abandon:
 @frozen
 class SendReinvite:
     headers: HeaderItems
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 @frozen
