@@ -30,7 +30,8 @@ from stellar_gw.testing.gateway_process import GatewayProcess, wait_until
 from stellar_gw.testing.ports import PortBlock, take_ports
 from tests.integration.gateway_support import DOMAIN, ECHO, HOST, TRUNK, RealGateway
 
-CALLER = f"sip:ann@{TRUNK}"
+NO_MEDIA = 9
+"""The discard port: nobody listens there, nobody sends from there."""
 
 
 class HurtGateway(RealGateway):
@@ -112,10 +113,12 @@ class PhoneCall:
     """One call of a phone, as it saw it; times by ``time.monotonic``.
 
     :ivar statuses: of its INVITE, the final ones.
+    :ivar media: where the gateway wants RTP, by its answer.
     :ivar reason: the Reason header of the BYE that ended it.
     """
 
     status: int = 0
+    media: tuple[str, int] = ("", 0)
     retry_after: str = ""
     ended: float | None = None
     ended_by: str = ""
@@ -142,19 +145,19 @@ class Phone:
         self._flow = Flow(1, "udp", "udp", local, gateway)
         self._me = NameAddr("", SipUri(user="ann", host=host, port=local[1]))
         self._credentials = ClientCredentials(username=user, password=password, host=gateway[0]) if user else None
-        self._offer = offer(host, 40000)
         self.calls: dict[CallId, PhoneCall] = {}
 
     def close(self) -> None:
         self._socket.close()
 
-    def dial(self, to: str = ECHO, count: int = 1) -> list[PhoneCall]:
-        """Begin calls."""
+    def dial(self, to: str = ECHO, count: int = 1, *, media_port: int = NO_MEDIA) -> list[PhoneCall]:
+        """Begin calls; where their RTP would be received."""
         uri = SipUri(user=to, host=self._flow.remote[0], port=self._flow.remote[1])
+        body = offer(self._flow.local[0], media_port)
         began = []
         for _ in range(count):
             usage = self._core.invite(
-                uri, self._flow, time.monotonic(), from_=self._me, to=NameAddr("", uri), body=self._offer,
+                uri, self._flow, time.monotonic(), from_=self._me, to=NameAddr("", uri), body=body,
                 credentials=self._credentials,
             )  # fmt: skip
             began.append(self.calls.setdefault(usage, PhoneCall()))
@@ -221,7 +224,8 @@ class Phone:
         if isinstance(event, FlowNeeded):
             self._core.flow_ready(event.token, self._flow, time.monotonic())
         elif isinstance(event, Answered):
-            self.calls[event.usage].status = event.response.status
+            call = self.calls[event.usage]
+            call.status, call.media = event.response.status, media_of(event.response.body)
         elif isinstance(event, Ended):
             call = self.calls[event.usage]
             call.ended, call.ended_by = time.monotonic(), event.by
@@ -238,6 +242,13 @@ def offer(host: str, port: int) -> bytes:
         f"v=0\r\no=- 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0 101\r\n"
         "a=rtpmap:101 telephone-event/8000\r\n"
     ).encode()
+
+
+def media_of(description: bytes) -> tuple[str, int]:
+    """The address in a session description."""
+    host = re.search(rb"^c=IN IP4 (\S+)", description, re.MULTILINE)
+    port = re.search(rb"^m=audio (\d+)", description, re.MULTILINE)
+    return (host[1].decode(), int(port[1])) if host and port else ("", 0)
 
 
 class MeasuredCall:

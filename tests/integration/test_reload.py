@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-from pathlib import Path
 from random import Random
 
 from stellar_gw.testing.gateway_process import wait_until
