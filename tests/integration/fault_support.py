@@ -55,6 +55,7 @@ class HurtGateway(RealGateway):
         wrapper: tuple[str, ...] = (),
     ) -> None:
         super().__init__(folder, block, bot=bot)
+        self.media_ports = range(block.first, block.first + ports if ports else block.last + 1)
         if ports:
             changes = {**changes, block.range: f"{block.first}-{block.first + ports - 1}"}
         if records is not None:
@@ -254,9 +255,12 @@ def media_of(description: bytes) -> tuple[str, int]:
 class MeasuredCall:
     """``stellar-gw-call`` as a process: a call with media, measured from its audio."""
 
-    def __init__(self, test: SynchronousTestCase, gateway: HurtGateway, *options: str, to: str = ECHO) -> None:
+    def __init__(
+        self, test: SynchronousTestCase, gateway: HurtGateway, *options: str, to: str = ECHO, transport: str = "udp"
+    ) -> None:
         command = [
-            sys.executable, "-m", "stellar_gw.cli.call", f"sip:{to}@{HOST}:{gateway.ports['udp']}", "--json", *options,
+            sys.executable, "-m", "stellar_gw.cli.call", f"sip:{to}@{HOST}:{gateway.ports[transport]}",
+            "--transport", transport, "--json", *options,
         ]  # fmt: skip
         self._process = subprocess.Popen(
             command, cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
