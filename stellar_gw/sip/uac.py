@@ -18,7 +18,7 @@ from stellar_gw.sip.names import Names
 from stellar_gw.sip.timers import Timers
 from stellar_gw.sip.transactions.ack import cancel_of
 from stellar_gw.sip.transactions.layer import TransactionLayer
-from stellar_gw.sip.transactions.transaction import ClientTransaction
+from stellar_gw.sip.transactions.transaction import NOBODY, ClientTransaction
 from stellar_gw.sip.uri import SipUri, Uri
 from stellar_gw.sip.usage import (
     Abandon,
@@ -60,16 +60,6 @@ class _Attempt:
     def transport_failed(self, transaction: ClientTransaction) -> None:
         if self._sending.attempt is self:
             self._uac.unanswered(self._sending, timed_out=False)
-
-
-class _Nobody:
-    """The user of a CANCEL: what is answered to it changes nothing."""
-
-    def responded(self, transaction: ClientTransaction, response: Response) -> None: ...
-
-    def timed_out(self, transaction: ClientTransaction) -> None: ...
-
-    def transport_failed(self, transaction: ClientTransaction) -> None: ...
 
 
 class Uac:
@@ -329,6 +319,7 @@ class Uac:
 
     def _send_again(self, sending: Sending) -> None:
         """The next attempt: the same Call-ID and tags, the next CSeq (22.2)."""
+        sending.transaction = None
         if sending.dialog is not None:
             self._send_inside(sending, sending.dialog)
         else:
@@ -415,7 +406,7 @@ class Uac:
         invite = None if usage.calling is None else usage.calling.transaction
         if invite is not None and not invite.done:
             cancel = cancel_of(invite.request, effect.headers)
-            self._layer.send_request(cancel, invite.flow, _Nobody(), invite.destination, reconnects=True)
+            self._layer.send_request(cancel, invite.flow, NOBODY, invite.destination, reconnects=True)
 
     def _abandon(self, usage: Usage, _: Abandon) -> None:
         if usage.calling is not None and usage.calling.transaction is not None:

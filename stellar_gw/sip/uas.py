@@ -132,7 +132,8 @@ class Uas:
         if request.method == "OPTIONS":
             self._answer_options(request, flow, available=True)
             return
-        transaction = self._layer.serve(request, flow, _Leg(self, usage), request.to.tag or "")
+        leg = _Leg(self, usage) if request.method == "INVITE" else None
+        transaction = self._layer.serve(request, flow, leg, request.to.tag or "")
         if request.method == "BYE":
             self._send(transaction, 200)
             if dialog is usage.dialog:
@@ -262,10 +263,10 @@ class Uas:
             headers[:0] = [("Contact", str(contact)), self._able.allow_header, self._able.supported_header]
         if effect.body and not any(name.lower() == "content-type" for name, _ in headers):
             headers.append(("Content-Type", SDP))
+        if 200 <= effect.status < 300 and usage.dialog is not None:
+            refresh(usage.dialog, invite.request)
         data = self._send(invite, effect.status, effect.reason, headers, effect.body)
         if 200 <= effect.status < 300:
-            if usage.dialog is not None:
-                refresh(usage.dialog, invite.request)
             usage.success, usage.interval = data, self._timers.t1
             self.usages.start(usage, "repeat", usage.interval)
             self.usages.start(usage, "ack_timeout", self._timers.timeout)
@@ -288,6 +289,8 @@ class Uas:
         self, transaction: ServerTransaction, status: int, reason: str = "",
         headers: Iterable[tuple[str, str]] = (), body: bytes = b"",
     ) -> bytes:
+        if transaction.final:
+            return b""  # answered already
         tag = None if status == 100 else transaction.to_tag
         response = response_to(transaction.request, status, reason, [self._server, *headers], body, to_tag=tag)
         data = response.to_bytes()

@@ -25,6 +25,7 @@ class Usages:
     def __init__(self, wire: Wire, heap: TimerHeap) -> None:
         self._wire, self._heap = wire, heap
         self._known: dict[UsageId, Usage] = {}
+        self._expired = self._expire  # bound once, for all timers
         self._dialogs: dict[DialogKey, tuple[Usage, Dialog]] = {}
         self.perform: dict[type, Callable[[Usage, Any], None]] = {
             Tell: self._tell, Start: self._start, Stop: self._stop, End: self._end, Close: self._close,
@@ -91,7 +92,7 @@ class Usages:
 
     def start(self, usage: Usage, timer: str, delay: float) -> None:
         self._stop(usage, Stop(timer))
-        usage.running[timer] = self._heap.start(delay, lambda: self._expire(usage, timer))
+        usage.running[timer] = self._heap.start(delay, self._expired, usage, timer)
 
     def _stop(self, usage: Usage, stop: Stop) -> None:
         alarm = usage.running.pop(stop.timer, None)
@@ -108,6 +109,8 @@ class Usages:
             if dialog is not None:
                 self.close(dialog)
         usage.early.clear()
+        if usage.invite is not None:
+            usage.invite.user = None  # what still comes for it changes nothing
 
     def _end(self, usage: Usage, end: End) -> None:
         if usage.ended:

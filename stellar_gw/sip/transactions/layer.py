@@ -7,6 +7,7 @@ from collections.abc import Hashable
 from typing import cast
 
 from stellar_gw.sip.flow import Flow
+from stellar_gw.sip.headers import Headers
 from stellar_gw.sip.message import Request, Response
 from stellar_gw.sip.params import NO_PARAMS, Params
 from stellar_gw.sip.timers import TimerHeap, Timers
@@ -25,6 +26,7 @@ from stellar_gw.sip.transactions.invite_server import InviteServer, InviteServer
 from stellar_gw.sip.transactions.non_invite_client import NonInviteClient, NonInviteClientMachine
 from stellar_gw.sip.transactions.non_invite_server import NonInviteServer, NonInviteServerMachine
 from stellar_gw.sip.transactions.transaction import (
+    NOBODY,
     ClientTransaction,
     ClientUser,
     ServerTransaction,
@@ -51,6 +53,7 @@ class TransactionLayer:
     def __init__(self, wire: Wire, heap: TimerHeap, timers: Timers) -> None:
         self.dropped: Counter[str] = Counter()
         self._wire, self._heap, self._timers = wire, heap, timers
+        self._expired = self._expire  # bound once, for all timers
         self._clients: dict[Hashable, ClientTransaction] = {}
         self._servers: dict[Hashable, ServerTransaction] = {}
         self._machines: dict[Transaction, Machine] = {}
@@ -162,6 +165,7 @@ class TransactionLayer:
         machine = self._machines.get(transaction)
         if machine is None or (transaction.final and not 200 <= status < 300):
             return
+        first = not transaction.final
         if transaction.request.method == "INVITE":
             invite = cast(InviteServer, machine)
             if status < 200:
@@ -172,8 +176,10 @@ class TransactionLayer:
                 invite.send_300_699(data)
         elif status < 200:
             cast(NonInviteServer, machine).send_1xx(data)
-        elif not transaction.final:
+        elif first:
             cast(NonInviteServer, machine).send_final(data)
+        if first and transaction.final:
+            transaction.request = bare(transaction.request)
         self._perform(transaction)
 
     # Flows
@@ -240,12 +246,12 @@ class TransactionLayer:
                 self._send(transaction, data)
             case Start(timer, delay):
                 self._stop(transaction, timer)
-                transaction.running[timer] = self._heap.start(delay, lambda: self._expire(transaction, timer))
+                transaction.running[timer] = self._heap.start(delay, self._expired, transaction, timer)
             case Stop(timer):
                 self._stop(transaction, timer)
             case Deliver(message):
                 if isinstance(transaction, ClientTransaction):
-                    transaction.user.responded(transaction, cast(Response, message))
+                    self._deliver(transaction, cast(Response, message))
                 elif isinstance(transaction, ServerTransaction) and transaction.user is not None:
                     transaction.user.acknowledged(transaction, cast(Request, message))
             case TimedOut():
@@ -256,6 +262,13 @@ class TransactionLayer:
                     user.transport_failed(transaction)  # type: ignore[arg-type]
             case Terminated():
                 self._forget(transaction)
+
+    def _deliver(self, transaction: ClientTransaction, response: Response) -> None:
+        user = transaction.user
+        if response.status >= (300 if transaction.request.method == "INVITE" else 200):
+            # It stays for half a minute to absorb copies: let go of all that those do not need.
+            transaction.user, transaction.request, transaction.data = NOBODY, bare(transaction.request), b""
+        user.responded(transaction, response)
 
     def _expire(self, transaction: Transaction, timer: str) -> None:
         transaction.running.pop(timer, None)
@@ -279,6 +292,11 @@ class TransactionLayer:
             del self._servers[transaction.key]
             if self._merged.get(transaction.merge_key) is transaction:
                 del self._merged[transaction.merge_key]
+
+
+def bare(request: Request) -> Request:
+    """What is left to know of a request that has been answered: method and number."""
+    return Request(request.method, request.uri, Headers.sound([("CSeq", str(request.cseq))]))
 
 
 def _has_cookie(via: Via) -> bool:

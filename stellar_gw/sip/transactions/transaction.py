@@ -32,10 +32,24 @@ class ServerUser(Protocol):
     def transport_failed(self, transaction: ServerTransaction) -> None: ...
 
 
+class Nobody:
+    """The user of a request whose responses matter to nobody: of a CANCEL, or of one that has its answer."""
+
+    def responded(self, transaction: ClientTransaction, response: Response) -> None: ...
+
+    def timed_out(self, transaction: ClientTransaction) -> None: ...
+
+    def transport_failed(self, transaction: ClientTransaction) -> None: ...
+
+
+NOBODY = Nobody()
+
+
 @define(eq=False, kw_only=True)
 class Transaction:
     """What both kinds have.
 
+    :ivar request: whole until it is answered for good; then method and CSeq only.
     :ivar flow: what it sends on; another one once the first is lost.
     :ivar destination: where to find the peer again when the flow is lost.
     :ivar effects: what the table asked for and is not yet done.
