@@ -47,7 +47,7 @@ from stellar_gw.net.stream import StreamLimits
 from stellar_gw.net.tls import ClientTls
 from stellar_gw.sip.checks import Capabilities
 from stellar_gw.sip.core import SipCore
-from stellar_gw.sip.flow import Listener
+from stellar_gw.sip.flow import Listener, address_text
 from stellar_gw.sip.timers import Timers
 
 WORKERS_READY = 20.0
@@ -134,7 +134,7 @@ class GatewayService(Service):
             return
         self._parts = self._open()
         names = ", ".join(
-            f"{listener.bind[0]}:{listener.bind[1]}/{listener.transport}"
+            f"{address_text(listener.bind)}/{listener.transport}"
             for listener in self._parts.listening.listeners.values()
         )
         _log.info("stellar-gw {version} is ready on {names}", version=__version__, names=names)

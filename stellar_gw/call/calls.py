@@ -36,7 +36,7 @@ from stellar_gw.sip.events import (
     Token,
     UsageId,
 )
-from stellar_gw.sip.flow import Flow, Listener
+from stellar_gw.sip.flow import Flow, Listener, address_text
 from stellar_gw.sip.message import Request
 from stellar_gw.sip.uri import SipUri
 
@@ -297,7 +297,7 @@ class Calls:
             version=route.version,
             caller=caller.name if isinstance(caller, TrunkProvider) else caller.username,
             admitted=admitted.how,
-            source=f"{flow.remote[0]}:{flow.remote[1]}",
+            source=address_text(flow.remote),
             transport=flow.transport,
             from_uri=bounded(str(request.from_.uri)),
             to_uri=bounded(str(request.uri)),

@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 from attrs import define, field
 
-from stellar_gw.sip.flow import Flow
+from stellar_gw.sip.flow import Flow, address_text
 
 _CALL_ID = re.compile(rb"\r\n(?:call-id|i)[ \t]*:[ \t]*([^\r\n]{1,256})", re.IGNORECASE)
 _MOST_LINES = 64
@@ -50,8 +50,7 @@ class Ladders:
         if not first.isprintable():
             first = "".join(character if character.isprintable() else "?" for character in first)
         arrow = "<-" if received else "->"
-        host, port = flow.remote
-        ladder.lines.append(f"{now - ladder.began:8.3f} {arrow} {flow.transport} {host}:{port} {first}")
+        ladder.lines.append(f"{now - ladder.began:8.3f} {arrow} {flow.transport} {address_text(flow.remote)} {first}")
 
     def lines(self, call_id: str) -> tuple[str, ...]:
         ladder = self._ladders.get(call_id)

@@ -21,11 +21,11 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from stellar_gw.errors import StellarError
 from stellar_gw.net.gate import Admitted, Gate, Makes
 from stellar_gw.net.reasons import failed_because
-from stellar_gw.net.sockets import address_text, peer_address
+from stellar_gw.net.sockets import peer_address
 from stellar_gw.net.stream import SipStream, StreamLimits
 from stellar_gw.net.tls import ClientTls, ServerName, ServerTls
 from stellar_gw.net.udp import SipUdp
-from stellar_gw.sip.flow import Address, Flow, Listener, Transport
+from stellar_gw.sip.flow import Address, Flow, Listener, Transport, address_text
 from stellar_gw.sip.parser import MalformedMessage
 
 WILDCARDS = ("0.0.0.0", "::")

@@ -14,9 +14,8 @@ from twisted.internet.interfaces import IListeningPort, IReactorSocket
 from stellar_gw.config import ListenerConfig
 from stellar_gw.errors import ConfigError
 from stellar_gw.net.flows import Flows, NetReactor
-from stellar_gw.net.sockets import address_text
 from stellar_gw.net.tls import Identity, ServerTls, TlsError
-from stellar_gw.sip.flow import Listener
+from stellar_gw.sip.flow import Listener, address_text
 
 MAX_DATAGRAM = 65535
 """Octets; Twisted cuts at 8192 without a word unless told otherwise."""

@@ -26,12 +26,6 @@ def fold(host: str) -> str:
     return str(mapped) if mapped is not None else host
 
 
-def address_text(address: Address) -> str:
-    """``host:port`` for people and logs, IPv6 in brackets."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def source_of(host: str) -> str:
     """What one peer is, where peers are counted: its IPv4 address, its IPv6 /64."""
     if ":" not in host:

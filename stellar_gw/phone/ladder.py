@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from attrs import define, frozen
 
-from stellar_gw.sip.flow import Flow
+from stellar_gw.sip.flow import Flow, address_text
 
 _CSEQ = re.compile(rb"\r\ncseq[ \t]*:[ \t]*[0-9]{1,10}[ \t]+([A-Za-z]{1,32})", re.IGNORECASE)
 _CALL_ID = re.compile(rb"\r\n(?:call-id|i)[ \t]*:[ \t]*([^\r\n]{1,256})", re.IGNORECASE)
@@ -51,9 +51,14 @@ def rung(packet: bytes, flow: Flow, *, sent: bool, at_ms: float) -> Rung:
     method = _CSEQ.search(packet[:4096])
     if first.startswith("SIP/2.0 ") and method is not None:
         first += f" [{method[1].decode()}]"
-    host, port = flow.remote
-    remote = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return Rung(at_ms=at_ms, sent=sent, transport=flow.transport, remote=remote, start_line=first, octets=len(packet))
+    return Rung(
+        at_ms=at_ms,
+        sent=sent,
+        transport=flow.transport,
+        remote=address_text(flow.remote),
+        start_line=first,
+        octets=len(packet),
+    )
 
 
 def call_id_in(packet: bytes) -> str:

@@ -8,6 +8,7 @@ from stellar_gw.media.emodel import quality
 from stellar_gw.media.resample import Resampler
 from stellar_gw.phone.report import Echo, MediaReport, Sound
 from stellar_gw.phone.rtp import RATE, Recording, RtpSession
+from stellar_gw.sip.flow import address_text
 
 BUFFER_MS = 40.0
 """What a receiver is assumed to buffer against jitter, for the delay from mouth to ear."""
@@ -28,7 +29,7 @@ def measure(session: RtpSession) -> MediaReport | None:
         codec=agreed.send.name,
         ptime=agreed.ptime,
         direction=agreed.direction,
-        remote=f"{agreed.remote[0]}:{agreed.remote[1]}",
+        remote=address_text(agreed.remote),
         rtcp_mux=agreed.rtcp_mux,
         telephone_event=agreed.dtmf_send is not None,
         packets_sent=session.sender.packets_sent,

@@ -28,6 +28,12 @@ class Listener:
     media_advertise: str
 
 
+def address_text(address: Address) -> str:
+    """``host:port`` for people, logs and records, IPv6 in brackets."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 @frozen
 class Flow:
     """A way to one peer: a connection, or a UDP socket with the peer's address.

@@ -9,9 +9,9 @@ from twisted.internet.error import MessageLengthError
 from twisted.internet.testing import FakeDatagramTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.net.sockets import address_text, fold, source_of
+from stellar_gw.net.sockets import fold, source_of
 from stellar_gw.net.udp import REMEMBERED, SipUdp
-from stellar_gw.sip.flow import Flow
+from stellar_gw.sip.flow import Flow, address_text
 from tests.unit.test_net_flows import UDP
 
 PEER = ("192.0.2.7", 5062)
