@@ -19,7 +19,7 @@ from stellar_gw.phone.report import CallReport
 from stellar_gw.phone.runner import RunReactor
 from stellar_gw.sip.flow import Transport
 from stellar_gw.sip.uri import SipUri, parse_uri
-from tests.integration.gateway_support import HOST, PASSWORD, TRUNK, USER, RealGateway, start_gateway
+from tests.integration.gateway_support import HOST, PASSWORD, TRUNK, USER, RealGateway, start_gateway, uri_host
 from tests.integration.sound import RATE, noise
 
 reactor = cast(RunReactor, _reactor)
@@ -31,10 +31,11 @@ class CallTestCase(TestCase):
     """A test with a gateway and phones."""
 
     timeout = 90
+    host = HOST
     gateway: RealGateway
 
     def start(self, **settings: str) -> None:
-        self.gateway = start_gateway(self, **settings)
+        self.gateway = start_gateway(self, host=self.host, **settings)
 
     def phone(self, transport: Transport = "udp", host: str = TRUNK) -> Phone:
         """An open phone at the trunk's address; closed after the test."""
@@ -47,7 +48,7 @@ class CallTestCase(TestCase):
     def plan(self, number: str, transport: Transport = "udp", **conduct: Any) -> CallPlan:
         """A call to a number of the gateway's: noise for 2 s, where nothing else is asked for."""
         params = "" if transport == "udp" else f";transport={transport}"
-        uri = parse_uri(f"sip:{number}@{HOST}:{self.gateway.ports[transport]}{params}")
+        uri = parse_uri(f"sip:{number}@{uri_host(self.host)}:{self.gateway.ports[transport]}{params}")
         assert isinstance(uri, SipUri)
         return evolve(CallPlan(to=uri, play=NOISE, duration=2.0), **conduct)
 
@@ -58,7 +59,7 @@ class CallTestCase(TestCase):
     def place_by_digest(self, number: str, transport: Transport = "udp", **conduct: Any) -> PhoneCall:
         """Call from an address that nobody knows, with a password."""
         plan = self.plan(number, transport, user=USER, password=PASSWORD, **conduct)
-        return self.phone(transport, HOST).place(plan)
+        return self.phone(transport, self.host).place(plan)
 
     def record(self, report: CallReport) -> dict[str, Any]:
         """The gateway's one record of the call."""

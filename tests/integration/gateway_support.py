@@ -25,10 +25,10 @@ ECHO, TONE, READBACK, GREETING, CLOSED, BOT, NOBODY = "600", "601", "602", "603"
 CONFIGURATION = """\
 domain: sip.acme.example
 listeners:
-  udp: {bind: "127.0.0.1:0"}
-  tcp: {bind: "127.0.0.1:0"}
-  tls: {bind: "127.0.0.1:0", certificate: tls.pem}
-media: {ports: @ports, bind: 127.0.0.1, workers: 1, quarantine: 500ms}
+  udp: {bind: "@host:0"}
+  tcp: {bind: "@host:0"}
+  tls: {bind: "@host:0", certificate: tls.pem}
+media: {ports: @ports, bind: "@media", workers: 1, quarantine: 500ms}
 sip: {t1: @t1}
 limits: {requests: 10000, burst: 10000}
 records: {directory: "{records}"}
@@ -61,27 +61,50 @@ tenants:
 """
 
 
+def uri_host(host: str) -> str:
+    """An address as URIs and configurations write it."""
+    return f"[{host}]" if ":" in host else host
+
+
 class RealGateway(GatewayProcess):
     """A gateway with the configuration above; its authority's certificate is ``ca`` for phones to believe.
 
     :param bot: URL of the agent behind :data:`BOT`.
     :param nobody: URL of the agent behind :data:`NOBODY`; nothing listens there by default.
     :param t1: as ``sip.t1`` is written.
+    :param host: where it listens.
     """
 
-    def __init__(self, folder: Path, block: PortBlock, *, bot: str = "", nobody: str = "", t1: str = "500ms") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        block: PortBlock,
+        *,
+        bot: str = "",
+        nobody: str = "",
+        t1: str = "500ms",
+        host: str = HOST,
+    ) -> None:
         self._block = block
         unused = "ws://127.0.0.1:9/ws"
-        places = {"@ports": block.range, "@t1": t1, "@bot": bot or unused, "@nobody": nobody or unused}
+        places = {
+            "@host": uri_host(host),
+            "@media": host,
+            "@ports": block.range,
+            "@t1": t1,
+            "@bot": bot or unused,
+            "@nobody": nobody or unused,
+        }
         text = CONFIGURATION
         for place, value in places.items():
             text = text.replace(place, value)
         super().__init__(text, folder, environ={"BOT_TOKEN": "s3cret-token"})
-        self.ca = Authority.create().write(self.folder, DOMAIN, HOST)[1]
+        self.ca = Authority.create().write(self.folder, DOMAIN, host)[1]
 
     def media_sockets(self) -> int:
         """How many RTP and RTCP ports its workers hold open, as the kernel says."""
-        rows = [row.split() for row in Path("/proc/net/udp").read_text().splitlines()[1:]]
+        tables = [Path(path).read_text().splitlines()[1:] for path in ("/proc/net/udp", "/proc/net/udp6")]
+        rows = [row.split() for table in tables for row in table]
         ports = {row[9]: int(row[1].partition(":")[2], 16) for row in rows}
         held = [ports.get(inode, 0) for pid in self.workers for inode in _socket_inodes(pid)]
         return sum(self._block.first <= port <= self._block.last for port in held)
@@ -158,7 +181,7 @@ class Silent:
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM, host: str = HOST) -> int:
     """A port that was free a moment ago."""
-    with socket.socket(socket.AF_INET, kind) as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port

@@ -7,7 +7,7 @@ import struct
 from importlib.resources import files
 
 from twisted.internet.defer import gatherResults
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from stellar_gw.media.analysis import find, tone_ms
 from stellar_gw.media.pcm import pcm_from_ulaw
@@ -30,6 +30,7 @@ from tests.integration.gateway_support import (
     TONE,
     TRUNK,
     USER,
+    free_port,
     soon,
     start_gateway,
 )
@@ -156,6 +157,32 @@ class ManyTests(CallTestCase):
             (len(records), {record["cause"] for record in records}, len({record["source"] for record in records})),
             (20, {"caller_hangup"}, 1),
         )
+
+
+class SixTests(CallTestCase):
+    """A gateway that has IPv6 only."""
+
+    host = "::1"
+
+    def setUp(self) -> None:
+        try:
+            free_port(host=self.host)
+        except OSError:
+            raise SkipTest("this machine has no IPv6 on loopback")
+
+    async def test_ipv6(self) -> None:
+        """Over each transport the echo comes back, and addresses in records are in brackets."""
+        self.start()
+        transports: tuple[Transport, ...] = ("udp", "tcp", "tls")
+        calls = [self.place_by_digest(ECHO, transport) for transport in transports]
+        reports: list[CallReport] = await gatherResults([call.ended for call in calls])
+        for transport, report in zip(transports, reports, strict=True):
+            assert report.media is not None
+            self.assertEqual((report.status, report.problem, report.transport), (200, "", transport))
+            self.assertGreater(report.media.echo.correlation, 0.8)
+            record = self.record(report)
+            self.assertRegex(record["source"], r"\A\[::1\]:\d+\Z")
+            self.assertEqual((record["transport"], record["cause"]), (transport, "caller_hangup"))
 
 
 class TrafficClassTests(SynchronousTestCase):
