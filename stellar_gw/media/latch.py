@@ -161,6 +161,15 @@ class Latch:
         """The source the leg listens to, None while it still looks for one."""
         return self._locked
 
+    def is_final(self, now: float) -> bool:
+        """Whether the lock holds until :meth:`fresh`, or until its source falls silent."""
+        return self._locked is not None and (self._rank == _SDP or now >= (self._preference_ends or 0.0))
+
+    def heard(self, packet: RtpPacket, now: float) -> None:
+        """Packets of the locked source came without being shown, ``packet`` the last of them."""
+        self._last = packet
+        self._heard = now
+
     @property
     def destination(self) -> Address | None:
         """Where audio goes; None where nothing is known yet, so that nothing can be sent."""

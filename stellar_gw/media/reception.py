@@ -23,6 +23,8 @@ class Reception:
     :ivar late: packets that arrived after one of a higher sequence number.
     :ivar restarts: changes of SSRC, and jumps of sequence numbers that two packets in a row confirmed.
     :ivar ssrc: the present one, None before the first packet.
+    :ivar jitter: interarrival jitter in timestamp units (A.8).
+    :ivar transit: of the last packet: its arrival less its timestamp, in timestamp units; None before the first.
     """
 
     def __init__(self, clock: int = 8000) -> None:
@@ -36,8 +38,8 @@ class Reception:
         self.restarts = 0
         self._past_expected = 0
         self._past_unique = 0
-        self._jitter = 0.0
-        self._transit: float | None = None
+        self.jitter = 0.0
+        self.transit: float | None = None
         self._last_sr = 0
         self._last_sr_at = 0.0
         self._begin(0)
@@ -78,11 +80,33 @@ class Reception:
         if event:
             return
         transit = now * self._clock - packet.timestamp
-        if self._transit is not None:
+        if self.transit is not None:
             # Timestamps wrap at 2**32: the difference of two transits is taken modulo that.
-            difference = abs((transit - self._transit + 0x80000000) % 0x100000000 - 0x80000000)
-            self._jitter += (difference - self._jitter) / 16
-        self._transit = transit
+            difference = abs((transit - self.transit + 0x80000000) % 0x100000000 - 0x80000000)
+            self.jitter += (difference - self.jitter) / 16
+        self.transit = transit
+
+    def ran(self, packets: int, octets: int, jitter: float, transit: float) -> None:
+        """Count packets of the present SSRC that came each next to the one before, none of them an event.
+
+        :param packets: 1 or more; :param octets: of their payloads.
+        :param jitter, transit: what :attr:`jitter` and :attr:`transit` had become with the last of them.
+        """
+        self.packets += packets
+        self.octets += octets
+        highest = self._highest + packets
+        self._cycles += highest & ~0xFFFF
+        self._highest = highest & 0xFFFF
+        self._seen = _WINDOW_MASK if packets >= _WINDOW else (self._seen << packets | (1 << packets) - 1) & _WINDOW_MASK
+        self._received += packets
+        self._unique += packets
+        self.jitter = jitter
+        self.transit = transit
+
+    @property
+    def next(self) -> int | None:
+        """The sequence number that would follow; None while the source is not proven yet."""
+        return None if self._probation else (self._highest + 1) & 0xFFFF
 
     def _new_source(self, packet: RtpPacket) -> None:
         if self.ssrc is not None:
@@ -92,8 +116,8 @@ class Reception:
         self.ssrc = packet.ssrc
         self._begin(packet.sequence_number)
         self._probation = MIN_SEQUENTIAL - 1
-        self._jitter = 0.0
-        self._transit = None
+        self.jitter = 0.0
+        self.transit = None
 
     def _close(self) -> None:
         """Put the present start's figures with the totals; a source that never left probation has none."""
@@ -161,7 +185,7 @@ class Reception:
     @property
     def jitter_ms(self) -> float:
         """Interarrival jitter (A.8) in milliseconds."""
-        return self._jitter * 1000 / self._clock
+        return self.jitter * 1000 / self._clock
 
     # --- reports ----------------------------------------------------------------------------------
 
@@ -187,7 +211,7 @@ class Reception:
             min(255, (lost_interval << 8) // expected_interval) if lost else 0,
             max(-0x800000, min(0x7FFFFF, expected - self._received)),
             self._cycles + self._highest,
-            int(self._jitter),
+            int(self.jitter),
             self._last_sr,
             max(0, int(delay * 65536)),
         )

@@ -157,9 +157,14 @@ class RtpSender:
 
     def packet_at(self, timestamp: int, payload: bytes, payload_type: int, marker: bool = False) -> bytes:
         """A packet with a timestamp of its own, in the same sequence; the media clock stays (RFC 4733 2.5.1)."""
-        second = payload_type | (0x80 if marker else 0)
-        header = _HEADER.pack(_VERSION_2_ALONE, second, self.sequence_number, timestamp & 0xFFFFFFFF, self.ssrc)
+        datagram = self.numbered(self.sequence_number, timestamp, payload, payload_type, marker)
         self.sequence_number = (self.sequence_number + 1) & 0xFFFF
+        return datagram
+
+    def numbered(self, sequence_number: int, timestamp: int, payload: bytes, payload_type: int, marker: bool) -> bytes:
+        """A packet with numbers of its own: one of another stream, passed on in its own order."""
+        second = payload_type | (0x80 if marker else 0)
+        header = _HEADER.pack(_VERSION_2_ALONE, second, sequence_number, timestamp & 0xFFFFFFFF, self.ssrc)
         self.packets_sent += 1
         self.octets_sent += len(payload)
         return header + payload

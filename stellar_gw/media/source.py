@@ -100,6 +100,11 @@ class Recording:
     def ended(self) -> bool:
         return not self._repeat and self._place >= len(self._pcm)
 
+    @property
+    def rest(self) -> bytes:
+        """What this round has left."""
+        return self._pcm[self._place :]
+
     def take(self, samples: int) -> bytes:
         octets = 2 * samples
         piece = self._pcm[self._place : self._place + octets]

@@ -9,18 +9,18 @@ from stellar_gw.media.codec import CLOCK, PCMU, Encoder, codec_named
 from stellar_gw.media.pcm import pcm_from_ulaw, ulaw_from_pcm
 from stellar_gw.media.playout import Playout
 from stellar_gw.media.resample import Resampler
-from stellar_gw.media.source import dtmf_frequencies, tone
-
-TONE_MS = 160
-PAUSE_MS = 80
-"""Of an audible digit; as long as a telephone event of ours."""
+from stellar_gw.media.source import dtmf_tones
+from stellar_gw.worker.leg_audio import PAUSE_MS, TONE_MS
 
 
 class AgentAudio:
     """
+    :ivar sounding: whether audible digits hold up everything else: never, they are queued with the agent's words.
     :ivar playout: what the agent has sent and nobody has heard yet.
     :ivar sent_ms: milliseconds of the agent's audio that were put on the wire.
     """
+
+    sounding = False
 
     def __init__(self, audio_format: AudioFormat) -> None:
         self._format = audio_format
@@ -52,15 +52,19 @@ class AgentAudio:
         self._encoder = None if untouched else known.encoder()
         self._resampler = None if untouched else Resampler(self._format.rate, known.rate)
 
-    def sound(self, digits: str) -> None:
+    def sound(self, digits: str, duration_ms: int = TONE_MS) -> None:
         """Queue digits as their tones (ITU-T Q.23), for a peer without telephone events.
 
         :raise PlayoutFlood: if the queue is full.
         """
         for digit in digits:
-            pcm = tone(dtmf_frequencies(digit), self._format.rate, TONE_MS)
-            pcm += bytes(2 * self._format.rate * PAUSE_MS // 1000)
+            pcm = dtmf_tones(digit, self._format.rate, duration_ms, PAUSE_MS)
             self.playout.push(ulaw_from_pcm(pcm) if self._format.encoding == "mulaw" else pcm)
+
+    def pass_time(self, ms: int) -> None:
+        """Nobody hears the agent: what it says in this time is gone."""
+        if not self.playout.empty:
+            self.playout.take(self._width * self._format.rate * ms // 1000)
 
     def payload(self, ms: int, *, sent: bool = True) -> bytes:
         """The next packet's payload: the agent's audio, silence where there is none.

@@ -26,12 +26,14 @@ from stellar_gw.control.messages import (
     ListCalls,
     Listing,
     Ping,
+    Rebind,
     Release,
     Released,
     Reply,
     Request,
     SetMedia,
     StartAgent,
+    StopAgent,
     Tell,
 )
 from stellar_gw.errors import StellarError
@@ -102,7 +104,7 @@ class Carrier:
                 return self._allocate(request)
             case Release():
                 return Released(request=0, legs=self._release(request.call, request.leg, request.cause, request.by))
-            case SetMedia() | StartAgent() | Answered() | Tell():
+            case SetMedia() | StartAgent() | StopAgent() | Rebind() | Answered() | Tell():
                 session = self._sessions.get(request.call)
                 if session is None:
                     return Failed(request=0, code="unknown_call", message=f"no call {request.call} here")
@@ -110,14 +112,20 @@ class Carrier:
             case _:
                 return Failed(request=0, code="bad_request", message=f"no command {type(request).__name__}")
 
-    def _command(self, session: MediaSession, request: SetMedia | StartAgent | Answered | Tell) -> Reply:
+    def _command(
+        self, session: MediaSession, request: SetMedia | StartAgent | StopAgent | Rebind | Answered | Tell
+    ) -> Reply:
         match request:
             case SetMedia():
                 session.set_media(request)
             case StartAgent():
                 session.start_agent(request)
+            case StopAgent():
+                session.stop_agent(request.cause, request.by)
+            case Rebind():
+                session.rebind(request.bindings)
             case Answered():
-                session.answered()
+                session.answered(request.leg)
             case Tell():
                 session.tell(request.kind, request.detail)
         return Done(request=0)

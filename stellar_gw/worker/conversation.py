@@ -102,6 +102,12 @@ class Conversation:
         if self._leaving:
             self._leave_when_played()
 
+    def muted(self, ms: int) -> None:
+        """Nobody hears the agent. Time passes for it all the same: what it says is gone, and its marks return."""
+        if not self.audio.playout.empty:
+            self.audio.pass_time(ms)
+            self.played()
+
     def stop(self, cause: str, by: str) -> None:
         """The call is over: tell the agent, and close the link."""
         self._over = True

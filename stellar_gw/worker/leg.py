@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from twisted.internet.defer import Deferred
 
 from stellar_gw.control.messages import LegStatistics, SetMedia
-from stellar_gw.dialects.contract import AudioFormat
 from stellar_gw.errors import LocalProtocolError, StellarError
 from stellar_gw.media.codec import CLOCK, codec_named
 from stellar_gw.media.dtmf import DtmfSender, are_digits
-from stellar_gw.worker.agent_audio import AgentAudio
+from stellar_gw.worker.leg_audio import TONE_MS, LegAudio, Silence
 from stellar_gw.worker.rtp_port import RtpPort
 
 TICK_MS = 20
@@ -17,11 +18,19 @@ LONGEST_PTIME = 200
 """Milliseconds; RFC 3551 4.2 asks a receiver to accept so much."""
 
 
+class Feed(Protocol):
+    """A relay that sends another leg's packets from this one (:class:`stellar_gw.worker.relay.Relay`)."""
+
+    def flows(self) -> bool:
+        """Whether packets are passed on, so that this leg needs none at its own pace."""
+
+
 class Leg:
     """
     :ivar port: the leg's sockets.
     :ivar ports: the RTP port and the RTCP port.
-    :ivar audio: what is sent; silence without an agent.
+    :ivar audio: what is sent at our pace; silence where nothing else is.
+    :ivar relay: what is sent without it.
     :ivar media: the last word of offer and answer, None before the first.
     """
 
@@ -30,8 +39,10 @@ class Leg:
         self.port = port
         self.ports = ports
         self.media: SetMedia | None = None
-        self._silence = AgentAudio(AudioFormat("mulaw", CLOCK))
-        self.audio = self._silence
+        self._silence = Silence()
+        self._said_ms = 0
+        self.audio: LegAudio = self._silence
+        self.relay: Feed | None = None
         self._ptime = TICK_MS
         self._due = 0
         self._digits: DtmfSender | None = None
@@ -53,21 +64,28 @@ class Leg:
         else:
             self._digits.payload_type = digits.payload_type
 
-    def speak(self, audio: AgentAudio | None) -> None:
+    def speak(self, audio: LegAudio | None) -> None:
         """Send this from now on; None: silence."""
-        self.audio = audio or self._silence
+        audio = audio or self._silence
+        self._said_ms += self.audio.sent_ms - audio.sent_ms  # what each sends while it is ours counts
+        self.audio = audio
         if self.media is not None:
             self.audio.send_as(self.media.send)
 
-    def send_digits(self, digits: str) -> str:
+    @property
+    def sounding(self) -> bool:
+        """Digits of ours are under way, and nothing else may be."""
+        return self.audio.sounding or (self._digits is not None and self._digits.busy)
+
+    def send_digits(self, digits: str, duration_ms: int = TONE_MS) -> str:
         """Queue telephone events, or tones where the peer does not know these; why not, empty where it is done."""
         if not are_digits(digits) or len(digits) > DtmfSender.MAX_PENDING:
             return f"digits are 0-9, *, #, A-D, at most {DtmfSender.MAX_PENDING}"
         try:
             if self._digits is None:
-                self.audio.sound(digits)
+                self.audio.sound(digits, duration_ms)
             else:
-                self._digits.send(digits)
+                self._digits.send(digits, duration_ms)
         except StellarError as reason:
             return str(reason)
         return ""
@@ -78,7 +96,7 @@ class Leg:
         :param missed: frames of 20 ms whose time has passed unused.
         """
         self.port.advance()
-        if self.media is None:
+        if self.media is None or (self.relay is not None and self.relay.flows()):
             return False
         if missed:
             # The receiver's clock went on; so does ours, or all that follows would be late for good.
@@ -103,7 +121,7 @@ class Leg:
 
     def statistics(self) -> LegStatistics:
         codec = self.media.send.name if self.media is not None else ""
-        return self.port.statistics(self.name, codec, self.audio.sent_ms)
+        return self.port.statistics(self.name, codec, self._said_ms + self.audio.sent_ms)
 
     def close(self) -> Deferred[None]:
         return self.port.close()

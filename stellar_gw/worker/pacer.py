@@ -14,6 +14,9 @@ FRAME = 0.02
 """Seconds between two ticks of one call."""
 SLOTS = 4
 SLOT = FRAME / SLOTS
+SLOW_FRAME = 0.2
+"""Seconds between two ticks of a call whose packets are only passed on: it sends none of its own."""
+SLOW_SLOTS = round(SLOW_FRAME / SLOT)
 CATCH_UP = 3
 """Frames that are made up for after the process was held up; what is older than that is skipped."""
 _log = Logger()
@@ -49,7 +52,9 @@ class Pacer:
 
     def __init__(self) -> None:
         self._slots: tuple[dict[Paced, None], ...] = tuple({} for _ in range(SLOTS))
+        self._slow_slots: tuple[dict[Paced, None], ...] = tuple({} for _ in range(SLOW_SLOTS))
         self._next = 0
+        self._next_slow = 0
         self._timer: Timer | None = None
         self._running = False
         self.late = 0
@@ -60,19 +65,27 @@ class Pacer:
         self._timer = timer
 
     def __len__(self) -> int:
-        return sum(map(len, self._slots))
+        return sum(map(len, self._slots)) + sum(map(len, self._slow_slots))
 
-    def add(self, member: Paced) -> None:
-        """Tick it every 20 ms, in the slot with the fewest members; nothing where it is ticked already."""
-        if any(member in slot for slot in self._slots):
+    def add(self, member: Paced, *, slow: bool = False) -> None:
+        """Tick it every 20 ms, in the slot with the fewest members; nothing where it is ticked so already.
+
+        :param slow: every 200 ms instead. One that was slow is ticked first in the next slot: somebody may be waiting.
+        """
+        wanted, others = (self._slow_slots, self._slots) if slow else (self._slots, self._slow_slots)
+        if any(member in slot for slot in wanted):
             return
-        min(self._slots, key=len)[member] = None
+        moved = False
+        for slot in others:
+            moved |= slot.pop(member, self) is None
+        chosen = self._slots[self._next] if moved and not slow else min(wanted, key=len)
+        chosen[member] = None
         if self._timer is not None and not self._running:
             self._running = True
             self._timer.start()
 
     def remove(self, member: Paced) -> None:
-        for slot in self._slots:
+        for slot in (*self._slots, *self._slow_slots):
             slot.pop(member, None)
         if self._running and self._timer is not None and not len(self):
             self._running = False
@@ -84,11 +97,13 @@ class Pacer:
         count -= missed * SLOTS  # whole frames, so the slot that is next stays
         self.late += count - 1
         if missed:
-            self.skipped += missed * len(self)
+            self.skipped += missed * sum(map(len, self._slots))
         for turn in range(count):
             # Only the first tick of each member has frames missing before it.
             self._tick_slot(self._slots[self._next], missed if turn < SLOTS else 0)
             self._next = (self._next + 1) % SLOTS
+            self._tick_slot(self._slow_slots[self._next_slow], 0)
+            self._next_slow = (self._next_slow + 1) % SLOW_SLOTS
 
     def _tick_slot(self, slot: dict[Paced, None], missed: int) -> None:
         for member in tuple(slot):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, cast
 
 from attrs import frozen
 from twisted.application.internet import ClientService
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Factory
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from stellar_gw.agent.link import Connector
@@ -23,6 +25,7 @@ from stellar_gw.worker.poller import DatagramPoller
 from stellar_gw.worker.port_pair import PortPairs
 from stellar_gw.worker.rtp_port import Clocks
 from stellar_gw.worker.session import Surroundings
+from stellar_gw.worker.sounds import Sounds
 from stellar_gw.worker.timer import SlotTimer
 
 DIAL_AGAIN = (0.1, 2.0)
@@ -38,6 +41,7 @@ class WorkerReactor(Protocol):
     def removeReader(self, reader: Any) -> None: ...
     def seconds(self) -> float: ...
     def stop(self) -> None: ...
+    def getThreadPool(self) -> Any: ...
 
 
 @frozen(kw_only=True)
@@ -74,6 +78,8 @@ class Worker:
                 pacer=pacer,
                 connector=connector,
                 emit=self._emit,
+                now=clocks.now,
+                sounds=Sounds(partial(deferToThreadPool, cast(Any, reactor), reactor.getThreadPool())),
                 generation=identity.generation,
             ),
             self._configured,

@@ -33,11 +33,15 @@ from stellar_gw.media.rtcp import (
     parse_rtcp,
 )
 from stellar_gw.media.rtp import RtpPacket, RtpSender, first_byte_kind, is_rtcp, parse_rtp
+from stellar_gw.media.splice import Splice
+from stellar_gw.worker.shortcut import Shortcut
 
 LONGEST_PAYLOAD = 2048
 """Octets: 256 ms of any of our codecs; RFC 3551 4.2 asks for 200 ms."""
 ONE_WAY = 5.0
 """Seconds after the answer at which a leg that has received nothing is worth a line in the log."""
+CHECK = 0.5
+"""Seconds between two looks at whether the peer is alive."""
 MAX_DIGITS = 256
 """How many digits the statistics keep."""
 _NOWHERE = ("", "0.0.0.0", "::")
@@ -58,6 +62,20 @@ class PortListener(Protocol):
 
     def port_failed(self) -> None:
         """A socket is gone that was not closed by :meth:`RtpPort.close`."""
+
+
+class Onward(Protocol):
+    """The way of one leg's packets to another leg (:class:`stellar_gw.worker.relay.Relay`)."""
+
+    def forward(self, packet: RtpPacket, now: float) -> None:
+        """A packet of the leg's came, whatever it holds."""
+
+    def shortcut(self, now: float) -> tuple[Splice, dict[int, int], Address] | None:
+        """What a shortcut needs to know, where there may be one: numbers, payload types, where to."""
+
+    @property
+    def send(self) -> Callable[[bytes, Address], None]:
+        """The way out of the other leg."""
 
 
 @frozen(kw_only=True)
@@ -96,6 +114,9 @@ class RtpPort(DatagramProtocol):
 
     :ivar sender: numbers and counts what we send.
     :ivar cname: our persistent name in RTCP, random for each leg (RFC 7022 4.2).
+    :ivar relays: the ways of what comes here to other legs.
+    :ivar fed_by: the port whose packets a relay of its sends from here.
+    :ivar splice: what they are to our own stream.
     """
 
     noisy = False
@@ -116,13 +137,18 @@ class RtpPort(DatagramProtocol):
         self._schedule = RtcpSchedule(clocks.random)
         self._answered_at: float | None = None
         self._told_one_way = False
-        self._ticks = 0
+        self._check_due = 0.0
         self._closed = False
         self._rejected = 0
         self._digits = ""
         self._remote_loss = 0.0
         self._round_trip = -1.0
         self._sent_before = 0
+        self._ordered = True
+        self._shortcut: Shortcut | None = None
+        self.relays: tuple[Onward, ...] = ()
+        self.fed_by: RtpPort | None = None
+        self.splice: Splice | None = None
         self.rtcp = RtcpPort(self)
         self.sender = RtpSender(clocks.number(32), clocks.number(16), clocks.number(32), 0)
         self.cname = f"{clocks.number(96):024x}"
@@ -131,6 +157,7 @@ class RtpPort(DatagramProtocol):
 
     def negotiated(self, media: SetMedia) -> None:
         now = self._now()
+        self.take_the_long_way()
         before, self._media = self._media, media
         events = {codec.payload_type: codec.clock for codec in media.dtmf_receive}
         self._audio_types = frozenset(codec.payload_type for codec in media.receive)
@@ -163,6 +190,9 @@ class RtpPort(DatagramProtocol):
     # --- what arrives ---------------------------------------------------------------------------
 
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
+        shortcut = self._shortcut
+        if shortcut is not None and shortcut.take(datagram, addr):
+            return
         latch = self._latch
         if latch is None or not datagram or first_byte_kind(datagram[0]) != "rtp":
             self._rejected += 1
@@ -178,7 +208,12 @@ class RtpPort(DatagramProtocol):
             self._rejected += 1
             return
         now = self._now()
+        if shortcut is not None:
+            self.take_the_long_way()
+        locked = latch.locked
         if latch.accepts(addr, packet, now):  # it counts what it refuses
+            if latch.locked != locked and self.fed_by is not None:
+                self.fed_by.take_the_long_way()  # the way there has changed
             self._accepted(packet, now)
 
     def _accepted(self, packet: RtpPacket, now: float) -> None:
@@ -188,13 +223,58 @@ class RtpPort(DatagramProtocol):
         self._liveness.heard(now)
         if not self._listens:
             return
-        # Our codecs hold one octet in each unit of their clock. What is no audio takes part in the order alone.
-        samples = len(packet.payload) if kind in self._audio_types else 0
-        pieces = self._reorder.put(packet, samples, now)
-        if pieces:
-            self._listener.heard(pieces)
+        for relay in self.relays:
+            relay.forward(packet, now)
+        if self._ordered:
+            # Our codecs hold one octet in each unit of their clock. What is no audio takes part in the order alone.
+            samples = len(packet.payload) if kind in self._audio_types else 0
+            pieces = self._reorder.put(packet, samples, now)
+            if pieces:
+                self._listener.heard(pieces)
+        elif events is None and len(self.relays) == 1:
+            self._take_the_short_way(self.relays[0], now)
         if events is not None:
             self._pressed(events.received(packet, now))
+
+    # --- relaying -------------------------------------------------------------------------------
+
+    def order(self, wanted: bool) -> None:
+        """Whether the listener is to hear the audio, in order."""
+        if wanted != self._ordered:
+            self._ordered = wanted
+            self.take_the_long_way()
+            self._reorder.reset()
+
+    def _take_the_short_way(self, relay: Onward, now: float) -> None:
+        """For the packets that will be like this one, if the way is clear."""
+        latch, reception = self._latch, self._reception
+        found = relay.shortcut(now)
+        if found is None or latch is None or latch.locked is None or not latch.is_final(now):
+            return
+        splice, words, destination = found
+        if (
+            reception.ssrc != splice.ssrc
+            or reception.next != (splice.highest + 1) & 0xFFFF
+            or reception.transit is None
+        ):
+            return
+        counted = (reception, latch, self._liveness)
+        self._shortcut = Shortcut(
+            latch.locked, words, 12 + LONGEST_PAYLOAD, splice, counted, self._now, relay.send, destination
+        )
+
+    def take_the_long_way(self) -> None:
+        """Something has changed: what the next packets mean is to be found out anew, here and where ours come from."""
+        for port in (self, self.fed_by):
+            if port is not None and port._shortcut is not None:
+                port._shortcut.settle()
+                port._shortcut = None
+
+    def settle(self) -> None:
+        """Bring counts and numbers up to date, which packets on the short way leave behind."""
+        for port in (self, self.fed_by):
+            if port is not None and port._shortcut is not None:
+                port._shortcut.settle()
 
     def _pressed(self, digits: Sequence[Digit]) -> None:
         for digit in digits:
@@ -233,21 +313,23 @@ class RtpPort(DatagramProtocol):
         if seconds is not None:
             self._round_trip = seconds * 1000
 
-    # --- every 20 ms ----------------------------------------------------------------------------
+    # --- every 20 ms; every 200 ms while packets are only passed on ------------------------------
 
     def advance(self) -> None:
         """What only time brings: packets waited for in vain, digits without an end, reports, the end of patience."""
         now = self._now()
+        self.settle()
         if self._listens:
-            pieces = self._reorder.advance(now)
-            if pieces:
-                self._listener.heard(pieces)
+            if self._ordered:
+                pieces = self._reorder.advance(now)
+                if pieces:
+                    self._listener.heard(pieces)
             for events in self._events.values():
                 self._pressed(events.advance(now))
         if now >= self._schedule.due:
             self._schedule.sent(self._send_report(now), now)
-        self._ticks += 1
-        if self._ticks % 25 == 0 and self._answered_at is not None:
+        if now >= self._check_due and self._answered_at is not None:
+            self._check_due = now + CHECK
             self._check(now, self._answered_at)
 
     def _check(self, now: float, answered_at: float) -> None:
@@ -278,14 +360,19 @@ class RtpPort(DatagramProtocol):
         if destination is None or self.transport is None:
             self.sender.skip(samples)
         else:
-            self.transport.write(self.sender.packet(payload, samples), destination)
+            self.write(self.sender.packet(payload, samples), destination)
 
     def send_events(self, datagrams: Sequence[bytes]) -> None:
         """Send telephone events that :attr:`sender` has numbered."""
         destination = self.destination
         if destination is not None and self.transport is not None:
             for datagram in datagrams:
-                self.transport.write(datagram, destination)
+                self.write(datagram, destination)
+
+    def write(self, datagram: bytes, destination: Address) -> None:
+        """Send an RTP packet: the one way out."""
+        if self.transport is not None:
+            self.transport.write(datagram, destination)
 
     def _send_report(self, now: float, *, last: bool = False) -> int:
         """Send a compound packet (RFC 3550 6.1); how long it was."""
@@ -298,7 +385,7 @@ class RtpPort(DatagramProtocol):
             report = SenderReport(
                 sender.ssrc,
                 ntp_time(self._clocks.wall()),
-                sender.timestamp,
+                sender.timestamp if self.splice is None else self.splice.now(now),
                 sender.packets_sent,
                 sender.octets_sent,
                 blocks,
@@ -324,6 +411,7 @@ class RtpPort(DatagramProtocol):
     def close(self) -> Deferred[None]:
         """Say goodbye (RFC 3550 6.6) and close both sockets; fires when they are."""
         self._closed = True
+        self.take_the_long_way()
         if self._schedule.due < float("inf"):
             self._send_report(self._now(), last=True)
         closed = []
@@ -343,6 +431,7 @@ class RtpPort(DatagramProtocol):
             self._listener.port_failed()
 
     def statistics(self, leg: str, codec: str, agent_audio_ms: int) -> LegStatistics:
+        self.settle()
         latch, reception, sender = self._latch, self._reception, self.sender
         return LegStatistics(
             leg=leg,

@@ -15,6 +15,7 @@ from stellar_gw.control.messages import (
     AgentHangup,
     AgentReady,
     Allocated,
+    Binding,
     DigitReceived,
     Event,
     LegStatistics,
@@ -32,8 +33,10 @@ from stellar_gw.media.jitter import Piece
 from stellar_gw.media.liveness import Lost
 from stellar_gw.worker.conversation import Conversation
 from stellar_gw.worker.leg import Leg
-from stellar_gw.worker.pacer import Pacer
+from stellar_gw.worker.pacer import FRAME, SLOW_FRAME, Pacer
 from stellar_gw.worker.port_pair import PortPairs
+from stellar_gw.worker.sounds import Sounds
+from stellar_gw.worker.wiring import Wiring
 
 _log = Logger()
 
@@ -44,6 +47,7 @@ class Surroundings:
 
     :ivar connector: the way to agents.
     :ivar emit: tells the gateway.
+    :ivar now: seconds that never run backwards.
     :ivar generation: of this worker, in every event.
     """
 
@@ -51,6 +55,8 @@ class Surroundings:
     pacer: Pacer
     connector: Connector
     emit: Callable[[Event], None]
+    now: Callable[[], float]
+    sounds: Sounds
     generation: int
 
 
@@ -92,8 +98,10 @@ class MediaSession:
         self._conversation: Conversation | None = None
         self._agent_leg = ""
         self._agent_ended = False
-        self._answered = False
+        self._answered: set[str] = set()
+        self._slow = False
         self.legs: dict[str, Leg] = {}
+        self._wiring = Wiring(self.legs, surroundings.sounds, surroundings.now, self._keep_pace)
 
     # --- commands -------------------------------------------------------------------------------
 
@@ -108,8 +116,7 @@ class MediaSession:
             if leg is None:
                 return None
             self.legs[name] = leg
-            if self._answered:
-                leg.port.answered()
+            self._keep_pace()
         return Allocated(
             request=0, rtp_port=leg.ports[0], rtcp_port=leg.ports[1], cname=leg.port.cname, ssrc=leg.port.sender.ssrc
         )
@@ -118,8 +125,8 @@ class MediaSession:
         """:raise LocalProtocolError: if there is no such leg, or we cannot do what was negotiated."""
         leg = self._leg(media.leg)
         leg.set_media(media)
-        if self._conversation is not None and media.leg == self._agent_leg:
-            self._conversation.caller.receive(media.receive)
+        self._wiring.agreed(media.leg)
+        self._hear(self._wiring.heard_by_agent)
 
     def start_agent(self, request: StartAgent) -> None:
         """:raise StellarError: if there is no such leg or dialect."""
@@ -128,11 +135,10 @@ class MediaSession:
             return
         dialect = make_dialect(request.dialect, request.context, request.options)
         conversation = self._conversation = Conversation(self._call, dialect, self)
-        self._agent_leg = request.leg
-        if leg.media is not None:
-            conversation.caller.receive(leg.media.receive)
-        leg.speak(conversation.audio)
-        if self._answered:
+        self._agent_leg = leg.name
+        self._wiring.start_agent(leg.name, conversation.audio)
+        self._hear(leg.name)
+        if leg.name in self._answered:
             conversation.answered()
         target = Target(
             url=request.url.value,
@@ -146,15 +152,34 @@ class MediaSession:
         )
         conversation.connect(self._around.connector, target, limits)
 
-    def answered(self) -> None:
-        """The dialog is up: audio flows both ways, and something is sent every 20 ms."""
-        if self._answered:
+    def _hear(self, name: str) -> None:
+        """The agent hears this leg, which may have other codecs now."""
+        leg = self.legs.get(name)
+        if self._conversation is not None and leg is not None and leg.media is not None:
+            self._conversation.caller.receive(leg.media.receive)
+
+    def stop_agent(self, cause: str, by: str) -> None:
+        """The agent leaves, the legs stay."""
+        self._stop_agent(cause, by)
+        self._wiring.stop_agent()
+
+    def rebind(self, bindings: Sequence[Binding]) -> None:
+        """:raise StellarError: if it makes no sense; nothing has changed then."""
+        self._wiring.bind(bindings)
+        self._hear(self._wiring.heard_by_agent)
+
+    def answered(self, name: str) -> None:
+        """The leg's dialog is up: audio flows both ways, and something is sent every 20 ms.
+
+        :raise LocalProtocolError: if there is no such leg.
+        """
+        leg = self._leg(name)
+        if name in self._answered:
             return
-        self._answered = True
-        for leg in self.legs.values():
-            leg.port.answered()
-        self._around.pacer.add(self)
-        if self._conversation is not None:
+        self._answered.add(name)
+        leg.port.answered()
+        self._around.pacer.add(self, slow=self._slow)
+        if self._conversation is not None and name == self._agent_leg:
             self._conversation.answered()
 
     def tell(self, kind: str, detail: dict[str, str]) -> None:
@@ -168,6 +193,8 @@ class MediaSession:
             return ()
         if name == self._agent_leg:
             self._stop_agent(cause, by)
+        self._wiring.remove(name)
+        self._answered.discard(name)
         statistics = leg.statistics()
         self._around.ports.close(leg)
         if not self.legs:
@@ -194,9 +221,20 @@ class MediaSession:
     # --- every 20 ms (Paced) --------------------------------------------------------------------
 
     def tick(self, missed: int) -> None:
+        conversation, told = self._conversation, self._wiring.hears_agent
         for name, leg in tuple(self.legs.items()):
-            if leg.tick(missed) and name == self._agent_leg and self._conversation is not None:
-                self._conversation.played()
+            if leg.tick(missed) and name == told and conversation is not None:
+                conversation.played()
+        if conversation is not None and not told:
+            conversation.muted(round((SLOW_FRAME if self._slow else FRAME) * 1000))
+
+    def _keep_pace(self) -> None:
+        """Ten times slower while no leg needs packets of ours."""
+        slow = self._wiring.bridged
+        if slow != self._slow:
+            self._slow = slow
+            if self._answered:
+                self._around.pacer.add(self, slow=slow)
 
     def tick_failed(self) -> None:
         self.failed("its audio could not be sent")
@@ -204,12 +242,14 @@ class MediaSession:
     # --- what the legs tell ---------------------------------------------------------------------
 
     def heard(self, leg: str, pieces: Sequence[Piece]) -> None:
-        if leg == self._agent_leg and self._conversation is not None:
+        if leg == self._wiring.heard_by_agent and self._conversation is not None:
             self._conversation.hear(pieces)
+        self._wiring.heard(leg, pieces)
 
     def pressed(self, leg: str, digit: Digit) -> None:
-        if leg == self._agent_leg and self._conversation is not None:
+        if leg == self._wiring.heard_by_agent and self._conversation is not None:
             self._conversation.pressed(digit)
+        self._wiring.pressed(leg, digit)
         self.emit(partial(DigitReceived, leg=leg, digit=digit.digit, duration_ms=digit.duration_ms))
 
     def failed(self, what: str) -> None:
@@ -240,6 +280,7 @@ class MediaSession:
         self.emit(partial(AgentAsked, ask=ask.ask, verb=ask.verb, parameters=dict(ask.parameters)))
 
     def send_digits(self, digits: str) -> None:
-        refused = self._leg(self._agent_leg).send_digits(digits)
+        leg = self.legs.get(self._wiring.hears_agent)
+        refused = "nobody hears the agent" if leg is None else leg.send_digits(digits)
         if refused:
             _log.warn("{call}: the agent's digits are not sent: {refused}", call=self._call, refused=refused)

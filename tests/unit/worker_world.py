@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from attrs import define, field
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
 
@@ -20,6 +21,7 @@ from stellar_gw.worker.pacer import SLOTS, Pacer
 from stellar_gw.worker.port_pair import PortPairs
 from stellar_gw.worker.rtp_port import Clocks
 from stellar_gw.worker.session import Surroundings
+from stellar_gw.worker.sounds import Sounds
 
 HOST = "192.0.2.1"
 PHONE = ("198.51.100.7", 4000)
@@ -154,6 +156,8 @@ class World:
                 pacer=self.pacer,
                 connector=self.connector,
                 emit=self.events.append,
+                now=self.clock.seconds,
+                sounds=Sounds(maybeDeferred),
                 generation=7,
             ),
             self.configured.append,

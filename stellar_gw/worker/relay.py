@@ -1,0 +1,177 @@
+"""One direction of a bridge: what one leg sends, on its way to another leg of the same call.
+
+Where both have the codec, packets are passed on as they come, renumbered. Where they have not, the audio is decoded,
+put in order, and coded anew at our own pace (:class:`stellar_gw.worker.leg_audio.Recoded`). The packets decide, for
+a peer may change among its codecs at any of them. A leg that gets nothing because the other sends nothing is sent
+silence, so that the way to it stays open and nobody takes the call for dead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from stellar_gw.control.messages import Codec
+from stellar_gw.media.dtmf import Digit
+from stellar_gw.media.jitter import Piece
+from stellar_gw.media.latch import Address
+from stellar_gw.media.rtp import RtpPacket
+from stellar_gw.media.splice import Splice
+from stellar_gw.worker.leg import Leg
+from stellar_gw.worker.leg_audio import Recoded
+from stellar_gw.worker.shortcut import first_words
+
+QUIET = 1.0
+"""Seconds without a packet after which silence is sent."""
+ALIKE = 25
+"""Packets of the codec in common, one after the other, after which audio is passed on again rather than coded anew."""
+
+
+class Relay:
+    """
+    :param changed: called where the target begins or ceases to need our pace, or the source to be put in order.
+    :ivar audio: what the target is sent while nothing is passed on.
+    """
+
+    def __init__(self, source: Leg, target: Leg, now: Callable[[], float], changed: Callable[[], None]) -> None:
+        self.source = source
+        self.target = target
+        self.audio = Recoded()
+        self._now = now
+        self._changed = changed
+        self._splice = Splice(target.port.sender)
+        self._types: dict[int, int] = {}
+        self._events: dict[int, int] = {}
+        self._coded: frozenset[int] = frozenset()
+        self._words: dict[int, int] = {}
+        self._alike = 0
+        source.port.relays = (*source.port.relays, self)
+        target.port.fed_by = source.port
+        target.port.splice = self._splice
+        target.relay = self
+        self.agreed()
+
+    def close(self) -> None:
+        """Pass nothing on any more; the target's stream goes on where it is."""
+        source, target = self.source.port, self.target.port
+        source.take_the_long_way()
+        self._splice.leave(self._now())
+        source.relays = tuple(relay for relay in source.relays if relay is not self)
+        target.fed_by = target.splice = None
+        self.target.relay = None
+
+    def agreed(self) -> None:
+        """Offer and answer have changed something on one of the two legs."""
+        self.source.port.take_the_long_way()
+        theirs, ours = self.source.media, self.target.media
+        self._types, self._events, self._coded = {}, {}, frozenset()
+        if theirs is not None and ours is not None:
+            self._types = {
+                codec.payload_type: ours.send.payload_type for codec in theirs.receive if _same(codec, ours.send)
+            }
+            self._coded = frozenset(codec.payload_type for codec in theirs.receive) - self._types.keys()
+            if theirs.comfort_noise is not None and ours.comfort_noise is not None:
+                self._types[theirs.comfort_noise] = ours.comfort_noise
+            if ours.dtmf_send is not None:
+                events = (codec for codec in theirs.dtmf_receive if codec.clock == ours.dtmf_send.clock)
+                self._events = {codec.payload_type: ours.dtmf_send.payload_type for codec in events}
+            self.audio.receive(theirs.receive)
+        self._words = first_words(self._types)
+        if self.audio.active and not self._coded:
+            self._pass_on_again()
+
+    # --- packets (rtp_port.Onward) --------------------------------------------------------------
+
+    def forward(self, packet: RtpPacket, now: float) -> None:
+        kind = packet.payload_type
+        if kind in self._coded:
+            self._alike = 0
+            if not self.audio.active:
+                self._code_anew(now)
+            return
+        destination = self.target.port.destination
+        if destination is None or self.target.sounding:
+            self._leave(now)
+            return
+        event = kind in self._events
+        ours = self._events[kind] if event else self._types.get(kind)
+        if self.audio.active:
+            if ours is not None and not event:
+                self._alike += 1
+                if self._alike >= ALIKE:
+                    self._pass_on_again()
+            if self.audio.active:
+                return
+        if ours is None:
+            self._splice.skip(packet)
+            return
+        joined = self._splice.joined
+        datagram = self._splice.rewrite(packet, ours, now, event=event)
+        if datagram is not None:
+            self.target.port.write(datagram, destination)
+        if not joined:
+            self._changed()
+
+    def shortcut(self, now: float) -> tuple[Splice, dict[int, int], Address] | None:
+        destination = self.target.port.destination
+        if destination is None or not self._splice.joined or self.target.sounding:
+            return None
+        return self._splice, self._words, destination
+
+    @property
+    def send(self) -> Callable[[bytes, Address], None]:
+        return self.target.port.write
+
+    # --- audio coded anew -----------------------------------------------------------------------
+
+    def hear(self, pieces: Sequence[Piece]) -> None:
+        """The source's audio, in order."""
+        if self.audio.active:
+            self.audio.hear(pieces)
+
+    def _code_anew(self, now: float) -> None:
+        self.source.port.take_the_long_way()
+        self._splice.leave(now)
+        self.audio.start()
+        # At once, so that this very packet is the first to be put in order.
+        self.source.port.order(True)
+        self._changed()
+
+    def _pass_on_again(self) -> None:
+        self._alike = 0
+        self.audio.stop()
+        self._changed()
+
+    def pressed(self, digit: Digit) -> None:
+        """A digit of the source's: send it, where its events cannot be passed on."""
+        if self.audio.active or not self._events:
+            self.target.send_digits(digit.digit, digit.duration_ms)
+            self._leave(self._now())
+
+    # --- for the target's pace ------------------------------------------------------------------
+
+    @property
+    def passing(self) -> bool:
+        """Packets are passed on: the target needs no pace of ours."""
+        return self._splice.joined
+
+    def flows(self) -> bool:
+        """The same, once it has been looked after: after a second of quiet it is not so any more."""
+        splice = self._splice
+        if not splice.joined:
+            return False
+        now = self._now()
+        self.source.port.settle()
+        if now - splice.passed_at >= QUIET or self.target.sounding or self.target.port.destination is None:
+            self._leave(now)
+            return False
+        return True
+
+    def _leave(self, now: float) -> None:
+        if self._splice.joined:
+            self.source.port.take_the_long_way()
+            self._splice.leave(now)
+            self._changed()
+
+
+def _same(codec: Codec, other: Codec) -> bool:
+    return codec.name.upper() == other.name.upper() and codec.clock == other.clock
