@@ -379,7 +379,7 @@ class DigestTests(CallCase):
 
 
 class NextHopTests(CallCase):
-    """Where requests inside a dialog go: DESIGN's rule, in front of RFC 3263."""
+    """Where requests inside a dialog go: on their flow while it leads there, else the way is asked for."""
 
     def after(self, contact: str, on: Flow = UDP) -> FlowNeeded | None:
         """A call whose peer shows this Contact, and our BYE in it: what the core asks, None if it just sends."""

@@ -257,9 +257,12 @@ class TransactionLayer:
             case TimedOut():
                 cast(ClientTransaction, transaction).user.timed_out(cast(ClientTransaction, transaction))
             case TransportFailed():
-                user = cast("ClientTransaction | ServerTransaction", transaction).user
-                if user is not None:
-                    user.transport_failed(transaction)  # type: ignore[arg-type]
+                if isinstance(transaction, ClientTransaction):
+                    transaction.user.transport_failed(transaction)
+                else:
+                    served = cast(ServerTransaction, transaction)
+                    if served.user is not None:
+                        served.user.transport_failed(served)
             case Terminated():
                 self._forget(transaction)
 
