@@ -24,7 +24,7 @@ from stellar_gw.config.records import (
 )
 from stellar_gw.directory.checks import Reach, check_directory
 from stellar_gw.directory.making import make_snapshot
-from stellar_gw.directory.shapes import Name, ProviderShape, TenantShape
+from stellar_gw.directory.shapes import CredentialShape, Name, ProviderShape, TenantShape
 from stellar_gw.directory.yaml_directory import YamlDirectory
 from stellar_gw.errors import ConfigError
 from stellar_gw.loading import NOWHERE, Place, Problems, References, Structure, parse, read_file, rules
@@ -165,7 +165,9 @@ def _check(shape: FileShape, listeners: Mapping[str, ListenerConfig], problems: 
     place = shape.place
     tls = any(each.transport == "tls" for each in listeners.values())
     sha256 = bool(shape.sip.sha256_from) or any("SHA-256" in each.digest for each in listeners.values())
-    check_directory(shape.trunk_providers, shape.tenants, Reach(tls=tls, sha256=sha256), problems)
+    reach = Reach(tls=tls, sha256=sha256, srtp=shape.media.srtp)
+    check_directory(shape.trunk_providers, shape.tenants, reach, problems)
+    _check_srtp(shape, tls, problems)
     public = any(not rules.loopback(each.bind[0]) for each in listeners.values())
     credentials = any(tenant.credentials for tenant in shape.tenants.values())
     if listeners and not tls and public and credentials:
@@ -183,6 +185,24 @@ def _check(shape: FileShape, listeners: Mapping[str, ListenerConfig], problems: 
             place.key("timers").key("duration_warning"),
             f"is {rules.duration(shape.timers.duration_warning)}, must be less than limits.call_duration, "
             f"{rules.duration(shape.limits.call_duration)}",
+        )
+
+
+def _check_srtp(shape: FileShape, tls: bool, problems: Problems) -> None:
+    """What ``media`` says of SRTP."""
+    place, media = shape.place.key("media"), shape.media
+    if not media.srtp_suites and media.srtp != "off":
+        problems.error(place.key("srtp_suites"), "is empty; name a suite, or set media.srtp: off")
+    if len(set(media.srtp_suites)) < len(media.srtp_suites):
+        problems.error(place.key("srtp_suites"), "names a suite twice")
+    callers: list[ProviderShape | CredentialShape] = list(shape.trunk_providers.values())
+    for tenant in shape.tenants.values():
+        callers += tenant.credentials.values()
+    if media.srtp == "required" and not tls and not all(each.srtp_without_tls or each.srtp for each in callers):
+        problems.error(
+            place.key("srtp"),
+            "is required, and its keys need TLS: add a tls listener, or allow callers to send them in clear by "
+            "srtp_without_tls: true",
         )
 
 

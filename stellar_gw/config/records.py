@@ -15,8 +15,12 @@ from stellar_gw.directory.records import NOWHERE, Directory, Network
 from stellar_gw.errors import Where
 from stellar_gw.loading import rules
 from stellar_gw.sip.flow import Address, Listener, Transport
+from stellar_gw.sip.srtp import SUITES, SrtpMode
 
 DigestAlgorithm = Literal["MD5", "SHA-256"]
+SrtpSuite = Literal[
+    "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32", "AEAD_AES_128_GCM", "AEAD_AES_256_GCM"
+]  # fmt: skip
 Dscp = Annotated[int, rules.Whole(0, 63)]
 UserAgent = rules.Text(
     re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/()-]{0,62}[A-Za-z0-9)]"), "2 to 64 letters, digits, spaces, . _ / ( ) -"
@@ -68,6 +72,9 @@ class MediaConfig:
     :ivar workers: media workers; 0 is one for each core.
     :ivar dscp: the class of RTP packets (46: EF, RFC 4594 4.1).
     :ivar quarantine: how long a port rests before another call gets it.
+    :ivar srtp: for callers and connectors that say nothing else.
+    :ivar srtp_suites: that may be used, most wanted first.
+    :ivar plain_reinvite: what becomes of a re-INVITE that takes SRTP off again, where it is not required.
     :ivar orphan_time: how long workers, and calls in them, outlive a gateway process that was killed.
     """
 
@@ -77,6 +84,9 @@ class MediaConfig:
     workers: Annotated[int, rules.Whole(0, 256)] = 0
     dscp: Dscp = 46
     quarantine: Annotated[float, rules.Seconds(0, 600)] = 5.0
+    srtp: SrtpMode = "opportunistic"
+    srtp_suites: tuple[SrtpSuite, ...] = SUITES
+    plain_reinvite: Literal["accept", "refuse"] = "accept"
     orphan_time: Annotated[float, rules.Seconds(1, 3600)] = 60.0
 
 

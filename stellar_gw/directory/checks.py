@@ -32,6 +32,7 @@ from stellar_gw.errors import RemoteProtocolError
 from stellar_gw.loading import Place, Problems, printable
 from stellar_gw.loading.rules import loopback
 from stellar_gw.sip.uri import SipUri, parse_uri
+from stellar_gw.sip.srtp import SrtpMode
 
 WIDE = {4: 16, 6: 32}
 """Prefix lengths by IP version; a range with a shorter one is more than one provider has."""
@@ -41,11 +42,12 @@ _RESERVED_HEADERS = {"host", "connection", "upgrade", "content-length", "transfe
 
 @frozen(kw_only=True)
 class Reach:
-    """What the listeners offer, as far as the directory depends on it."""
+    """What the listeners offer, and ``media.srtp``, as far as the directory depends on them."""
 
     tls: bool = True
     sha256: bool = True
 
+    srtp: SrtpMode = "opportunistic"
 
 def check_directory(
     providers: Mapping[str, ProviderShape], tenants: Mapping[str, TenantShape], reach: Reach, problems: Problems
@@ -100,6 +102,7 @@ class _Check:
         self._ranges(place.key("allowed_ips"), provider.allowed_ips)
         self._tls(place, provider.require_tls)
 
+        self._srtp(provider)
     def _ranges(self, place: Place, networks: Iterable[Network]) -> None:
         for network in networks:
             if network.prefixlen < WIDE[network.version]:
@@ -112,6 +115,22 @@ class _Check:
             self._error(place.key("require_tls"), "is true, but there is no tls listener; add one under listeners")
 
     def _overlaps(self) -> None:
+    def _srtp(self, caller: CredentialShape | ProviderShape) -> None:
+        """What its keys need, and what its offers can be."""
+        place, mode = caller.place, caller.srtp or self._reach.srtp
+        if caller.srtp == "required" and not self._reach.tls and not caller.srtp_without_tls:
+            self._error(
+                place.key("srtp"),
+                "is required, and its keys need TLS: add a tls listener, or allow them in clear by "
+                "srtp_without_tls: true",
+            )
+        if mode == "required" and caller.srtp_offer == "plain":
+            self._error(place.key("srtp_offer"), "is plain, but srtp is required; write savp or avp")
+        if mode == "off" and caller.srtp_offer in ("avp", "savp"):
+            self._problems.warn(
+                place.key("srtp_offer"), f"is {caller.srtp_offer}, which comes to nothing while srtp is off"
+            )
+
         """Ranges of two providers may overlap only where no call could belong to either."""
         owners: dict[Network, str] = {}
         for name, provider in self._providers.items():
@@ -169,6 +188,7 @@ class _Check:
             )
         self._tls(place, credential.require_tls)
         self._ranges(place.key("allowed_ips"), credential.allowed_ips)
+        self._srtp(credential)
 
     # --- where a call leads ---------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 from attrs import field, frozen
 
 from stellar_gw.errors import Where
+from stellar_gw.sip.srtp import SrtpMode, SrtpOffer
 
 Network = IPv4Network | IPv6Network
 EnvironmentName = Literal["development", "staging", "production"]
@@ -57,6 +58,10 @@ class Credential:
     require_sha256: bool = False
     allowed_ips: tuple[Network, ...] = ()
     require_tls: bool = False
+    srtp: SrtpMode | None = None
+    """None: ``media.srtp`` decides, or the connector."""
+    srtp_offer: SrtpOffer | None = None
+    srtp_without_tls: bool = False
     platform: str = ""
     where: Where = NOWHERE
 
@@ -69,6 +74,10 @@ class TrunkProvider:
     allowed_ips: tuple[Network, ...]
     tenants: tuple[str, ...]
     require_tls: bool = False
+    srtp: SrtpMode | None = None
+    """None: ``media.srtp`` decides, or the connector."""
+    srtp_offer: SrtpOffer | None = None
+    srtp_without_tls: bool = False
     platform: str = ""
     large_over_tcp: bool = False
     """Requests above 1,300 octets to it go over TCP first (RFC 3261 18.1.1)."""
@@ -128,6 +137,7 @@ class Connector:
     :ivar version: ``published``, ``draft`` or a pinned version.
     :ivar unavailable_status: what the caller gets while the agent is not there.
     """
+    :ivar srtp: None: the caller's, or ``media.srtp``.
 
     name: str
     tenant: str
@@ -141,6 +151,7 @@ class Connector:
     enabled: bool = True
     fallback: str = ""
     unavailable_status: int = 480
+    srtp: SrtpMode | None = None
     unavailable_reason: str = ""
     options: dict[str, str] = field(factory=dict)
     where: Where = NOWHERE

@@ -14,6 +14,7 @@ from attrs import field, frozen
 from stellar_gw.dialects.template import escape
 from stellar_gw.directory.records import Network
 from stellar_gw.loading import NOWHERE, Place, rules
+from stellar_gw.sip.srtp import SrtpMode, SrtpOffer
 
 Name = Annotated[
     str,
@@ -82,6 +83,9 @@ class CredentialShape:
     require_sha256: bool = False
     allowed_ips: Sources = ()
     require_tls: bool = False
+    srtp: SrtpMode | None = None
+    srtp_offer: SrtpOffer | None = None
+    srtp_without_tls: bool = False
     platform: Name = ""
     place: Place = NOWHERE
 
@@ -91,6 +95,9 @@ class ProviderShape:
     allowed_ips: Sources
     tenants: tuple[str, ...]
     require_tls: bool = False
+    srtp: SrtpMode | None = None
+    srtp_offer: SrtpOffer | None = None
+    srtp_without_tls: bool = False
     platform: Name = ""
     large_over_tcp: bool = False
     unconfirmed_calls: Annotated[int, rules.Whole(1, 100_000)] = 200
@@ -145,6 +152,7 @@ class ConnectorShape:
     enabled: bool = True
     fallback: str = ""
     unavailable_status: Literal["404", "410", "480", "486", "600", "603"] = "480"
+    srtp: SrtpMode | None = None
     unavailable_reason: Annotated[
         str, rules.Text(re.compile(r"[\x20-\x7e]{0,80}"), "at most 80 plain characters (it is a SIP reason phrase)")
     ] = ""

@@ -20,10 +20,10 @@ from attrs import field, frozen
 from stellar_gw.errors import LocalProtocolError
 from stellar_gw.sip.sdp import Attribute, MediaDescription
 
-AES_CM_128_HMAC_SHA1_80 = "AES_CM_128_HMAC_SHA1_80"
-AES_CM_128_HMAC_SHA1_32 = "AES_CM_128_HMAC_SHA1_32"
-AEAD_AES_128_GCM = "AEAD_AES_128_GCM"
-AEAD_AES_256_GCM = "AEAD_AES_256_GCM"
+AES_CM_128_HMAC_SHA1_80: Final = "AES_CM_128_HMAC_SHA1_80"
+AES_CM_128_HMAC_SHA1_32: Final = "AES_CM_128_HMAC_SHA1_32"
+AEAD_AES_128_GCM: Final = "AEAD_AES_128_GCM"
+AEAD_AES_256_GCM: Final = "AEAD_AES_256_GCM"
 
 KEY_OCTETS: Mapping[str, int] = MappingProxyType(
     {AES_CM_128_HMAC_SHA1_80: 30, AES_CM_128_HMAC_SHA1_32: 30, AEAD_AES_128_GCM: 28, AEAD_AES_256_GCM: 44}

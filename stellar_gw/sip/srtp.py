@@ -38,7 +38,9 @@ SrtpMode = Literal["off", "opportunistic", "required"]
 SrtpOffer = Literal["avp", "savp", "plain"]
 """What an offer of ours is: RTP/AVP with ``a=crypto``, RTP/SAVP, or RTP/AVP without."""
 
-SUITES = (AES_CM_128_HMAC_SHA1_80, AEAD_AES_128_GCM, AEAD_AES_256_GCM)
+SUITES: tuple[Literal["AES_CM_128_HMAC_SHA1_80", "AEAD_AES_128_GCM", "AEAD_AES_256_GCM"], ...] = (
+    AES_CM_128_HMAC_SHA1_80, AEAD_AES_128_GCM, AEAD_AES_256_GCM
+)  # fmt: skip
 """What is spoken unless configured otherwise, most wanted first."""
 
 PLAIN_PROFILES = ("RTP/AVP", "RTP/AVPF")
