@@ -14,7 +14,7 @@ class TimerHeapTests(SynchronousTestCase):
         """By time, and among equals in the order they were started."""
         heap, fired = TimerHeap(), []
         for delay, name in ((2.0, "c"), (1.0, "a"), (1.0, "b"), (3.0, "d")):
-            heap.start(delay, lambda name=name: fired.append(name))  # type: ignore[misc]  # a bound default
+            heap.start(delay, lambda name=name: fired.append(name))
         self.assertEqual(heap.next(), 1.0)
         heap.now = 2.5
         heap.fire()
@@ -45,7 +45,7 @@ class TimerHeapTests(SynchronousTestCase):
         expected: dict[int, float] = {}
         fired: dict[int, float] = {}
         for number in range(5000):
-            running[number] = heap.start(dice.uniform(0, 32), lambda number=number: fired.update({number: heap.now}))  # type: ignore[misc]  # a bound default
+            running[number] = heap.start(dice.uniform(0, 32), lambda number=number: fired.update({number: heap.now}))
             expected[number] = running[number].at
             if dice.random() < 0.8:
                 victim = dice.choice(list(running))
