@@ -14,6 +14,7 @@ from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Final
 
 from attrs import field, frozen
 
