@@ -22,11 +22,11 @@ class AgentLimits:
 
 
 def start_agent(
-    request: Request, flow: Flow, route: Route, call_id: str, codec: str, limits: AgentLimits
+    request: Request, flow: Flow, route: Route, call_id: str, codec: str, limits: AgentLimits, *, srtp: bool = False
 ) -> StartAgent:
     """:raise StellarError: where the URL or a header cannot be filled in from this call."""
     environment = route.environment
-    context = make_context(request, flow, route, call_id, codec=codec)
+    context = make_context(request, flow, route, call_id, codec=codec, srtp=srtp)
     return StartAgent(
         request=0,
         call=call_id,

@@ -35,6 +35,7 @@ from stellar_gw.errors import RemoteProtocolError, StellarError
 from stellar_gw.sip.events import Confirmed, Ended, Reoffered, RequestInDialog, ResponseReceived, Token, UsageId
 from stellar_gw.sip.flow import Flow
 from stellar_gw.sip.message import Request
+from stellar_gw.sip.srtp import SrtpRefused
 
 RELEASE_TIMEOUT = 2.0
 """Seconds a worker may take over its last numbers; then the record is written without them."""
@@ -94,6 +95,7 @@ class Call:
         self._machine = InboundCallMachine(self._outbox)
         self._running = False
         self._up_since: float | None = None
+        self._srtp_told: bool | None = None  # what the agent knows
         self._silence = Silence(
             timers=self._timers,
             probe=probe,
@@ -138,6 +140,8 @@ class Call:
         try:
             body = self._media.respond(event.request)
         except RemoteProtocolError as error:
+            if isinstance(error, SrtpRefused):
+                self._note("srtp_refused", f"re-INVITE refused: {self._media.terms.explain(error)[0]}")
             self._signalling.reject(self.usage, error.status, error.reason)
         except StellarError as error:
             self._signalling.reject(self.usage, 500, str(error), [("Retry-After", "5")])
@@ -199,7 +203,7 @@ class Call:
         try:
             self._media.respond(self._request)
         except RemoteProtocolError as error:
-            self.give_up(offer_ending(error))
+            self.give_up(offer_ending(error, self._media.terms))
             return
         if self._media.negotiated is not None:
             self._set_media()
@@ -214,6 +218,25 @@ class Call:
         asked = self._plane.ask(self._media.set_media(self.call_id))
         asked.addErrback(self._media_failed)
         self.record.codec = self._media.codec
+        if self.record.srtp and not self._media.srtp:
+            self._note(
+                "srtp_ended",
+                "a re-INVITE took SRTP off, the audio is no longer encrypted; media.plain_reinvite: refuse, or srtp: "
+                "required, would not let it",
+            )
+        self.record.srtp = self._media.srtp
+        self._tell_srtp()
+
+    def _tell_srtp(self) -> None:
+        """The agent hears of it when what its context says is no longer so."""
+        encrypted = bool(self._media.srtp)
+        if self._srtp_told is None or self._srtp_told == encrypted:
+            return
+        self._srtp_told = encrypted
+        detail = {"encrypted": "true" if encrypted else "false", "suite": self._media.srtp}
+        self._plane.ask(messages.Tell(request=0, call=self.call_id, kind="srtp", detail=detail)).addErrback(
+            self._media_failed
+        )
 
     def _read_answer(self, request: Request) -> bool:
         """The answer to our offer, from an ACK; one that cannot be used ends the call (RFC 3261 14.2)."""
@@ -232,11 +255,18 @@ class Call:
     def _start_agent(self) -> None:
         try:
             request = start_agent(
-                self._request, self.flow, self._route, self.call_id, self._media.codec, self._agent_limits
+                self._request,
+                self.flow,
+                self._route,
+                self.call_id,
+                self._media.codec,
+                self._agent_limits,
+                srtp=bool(self._media.srtp),
             )
         except StellarError as error:
             self.give_up(template_ending(error, self._route))
             return
+        self._srtp_told = bool(self._media.srtp)
         self._plane.ask(request).addErrback(self._media_failed)
 
     def _answer(self) -> None:

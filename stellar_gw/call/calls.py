@@ -22,6 +22,7 @@ from stellar_gw.call.media import CallerMedia
 from stellar_gw.call.ports import MediaPlane, Signalling, WorkerLost
 from stellar_gw.call.record import CallRecord, make_call_id
 from stellar_gw.call.refusals import Refusal, Refusals
+from stellar_gw.call.srtp import srtp_terms
 from stellar_gw.config import Config
 from stellar_gw.control.messages import Event as MediaEvent
 from stellar_gw.directory.records import TrunkProvider
@@ -260,6 +261,9 @@ class Calls:
                 session_id=int.from_bytes(self._rng(6), "big"),
                 advertise=self._listeners[flow.listener].media_advertise,
                 signalling_host=flow.remote[0],
+                rng=self._rng,
+                srtp=srtp_terms(config.media, caller, route.connector),
+                secure=flow.secure,
                 strict_latch=provider is not None and provider.strict_latch,
             ),
             signalling=self._signalling,

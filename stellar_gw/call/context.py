@@ -56,7 +56,9 @@ def bounded(value: str) -> str:
     return sound if len(octets) <= MOST_OCTETS else octets[:MOST_OCTETS].decode("utf-8", "ignore")
 
 
-def make_context(request: Request, flow: Flow, route: Route, call_id: str, *, codec: str) -> CallContext:
+def make_context(
+    request: Request, flow: Flow, route: Route, call_id: str, *, codec: str, srtp: bool = False
+) -> CallContext:
     """The context of one call; everything in it came from outside and is bounded, none of it is trusted."""
     headers, omitted = custom_headers(request)
     first = request.headers.first
@@ -85,4 +87,5 @@ def make_context(request: Request, flow: Flow, route: Route, call_id: str, *, co
         variables=dict(route.environment.variables),
         codec=codec,
         tls=flow.secure,
+        srtp=srtp,
     )

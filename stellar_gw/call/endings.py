@@ -8,10 +8,12 @@ import msgspec
 
 from stellar_gw.call.machine import Ending
 from stellar_gw.call.ports import WorkerFailed
+from stellar_gw.call.srtp import SrtpTerms
 from stellar_gw.control.messages import AgentFailed, LegStatistics
 from stellar_gw.directory.records import Route
 from stellar_gw.errors import RemoteProtocolError
 from stellar_gw.sip.events import Ended
+from stellar_gw.sip.srtp import SrtpRefused
 
 _DIALOG = {
     ("bye", "remote"): ("caller_hangup", "caller", ""),
@@ -88,7 +90,13 @@ _MEDIA_FIXES = {
 }
 
 
-def offer_ending(error: RemoteProtocolError) -> Ending:
+def offer_ending(error: RemoteProtocolError, srtp: SrtpTerms) -> Ending:
+    """An offer that cannot be answered."""
+    if isinstance(error, SrtpRefused):
+        reason, fix = srtp.explain(error)
+        return Ending(
+            status=error.status, cause="not_acceptable", by="gateway", reason=reason, check=f"srtp_{error.why}", fix=fix
+        )
     return Ending(
         status=error.status,
         cause="not_acceptable",

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from attrs import evolve
+
+from stellar_gw.call.srtp import SrtpTerms
 from stellar_gw.control import messages
 from stellar_gw.errors import LocalProtocolError, RemoteProtocolError
 from stellar_gw.sip.body import sdp_body
+from stellar_gw.sip.crypto import MasterKey
 from stellar_gw.sip.message import Request
 from stellar_gw.sip.offer_answer import Codec, LocalMedia, Negotiated, OfferAnswer
+from stellar_gw.sip.srtp import Keys, Srtp
 
 
 class CallerMedia:
@@ -14,16 +21,33 @@ class CallerMedia:
 
     :param advertise: the address that our descriptions carry.
     :param signalling_host: the signalling flow's peer, which latching prefers besides the described address.
+    :param rng: returns that many random octets, for SRTP keys.
+    :param secure: the signalling is encrypted.
+    :ivar terms: of SRTP.
     """
 
-    def __init__(self, *, session_id: int, advertise: str, signalling_host: str, strict_latch: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        session_id: int,
+        advertise: str,
+        signalling_host: str,
+        rng: Callable[[int], bytes],
+        srtp: SrtpTerms,
+        secure: bool,
+        strict_latch: bool = False,
+    ) -> None:
         self._state = OfferAnswer(session_id)
         self._advertise, self._signalling_host, self._strict = advertise, signalling_host, strict_latch
+        self.terms, self._secure = srtp, secure
+        self._srtp = Srtp(mode=srtp.mode, suites=srtp.suites, offer=srtp.offer, keys=Keys(rng))
         self._local: LocalMedia | None = None
         self._offer = b""
 
     def allocated(self, ports: messages.Allocated) -> None:
-        self._local = LocalMedia(address=self._advertise, port=ports.rtp_port, rtcp_port=ports.rtcp_port)
+        self._local = LocalMedia(
+            address=self._advertise, port=ports.rtp_port, rtcp_port=ports.rtcp_port, srtp=self._srtp
+        )
 
     @property
     def awaits_answer(self) -> bool:
@@ -43,11 +67,19 @@ class CallerMedia:
     def codec(self) -> str:
         return self._state.negotiated.send.name if self._state.negotiated else ""
 
+    @property
+    def srtp(self) -> str:
+        """The SRTP suite in force; empty for plain RTP."""
+        agreed = self._state.negotiated.srtp if self._state.negotiated else None
+        return agreed.suite if agreed is not None else ""
+
     def respond(self, request: Request) -> bytes:
         """What answers an INVITE: an answer to its offer, or an offer where it makes none.
 
-        :raise RemoteProtocolError: with the status that refuses it; nothing has changed then.
+        :raise RemoteProtocolError: with the status that refuses it; nothing has changed then. SRTP's refusals are
+            :class:`~stellar_gw.sip.srtp.SrtpRefused`.
         """
+        self.terms.check_signalling(self._secure)
         return self._answer(request) if sdp_body(request) else self._make_offer()
 
     def _answer(self, request: Request) -> bytes:
@@ -100,14 +132,22 @@ class CallerMedia:
             direction=agreed.direction,
             ptime=agreed.ptime,
             strict_latch=self._strict,
+            srtp_send=_srtp_key(agreed.srtp.send) if agreed.srtp else None,
+            srtp_receive=_srtp_key(agreed.srtp.receive) if agreed.srtp else None,
         )
 
     @property
     def _ready(self) -> LocalMedia:
         if self._local is None:
             raise LocalProtocolError("no ports are allocated yet")
+        if self.srtp and self.terms.keeps:
+            return evolve(self._local, srtp=evolve(self._srtp, mode="required"))
         return self._local
 
 
 def _codec(codec: Codec) -> messages.Codec:
     return messages.Codec(name=codec.name, payload_type=codec.payload_type, clock=codec.clock)
+
+
+def _srtp_key(key: MasterKey) -> messages.SrtpKey:
+    return messages.SrtpKey(suite=key.suite, octets=key.octets)

@@ -102,6 +102,7 @@ class CallRecord:
     ended: float | None = None
     duration: float = 0.0
     codec: str = ""
+    srtp: str = ""
     agent_connect_ms: float | None = None
     status: int = 0
     cause: str = ""
@@ -137,6 +138,7 @@ class CallRecord:
             "ended": _milliseconds(self.ended),
             "duration": round(self.duration, 3),
             "codec": self.codec,
+            "srtp": self.srtp,
             "agent_connect_ms": self.agent_connect_ms,
             "status": self.status,
             "cause": self.cause,

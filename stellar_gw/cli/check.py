@@ -25,6 +25,7 @@ from stellar_gw.call.admission import (
     judge,
 )
 from stellar_gw.call.context import user_of
+from stellar_gw.call.srtp import SrtpTerms, srtp_terms
 from stellar_gw.config import Config, load_config
 from stellar_gw.config.addresses import own_addresses
 from stellar_gw.directory.yaml_directory import YamlDirectory
@@ -32,6 +33,7 @@ from stellar_gw.errors import ConfigError, RemoteProtocolError
 from stellar_gw.loading import printable
 from stellar_gw.loading.rules import wildcard
 from stellar_gw.sip.flow import Transport
+from stellar_gw.sip.srtp import SrtpRefused
 from stellar_gw.sip.uri import SipUri, TelUri, parse_uri
 from stellar_gw.terminal import Palette
 
@@ -113,7 +115,13 @@ def foretell(config: Config, options: argparse.Namespace) -> tuple[list[str], bo
     )
     judgement = judge(attempt, config.directory, config.hosts | _bound_to(config, transport))
     if isinstance(judgement, Admitted):
-        return [f"{call}: {_admitted(judgement)}"], True
+        terms = srtp_terms(config.media, judgement.caller, judgement.route.connector)
+        try:
+            terms.check_signalling(transport == "tls")
+        except SrtpRefused as error:
+            reason, fix = terms.explain(error)
+            return [f"{call}: refused with {error.status}: {reason}", f"  fix: {fix}"], False
+        return [f"{call}: {_admitted(judgement)}{_srtp(terms)}"], True
     return list(_refused(call, judgement)), False
 
 
@@ -130,6 +138,11 @@ def _admitted(judgement: Admitted) -> str:
         version = f"v{route.version}" if route.version.isdigit() else route.version
         agent = f"{agent} {route.environment.name} {version}"
     return f"{judgement.how}, connector {route.connector.name}, agent {agent}"
+
+
+def _srtp(terms: SrtpTerms) -> str:
+    """Nothing for what is usual: SRTP for whoever offers it."""
+    return "" if terms.mode == "opportunistic" else f", SRTP {terms.mode} ({terms.by})"
 
 
 def _refused(call: str, refused: Refused) -> Sequence[str]:
