@@ -1,0 +1,52 @@
+"""This machine: which cores a benchmark uses, how busy it is besides, and how much of it a process takes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+RELAY_CORE = 1
+"""What is measured has this core."""
+LOAD_CORE = 0
+"""The generator and the agents have this one."""
+
+
+class TooSmallError(Exception):
+    """One core cannot hold both what is measured and the load."""
+
+
+def check_cores() -> None:
+    """:raise TooSmallError: the two cores are not both ours."""
+    if not {RELAY_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
+        raise TooSmallError("two cores are needed, one for the load and one for what is measured")
+
+
+def pin(pid: int, core: int) -> None:
+    """Keep a process, with all the threads that it has by now, on one core."""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        os.sched_setaffinity(int(task), {core})
+
+
+def real_time(pid: int, priority: int) -> bool:
+    """Give a process, with all the threads that it has by now, SCHED_FIFO; whether that is permitted."""
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            os.sched_setscheduler(int(task), os.SCHED_FIFO, os.sched_param(priority))
+    except PermissionError:
+        return False
+    return True
+
+
+def load_average() -> float:
+    """Of the last minute, everything on this machine included."""
+    return os.getloadavg()[0]
+
+
+def describe() -> str:
+    """One line: processor, cores, kernel."""
+    model = "unknown processor"
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return f"{model}, {os.cpu_count()} cores, Linux {os.uname().release}"

@@ -1,0 +1,77 @@
+"""How far from their time packets are sent: 400 calls with agents, alone and beside a process that wants the core.
+
+``python -m benchmarks.pacing``. Each packet's distance from its stream's own 20 ms grid, by the kernel's time stamps;
+with SCHED_FIFO, as a worker asks for it, and with ordinary scheduling.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.agent_path import CALLS, CASES, one_run
+from benchmarks.load.machine import RELAY_CORE
+from benchmarks.load.plot import bars
+from benchmarks.load.report import Effort, Report, bench, say, verdict
+
+GOAL_MS = 1.5
+HUNGRY = "while True: pass"
+
+
+@contextlib.contextmanager
+def competitor(wanted: bool) -> Iterator[None]:
+    """A process of ordinary priority that never rests, on the worker's core."""
+    if not wanted:
+        yield
+        return
+    process = subprocess.Popen([sys.executable, "-c", HUNGRY], stdin=subprocess.DEVNULL)
+    try:
+        os.sched_setaffinity(process.pid, {RELAY_CORE})
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def work(reactor: Any, effort: Effort) -> Report:
+    columns = (
+        "scheduling",
+        "competing process",
+        "off p50, ms",
+        "off p99, ms",
+        "most, ms",
+        "lost",
+        "goal p99",
+        "verdict",
+    )
+    report = Report(f"Pacing of {CALLS} calls with agents over ws", columns)
+    names, found = [], []
+    for real_time in (True, False):
+        for beside in (False, True):
+            with competitor(beside):
+                measured, lost = await one_run(reactor, CASES[0], effort, real_time=real_time)
+            p50, p99, most = (value / 1000 for value in (measured.off.p50, measured.off.p99, measured.off.max))
+            scheduling = "SCHED_FIFO" if real_time else "ordinary"
+            say(f"{scheduling}, {'beside another' if beside else 'alone'}: p99 {p99:.2f} ms, {lost} lost")
+            goal, met = (f"{GOAL_MS:g} ms", verdict(p99, GOAL_MS)) if real_time else ("", "")
+            report.row(
+                scheduling, "yes" if beside else "no", f"{p50:.2f}", f"{p99:.2f}", f"{most:.2f}", str(lost), goal, met
+            )
+            names.append(f"{scheduling}, {'beside' if beside else 'alone'}")
+            found.append(p99)
+    report.plots["pacing.svg"] = bars(
+        f"Distance of sent packets from their grid, p99, {CALLS} calls", "ms", names, {"p99": found}, GOAL_MS
+    )
+    report.notes.append(
+        "The competitor is one busy loop of ordinary priority on the worker's core. Without real-time scheduling it "
+        "takes half of the core, so a worker that needs more loses time, and audio, for good."
+    )
+    return report
+
+
+if __name__ == "__main__":
+    sys.exit(bench("pacing", work))
