@@ -315,6 +315,8 @@ class CallContext(msgspec.Struct, frozen=True, kw_only=True):
     """The first 32 X-* headers, values of at most 1,024 octets."""
     headers_omitted: int = 0
     variables: dict[str, str] = {}
+    transfers: dict[str, str] = {}
+    """Where the agent may send the caller: name to description."""
     codec: str = ""
     tls: bool = False
     srtp: bool = False
@@ -366,6 +368,20 @@ class Tell(Request, frozen=True, kw_only=True):
 
     call: str
     kind: str
+    detail: dict[str, str] = {}
+
+
+class Outcome(Request, frozen=True, kw_only=True):
+    """What became of an :class:`AgentAsked`. Answered by Done.
+
+    :ivar state: ``done`` or ``failed`` at the end; anything else on the way there.
+    :ivar detail: for a failure ``code`` and ``message``.
+    """
+
+    call: str
+    ask: str
+    state: str
+    final: bool = True
     detail: dict[str, str] = {}
 
 
@@ -450,6 +466,6 @@ class DigitReceived(Event, frozen=True, kw_only=True):
 
 Anything = (
     Hello | Configure | Ping | ListCalls | Drain | Done | Failed | Listing | Allocate | Allocated | SetMedia
-    | Release | Released | StartAgent | StopAgent | Rebind | Answered | Tell | AgentReady | AgentFailed | AgentHangup | AgentAsked
-    | MediaLost | MediaBack | OneWayAudio | DigitReceived
+    | Outcome | Release | Released | StartAgent | StopAgent | Rebind | Answered | Tell | AgentReady | AgentFailed
+    | AgentHangup | AgentAsked | MediaLost | MediaBack | OneWayAudio | DigitReceived
 )

@@ -19,6 +19,7 @@ from stellar_gw.dialects.contract import (
     Audio,
     AudioFormat,
     Clear,
+    DialectPlugin,
     Frame,
     Hangup,
     Malformed,
@@ -127,7 +128,13 @@ class BuiltinDialect:
     def told(self, kind: str, detail: Mapping[str, str]) -> Sequence[Frame]:
         return (encode(Told(kind, dict(detail))),)
 
-    def stopped(self, cause: str, by: str) -> Sequence[Frame]:
+    def outcome(self, ask: str, state: str, *, final: bool, detail: Mapping[str, str]) -> Sequence[Frame]:
+        return ()
+
+    def complaint(self, malformed: Malformed) -> Sequence[Frame]:
+        return ()
+
+    def stopped(self, cause: str, by: str, *, duration_ms: int = 0, agent_audio_ms: int = 0) -> Sequence[Frame]:
         return (encode(Stop(cause, by)),)
 
     def received(self, frame: Frame) -> Sequence[AgentEvent]:
@@ -146,3 +153,6 @@ class BuiltinDialect:
                 return (SendDigits(digits),)
             case DoHangup(after_playout):
                 return (Hangup(after_playout),)
+
+
+PLUGIN = DialectPlugin(name="builtin", make=lambda context, _: BuiltinDialect(context), schemes=("builtin",))

@@ -81,6 +81,10 @@ class Context(Protocol):
     @property
     def variables(self) -> Mapping[str, str]: ...
     @property
+    def transfers(self) -> Mapping[str, str]:
+        """Where the agent may send the caller: name to description."""
+
+    @property
     def codec(self) -> str: ...
     @property
     def tls(self) -> bool: ...

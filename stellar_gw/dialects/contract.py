@@ -6,10 +6,12 @@ frames it returns; the link hands it what the agent says and the session acts on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from attrs import field, frozen
+
+from stellar_gw.dialects.context import Context
 
 Frame = str | bytes
 """One WebSocket message: text or binary."""
@@ -50,7 +52,10 @@ class SendDigits:
 
 @frozen
 class Ask:
-    """A verb for the gateway: ``transfer``, ``reject``, ``answer``, ``hold``, ``resume``."""
+    """A verb for the gateway: ``transfer``, ``reject``, ``answer``, ``hold``, ``resume``.
+
+    Each ends in exactly one final :meth:`Dialect.outcome` of the same ``ask``, unless the call ends first.
+    """
 
     verb: str
     ask: str = ""
@@ -59,9 +64,15 @@ class Ask:
 
 @frozen
 class Malformed:
-    """A message that does not follow the dialect: counted, logged, never fatal by itself."""
+    """A message that does not follow the dialect: counted, logged, answered by a complaint, never fatal by itself.
+
+    :ivar code: a stable word, such as ``malformed`` or ``unknown_action``.
+    :ivar ask: the agent's own id of the request, where it has one.
+    """
 
     reason: str
+    code: str = "malformed"
+    ask: str = ""
 
 
 AgentEvent = Audio | Mark | Clear | Hangup | SendDigits | Ask | Malformed
@@ -100,8 +111,40 @@ class Dialect(Protocol):
     def told(self, kind: str, detail: dict[str, str]) -> Sequence[Frame]:
         """Something the gateway wants the agent to know; nothing where the dialect has no word for it."""
 
-    def stopped(self, cause: str, by: str) -> Sequence[Frame]:
-        """The call is over: the dialect's last messages."""
+    def outcome(self, ask: str, state: str, *, final: bool, detail: Mapping[str, str]) -> Sequence[Frame]:
+        """What became of an ask.
+
+        :param state: ``done`` or ``failed`` at the end; anything else on the way there.
+        :param detail: for a failure ``code`` and ``message``; for a transfer its ``method`` and the like.
+        """
+
+    def complaint(self, malformed: Malformed) -> Sequence[Frame]:
+        """Tell the agent that a message of its made no sense; nothing where the dialect has no word for it."""
+
+    def stopped(self, cause: str, by: str, *, duration_ms: int = 0, agent_audio_ms: int = 0) -> Sequence[Frame]:
+        """The call is over: the dialect's last messages.
+
+        :param duration_ms: since the answer.
+        :param agent_audio_ms: of the agent's audio that was put on the wire.
+        """
 
     def received(self, frame: Frame) -> Sequence[AgentEvent]:
         """What an agent's message means; never raises."""
+
+
+@frozen(kw_only=True)
+class DialectPlugin:
+    """A dialect as the configuration and the workers find it.
+
+    One that is not ours is named by an entry point of the group ``stellar_gw.dialects``: ``name = module:attribute``.
+
+    :ivar make: a dialect for one call, from its context and its agent's options; raises :class:`StellarError` for
+        options that make no sense.
+    :ivar schemes: of the URLs that its agents may have.
+    :ivar options: the options it knows, each with what it must be, in words.
+    """
+
+    name: str
+    make: Callable[[Context, Mapping[str, str]], Dialect]
+    schemes: tuple[str, ...] = ("ws", "wss")
+    options: Mapping[str, str] = field(factory=dict)

@@ -18,7 +18,16 @@ from typing import Final
 import msgspec
 
 from stellar_gw.dialects.context import Context, parameters
-from stellar_gw.dialects.contract import AgentEvent, Audio, AudioFormat, Clear, Frame, Malformed, Mark
+from stellar_gw.dialects.contract import (
+    AgentEvent,
+    Audio,
+    AudioFormat,
+    Clear,
+    DialectPlugin,
+    Frame,
+    Malformed,
+    Mark,
+)
 from stellar_gw.dialects.wire import encode, reason
 
 MAX_MARK: Final = 4096
@@ -124,7 +133,13 @@ class TwilioDialect:
     def told(self, kind: str, detail: Mapping[str, str]) -> Sequence[Frame]:
         return ()
 
-    def stopped(self, cause: str, by: str) -> Sequence[Frame]:
+    def outcome(self, ask: str, state: str, *, final: bool, detail: Mapping[str, str]) -> Sequence[Frame]:
+        return ()
+
+    def complaint(self, malformed: Malformed) -> Sequence[Frame]:
+        return ()
+
+    def stopped(self, cause: str, by: str, *, duration_ms: int = 0, agent_audio_ms: int = 0) -> Sequence[Frame]:
         return (self._message("stop", {"accountSid": self._account_sid, "callSid": self._call_sid}),)
 
     def received(self, frame: Frame) -> Sequence[AgentEvent]:
@@ -154,3 +169,6 @@ class TwilioDialect:
                 event: body,
             }
         )
+
+
+PLUGIN = DialectPlugin(name="twilio", make=lambda context, _: TwilioDialect(context))

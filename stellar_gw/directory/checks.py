@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from stellar_gw.dialects.builtin import BUILTIN_AGENTS
-from stellar_gw.dialects.registry import DIALECTS
+from stellar_gw.dialects.contract import DialectPlugin
+from stellar_gw.dialects.registry import UnknownDialectError, dialect_names, find_dialect
 from stellar_gw.dialects.template import TemplateError
 from stellar_gw.dialects.template import check as check_template
 from stellar_gw.directory.making import known_versions
@@ -31,8 +32,8 @@ from stellar_gw.directory.shapes import (
 from stellar_gw.errors import RemoteProtocolError
 from stellar_gw.loading import Place, Problems, printable
 from stellar_gw.loading.rules import loopback
-from stellar_gw.sip.uri import SipUri, parse_uri
 from stellar_gw.sip.srtp import SrtpMode
+from stellar_gw.sip.uri import SipUri, parse_uri
 
 WIDE = {4: 16, 6: 32}
 """Prefix lengths by IP version; a range with a shorter one is more than one provider has."""
@@ -46,8 +47,8 @@ class Reach:
 
     tls: bool = True
     sha256: bool = True
-
     srtp: SrtpMode = "opportunistic"
+
 
 def check_directory(
     providers: Mapping[str, ProviderShape], tenants: Mapping[str, TenantShape], reach: Reach, problems: Problems
@@ -101,8 +102,8 @@ class _Check:
                 self._error(place.key("tenants"), f"{_unknown('tenant', tenant, self._tenants)}")
         self._ranges(place.key("allowed_ips"), provider.allowed_ips)
         self._tls(place, provider.require_tls)
-
         self._srtp(provider)
+
     def _ranges(self, place: Place, networks: Iterable[Network]) -> None:
         for network in networks:
             if network.prefixlen < WIDE[network.version]:
@@ -114,7 +115,6 @@ class _Check:
         if required and not self._reach.tls:
             self._error(place.key("require_tls"), "is true, but there is no tls listener; add one under listeners")
 
-    def _overlaps(self) -> None:
     def _srtp(self, caller: CredentialShape | ProviderShape) -> None:
         """What its keys need, and what its offers can be."""
         place, mode = caller.place, caller.srtp or self._reach.srtp
@@ -131,6 +131,7 @@ class _Check:
                 place.key("srtp_offer"), f"is {caller.srtp_offer}, which comes to nothing while srtp is off"
             )
 
+    def _overlaps(self) -> None:
         """Ranges of two providers may overlap only where no call could belong to either."""
         owners: dict[Network, str] = {}
         for name, provider in self._providers.items():
@@ -187,8 +188,8 @@ class _Check:
                 "is true, but no challenge offers SHA-256; add it to a listener's digest, or set sip.sha256_from",
             )
         self._tls(place, credential.require_tls)
-        self._ranges(place.key("allowed_ips"), credential.allowed_ips)
         self._srtp(credential)
+        self._ranges(place.key("allowed_ips"), credential.allowed_ips)
 
     # --- where a call leads ---------------------------------------------------------------------
 
@@ -224,15 +225,24 @@ class _Check:
 
     def _environment(self, environment: EnvironmentShape) -> None:
         place = environment.place
-        if environment.dialect not in DIALECTS:
-            self._error(place.key("dialect"), f"is '{printable(environment.dialect)}', must be {_choice(DIALECTS)}")
+        if environment.dialect not in dialect_names():
+            known = _choice(dialect_names())
+            self._error(place.key("dialect"), f"is '{printable(environment.dialect)}', must be {known}")
             return
-        if (environment.dialect == "builtin") != environment.url.startswith("builtin:"):
-            self._error(place.key("url"), "must be builtin:... where the dialect is builtin, ws:// or wss:// otherwise")
+        try:
+            plugin = find_dialect(environment.dialect)
+        except UnknownDialectError as error:
+            self._error(place.key("dialect"), str(error))
+            return
+        if environment.url.partition(":")[0] not in plugin.schemes:
+            wanted = _choice([f"{scheme}:" if scheme == "builtin" else f"{scheme}://" for scheme in plugin.schemes])
+            self._error(place.key("url"), f"must begin with {wanted} where the dialect is {environment.dialect}")
         elif environment.dialect == "builtin":
             self._builtin(place.key("url"), environment.url, place.key("options"), environment.options)
         else:
             self._url(place.key("url"), environment)
+        if environment.dialect != "builtin":
+            self._options(place, environment, plugin)
         headers = place.key("headers")
         for name, template in environment.headers.items():
             if name.lower() in _RESERVED_HEADERS or name.lower().startswith("sec-websocket-"):
@@ -245,6 +255,16 @@ class _Check:
         for name in environment.headers:
             if times[name.lower()] > 1:
                 self._error(headers.key(name), "given twice; case does not matter in header names")
+
+    def _options(self, place: Place, environment: EnvironmentShape, plugin: DialectPlugin) -> None:
+        known = ", ".join(plugin.options) or "none"
+        for option in environment.options:
+            if option not in plugin.options:
+                self._error(
+                    place.key("options").key(option), f"dialect {plugin.name} has no such option; its options: {known}"
+                )
+        if environment.rate and "rate" not in plugin.options:
+            self._error(place.key("rate"), f"dialect {plugin.name} has a rate of its own; leave it out")
 
     def _url(self, place: Place, environment: EnvironmentShape) -> None:
         try:

@@ -160,7 +160,8 @@ class _Maker:
             headers=tuple((key, Secret(value=value)) for key, value in shape.headers.items()),
             variables=shape.variables,
             secrets={key: Secret(value=value) for key, value in shape.secrets.items()},
-            options=shape.options,
+            options={**({"rate": shape.rate} if shape.rate else {}), **shape.options},
+            agent_answers=shape.answer == "agent",
             where=self._where(shape.place),
         )
 
@@ -181,8 +182,8 @@ class _Maker:
             environment=shape.environment,
             version=shape.version,
             enabled=shape.enabled,
-            fallback=shape.fallback,
             srtp=shape.srtp,
+            fallback=shape.fallback,
             unavailable_status=int(shape.unavailable_status),
             unavailable_reason=shape.unavailable_reason,
             options=shape.options,

@@ -101,6 +101,7 @@ class Environment:
     :ivar dialect: the wire format (``twilio``, ``builtin``).
     :ivar url: template; ``{agent}``, ``{version}``, ``{environment}``, ``{call_id}``, ``{from}``, ... are filled.
     :ivar headers: request headers of the upgrade; values are templates and may hold secrets.
+    :ivar agent_answers: whether the call rings until the agent says ``answer``, or rejects it.
     """
 
     name: EnvironmentName
@@ -109,6 +110,7 @@ class Environment:
     headers: tuple[tuple[str, Secret], ...] = ()
     variables: dict[str, str] = field(factory=dict)
     secrets: dict[str, Secret] = field(factory=dict)
+    agent_answers: bool = False
     options: dict[str, str] = field(factory=dict)
     where: Where = NOWHERE
 
@@ -135,9 +137,9 @@ class Connector:
         to the tenant's credentials otherwise.
     :ivar agent: an agent's name, or ``builtin:echo`` and the like.
     :ivar version: ``published``, ``draft`` or a pinned version.
+    :ivar srtp: None: the caller's, or ``media.srtp``.
     :ivar unavailable_status: what the caller gets while the agent is not there.
     """
-    :ivar srtp: None: the caller's, or ``media.srtp``.
 
     name: str
     tenant: str
@@ -149,9 +151,9 @@ class Connector:
     environment: EnvironmentName = "production"
     version: str = "published"
     enabled: bool = True
+    srtp: SrtpMode | None = None
     fallback: str = ""
     unavailable_status: int = 480
-    srtp: SrtpMode | None = None
     unavailable_reason: str = ""
     options: dict[str, str] = field(factory=dict)
     where: Where = NOWHERE

@@ -55,7 +55,7 @@ SecretTemplate = Annotated[
 UrlTemplate = Annotated[
     str,
     rules.Text(
-        re.compile(r"(?:wss?://[^\s@#\x00-\x1f\x7f]+|builtin:[a-z]+)"),
+        re.compile(r"(?:[a-z][a-z0-9+.-]{0,31}://[^\s@#\x00-\x1f\x7f]+|builtin:[a-z]+)"),
         "ws://host:port/path or wss://host/path, without user name, password or #fragment",
         secret=True,
         alter=escape,
@@ -128,6 +128,8 @@ class EnvironmentShape:
     headers: dict[HeaderName, SecretTemplate] = field(factory=dict, repr=False)
     variables: dict[Variable, str] = field(factory=dict)
     secrets: dict[Variable, SecretText] = field(factory=dict, repr=False)
+    rate: Literal["8000", "16000", "24000"] = ""  # type: ignore[assignment]  # absent: the dialect's own
+    answer: Literal["gateway", "agent"] = "gateway"
     options: dict[Variable, str] = field(factory=dict)
     place: Place = NOWHERE
 
@@ -150,9 +152,9 @@ class ConnectorShape:
     environment: Literal["development", "staging", "production"] = "production"
     version: Version = "published"
     enabled: bool = True
+    srtp: SrtpMode | None = None
     fallback: str = ""
     unavailable_status: Literal["404", "410", "480", "486", "600", "603"] = "480"
-    srtp: SrtpMode | None = None
     unavailable_reason: Annotated[
         str, rules.Text(re.compile(r"[\x20-\x7e]{0,80}"), "at most 80 plain characters (it is a SIP reason phrase)")
     ] = ""

@@ -77,8 +77,10 @@ class FileTests(CheckTestCase):
             (
                 1,
                 [
-                    "error    conf.yaml:16: tenants.acme.agents.reception.environments.production.url: has an unusable "
-                    "value, must be ws://host:port/path or wss://host/path, without user name, password or #fragment",
+                    "error    conf.yaml:16: tenants.acme.agents.reception.environments.production.url: must begin "
+                    "with ws:// or wss:// where the dialect is twilio",
+                    "error    conf.yaml:18: tenants.acme.connectors.front.agent: agent 'receptoin' not in tenant acme "
+                    "(reception)",
                 ],
             ),
         )
