@@ -6,6 +6,7 @@ finish, then BYE; then listeners, workers, records.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -138,6 +139,7 @@ class GatewayService(Service):
             for listener in self._parts.listening.listeners.values()
         )
         _log.info("stellar-gw {version} is ready on {names}", version=__version__, names=names)
+        _settle_memory()
         self._notifier.ready(f"ready on {names}")
         self._watchdog.start(WATCHDOG).addErrback(_log_failure)
 
@@ -278,6 +280,16 @@ class GatewayService(Service):
             late.cancel()
         if self._hurry.called:
             await deferLater(self._reactor, LAST_BYES)
+
+
+def _settle_memory() -> None:
+    """What is loaded stays for good: the collector need not look at it again, nor look as often as it does.
+
+    A call leaves few cycles; by default they cost a third of the CPU of its signalling.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 def _runtime_folder(environ: Mapping[str, str]) -> tuple[str, bool]:
