@@ -12,6 +12,7 @@ what arrives; strangers who spray packets at the port must not be learnt (RTP Bl
   sequence, four packets long, from elsewhere (the peer's NAT binding has changed).
 - Strict: only the first two ranks, for ever.
 - Audio goes to the SDP address until a source is locked.
+- What SRTP has authenticated needs no such proof: its source locks the leg at once, and again when it moves.
 
 Before the lock at most four packets of sources other than the SDP address are accepted.
 """
@@ -192,6 +193,28 @@ class Latch:
         self.rejected += 1
         return False
 
+    def authentic(self, source: Address, packet: RtpPacket, now: float) -> bool:
+        """A packet that SRTP has authenticated: whoever sent it has the key, so that wherever it comes from is where
+        the peer is now; unless it is one that was overtaken, or the latch is strict.
+
+        :param source: the datagram's (host, port), as the socket gives it.
+        """
+        if self.strict and source != self._sdp and source[0] not in self._hosts:
+            self.rejected += 1
+            return False
+        last = self._last
+        if (
+            last is not None
+            and packet.ssrc == last.ssrc
+            and sequence_delta(packet.sequence_number, last.sequence_number) <= 0
+        ):
+            self._heard = now
+        elif source == self._locked:
+            self._keep(source, packet, now)
+        else:
+            self._lock(source, packet, now, _SDP)
+        return True
+
     def _plausible(self, source: Address, packet: RtpPacket, now: float) -> bool:
         if self._preference_ends is None:
             self._preference_ends = now + PREFERENCE
@@ -268,6 +291,14 @@ class Latch:
             return True
         self.rejected += 1
         return False
+
+    def authentic_rtcp(self, source: Address) -> bool:
+        """The same of RTCP, on a port of its own."""
+        if self.strict and source != self._sdp_rtcp and source[0] not in self._hosts:
+            self.rejected += 1
+            return False
+        self._rtcp_source = source
+        return True
 
     @property
     def rtcp_destination(self) -> Address | None:

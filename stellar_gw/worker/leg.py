@@ -11,7 +11,7 @@ from stellar_gw.errors import LocalProtocolError, StellarError
 from stellar_gw.media.codec import CLOCK, codec_named
 from stellar_gw.media.dtmf import DtmfSender, are_digits
 from stellar_gw.worker.leg_audio import TONE_MS, LegAudio, Silence
-from stellar_gw.worker.rtp_port import RtpPort
+from stellar_gw.worker.rtp_port import RtpPort, srtp_keys
 
 TICK_MS = 20
 LONGEST_PTIME = 200
@@ -52,6 +52,7 @@ class Leg:
         for codec in (media.send, *media.receive):
             if codec_named(codec.name) is None:
                 raise LocalProtocolError(f"no codec {codec.name}")
+        srtp_keys(media)  # raises, where the port would
         self.media = media
         self._ptime = max(10, min(media.ptime, LONGEST_PTIME) // 10 * 10)
         self.port.negotiated(media)

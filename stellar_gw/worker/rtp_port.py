@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
 
 from stellar_gw.control.messages import LegStatistics, SetMedia
+from stellar_gw.errors import LocalProtocolError
 from stellar_gw.media.dtmf import Digit, DtmfReceiver
 from stellar_gw.media.jitter import Piece, Reorder
 from stellar_gw.media.latch import Address, Latch
@@ -34,6 +35,7 @@ from stellar_gw.media.rtcp import (
 )
 from stellar_gw.media.rtp import RtpPacket, RtpSender, first_byte_kind, is_rtcp, parse_rtp
 from stellar_gw.media.splice import Splice
+from stellar_gw.media.srtp import Srtp, SrtpKey
 from stellar_gw.worker.shortcut import Shortcut
 
 LONGEST_PAYLOAD = 2048
@@ -146,6 +148,7 @@ class RtpPort(DatagramProtocol):
         self._sent_before = 0
         self._ordered = True
         self._shortcut: Shortcut | None = None
+        self._srtp: Srtp | None = None
         self.relays: tuple[Onward, ...] = ()
         self.fed_by: RtpPort | None = None
         self.splice: Splice | None = None
@@ -156,6 +159,12 @@ class RtpPort(DatagramProtocol):
     # --- what offer and answer say --------------------------------------------------------------
 
     def negotiated(self, media: SetMedia) -> None:
+        """:raise LocalProtocolError: an SRTP key that cannot be one; nothing has changed then."""
+        send, receive = srtp_keys(media)
+        if self._srtp is None and (send is not None or receive is not None):
+            self._srtp = Srtp()
+        if self._srtp is not None:
+            self._srtp.set_keys(send, receive)
         now = self._now()
         self.take_the_long_way()
         before, self._media = self._media, media
@@ -190,6 +199,12 @@ class RtpPort(DatagramProtocol):
     # --- what arrives ---------------------------------------------------------------------------
 
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
+        srtp = self._srtp
+        if srtp is not None:
+            opened = self._opened(srtp, datagram, addr)
+            if opened is None:
+                return
+            datagram = opened
         shortcut = self._shortcut
         if shortcut is not None and shortcut.take(datagram, addr):
             return
@@ -211,10 +226,23 @@ class RtpPort(DatagramProtocol):
         if shortcut is not None:
             self.take_the_long_way()
         locked = latch.locked
-        if latch.accepts(addr, packet, now):  # it counts what it refuses
+        authentic = srtp is not None and srtp.active
+        if latch.authentic(addr, packet, now) if authentic else latch.accepts(addr, packet, now):  # they count
             if latch.locked != locked and self.fed_by is not None:
                 self.fed_by.take_the_long_way()  # the way there has changed
             self._accepted(packet, now)
+
+    def _opened(self, srtp: Srtp, datagram: bytes, addr: Address) -> bytes | None:
+        """What is in an SRTP packet: nothing else may so much as touch the latch. SRTCP goes its own way."""
+        if not datagram or first_byte_kind(datagram[0]) != "rtp":
+            self._rejected += 1
+        elif not is_rtcp(datagram):
+            return srtp.unprotect(datagram)
+        elif self._media is not None and self._media.rtcp_mux:
+            self.rtcp_received(datagram, addr)
+        else:
+            self._rejected += 1
+        return None
 
     def _accepted(self, packet: RtpPacket, now: float) -> None:
         kind = packet.payload_type
@@ -288,11 +316,18 @@ class RtpPort(DatagramProtocol):
         if latch is None:
             self._rejected += 1
             return
+        srtp = self._srtp
+        if srtp is not None:
+            opened = srtp.unprotect_rtcp(datagram)
+            if opened is None:
+                return
+            datagram = opened
         packets = parse_rtcp(datagram)
         if packets is None:
             self._rejected += 1
             return
-        if not latch.accepts_rtcp(addr):
+        authentic = srtp is not None and srtp.active
+        if not (latch.authentic_rtcp(addr) if authentic else latch.accepts_rtcp(addr)):
             return
         now = self._now()
         self._liveness.heard(now)
@@ -371,6 +406,11 @@ class RtpPort(DatagramProtocol):
 
     def write(self, datagram: bytes, destination: Address) -> None:
         """Send an RTP packet: the one way out."""
+        if self._srtp is not None:
+            protected = self._srtp.protect(datagram)
+            if protected is None:
+                return
+            datagram = protected
         if self.transport is not None:
             self.transport.write(datagram, destination)
 
@@ -395,8 +435,9 @@ class RtpPort(DatagramProtocol):
         name = SourceDescription(sender.ssrc, self.cname)
         datagram = build_rtcp(report, name, Goodbye((sender.ssrc,))) if last else build_rtcp(report, name)
         transport, destination = self._rtcp_way()
-        if transport is not None and destination is not None:
-            transport.write(datagram, destination)
+        protected = datagram if self._srtp is None else self._srtp.protect_rtcp(datagram)
+        if transport is not None and destination is not None and protected is not None:
+            transport.write(protected, destination)
         return len(datagram)
 
     def _rtcp_way(self) -> tuple[IUDPTransport | None, Address | None]:
@@ -432,7 +473,8 @@ class RtpPort(DatagramProtocol):
 
     def statistics(self, leg: str, codec: str, agent_audio_ms: int) -> LegStatistics:
         self.settle()
-        latch, reception, sender = self._latch, self._reception, self.sender
+        latch, reception, sender, srtp = self._latch, self._reception, self.sender, self._srtp
+        unauthenticated = 0 if srtp is None else srtp.rejected
         return LegStatistics(
             leg=leg,
             codec=codec,
@@ -442,7 +484,9 @@ class RtpPort(DatagramProtocol):
             octets_sent=sender.octets_sent,
             packets_lost=reception.lost,
             packets_late=self._reorder.late,
-            packets_rejected=self._rejected + (latch.rejected if latch is not None else 0),
+            packets_rejected=self._rejected + unauthenticated + (latch.rejected if latch is not None else 0),
+            packets_unauthenticated=unauthenticated,
+            srtp="" if srtp is None else srtp.suite,
             jitter_ms=reception.jitter_ms,
             remote_loss=self._remote_loss,
             round_trip_ms=self._round_trip,
@@ -450,6 +494,19 @@ class RtpPort(DatagramProtocol):
             latched=_text(latch.locked) if latch is not None and latch.locked is not None else "",
             agent_audio_ms=agent_audio_ms,
         )
+
+
+def srtp_keys(media: SetMedia) -> tuple[SrtpKey | None, SrtpKey | None]:
+    """Our key and the peer's.
+
+    :raise LocalProtocolError: if one of them cannot be, or there is one without the other.
+    """
+    if (media.srtp_send is None) != (media.srtp_receive is None):
+        raise LocalProtocolError("an SRTP key in one direction alone")
+    send, receive = (
+        None if key is None else SrtpKey(key.suite, key.octets) for key in (media.srtp_send, media.srtp_receive)
+    )
+    return send, receive
 
 
 def _text(address: Address) -> str:
