@@ -39,3 +39,8 @@ def pcm_from_unsigned_8(samples: bytes) -> bytes:
 def mono_from_stereo(pcm: bytes) -> bytes:
     """The mean of left and right."""
     return audioop.tomono(pcm, 2, 0.5, 0.5)
+
+
+def stereo_from_mono(left: bytes, right: bytes) -> bytes:
+    """Two signals of one length, sample by sample in turn."""
+    return audioop.add(audioop.tostereo(left, 2, 1, 0), audioop.tostereo(right, 2, 0, 1), 2)
