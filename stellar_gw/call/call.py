@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from stellar_gw.call.agent import AgentLimits, start_agent
+from stellar_gw.call.asks import Asks
 from stellar_gw.call.endings import (
     agent_ending,
     dialog_ending,
@@ -21,6 +22,7 @@ from stellar_gw.call.endings import (
     offer_ending,
     reason_header,
     template_ending,
+    undecided_ending,
 )
 from stellar_gw.call.events import CallAnswered, CallConfirmed, CallEnded, CallEvent, CallNoted, CallStarted
 from stellar_gw.call.machine import Effect, Ending, InboundCallMachine, Outbox
@@ -39,6 +41,9 @@ from stellar_gw.sip.srtp import SrtpRefused
 
 RELEASE_TIMEOUT = 2.0
 """Seconds a worker may take over its last numbers; then the record is written without them."""
+
+DECISION_TIMEOUT = 60.0
+"""Seconds that an agent may let it ring before it answers or rejects."""
 
 Tell = Callable[[CallEvent], None]
 Refuse = Callable[[Ending, Request, Flow], list[tuple[str, str]]]
@@ -96,6 +101,13 @@ class Call:
         self._running = False
         self._up_since: float | None = None
         self._srtp_told: bool | None = None  # what the agent knows
+        self._asks = Asks(
+            call_id=record.call_id,
+            answer=self._answer_for_agent,
+            reject=self._reject_for_agent,
+            send=plane.ask,
+            note=self._note,
+        )
         self._silence = Silence(
             timers=self._timers,
             probe=probe,
@@ -163,14 +175,17 @@ class Call:
         match event:
             case messages.AgentReady():
                 self.record.agent_connect_ms = round(event.connect_ms, 1)
-                self._machine.ready()
+                if self._route.environment.agent_answers:
+                    self._machine.asked()
+                else:
+                    self._machine.ready()
                 self._run()
             case messages.AgentFailed():
                 self.give_up(agent_ending(event, self._route))
             case messages.AgentHangup():
                 self.give_up(Ending(cause=event.reason, by="agent"))
             case messages.AgentAsked():
-                self._note("agent_asked", f"agent asked for {event.verb}, which this gateway does not do yet")
+                self._asks.heard(event)
             case messages.MediaLost():
                 self._silence.began(event)
             case messages.MediaBack():
@@ -183,6 +198,19 @@ class Call:
                 )
             case _:
                 pass
+
+    def _answer_for_agent(self) -> bool:
+        if InboundCallMachine.state(self._machine) != "Deciding":
+            return False
+        self._machine.answer()
+        self._run()
+        return True
+
+    def _reject_for_agent(self, ending: Ending) -> bool:
+        if InboundCallMachine.state(self._machine) != "Deciding":
+            return False
+        self.give_up(ending)
+        return True
 
     # --- how it goes on -------------------------------------------------------------------------
 
@@ -269,7 +297,14 @@ class Call:
         self._srtp_told = bool(self._media.srtp)
         self._plane.ask(request).addErrback(self._media_failed)
 
+    def _await_decision(self) -> None:
+        self._timers.start("decision", DECISION_TIMEOUT, self._undecided)
+
+    def _undecided(self) -> None:
+        self.give_up(undecided_ending(DECISION_TIMEOUT, self._route))
+
     def _answer(self) -> None:
+        self._timers.stop("decision")
         self._signalling.answer(self.usage, self._media.local)
         self.record.answered = self._wall()
         self._up_since = self._clock.seconds()
@@ -348,6 +383,7 @@ class Call:
     _EFFECTS: dict[Effect, Callable[[Call], None]] = {
         Effect.RING: _ring,
         Effect.START_AGENT: _start_agent,
+        Effect.AWAIT_DECISION: _await_decision,
         Effect.ANSWER: _answer,
         Effect.CONFIRM: _confirm,
         Effect.REJECT: _reject,

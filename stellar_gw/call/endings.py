@@ -70,6 +70,19 @@ def template_ending(error: Exception, route: Route) -> Ending:
     )
 
 
+def undecided_ending(seconds: float, route: Route) -> Ending:
+    """An agent that was to answer or reject, and did neither."""
+    return Ending(
+        status=route.connector.unavailable_status,
+        phrase=route.connector.unavailable_reason,
+        cause="agent_unavailable",
+        by="agent",
+        reason=f"agent {route.agent}/{route.environment.name} neither answered nor rejected within {seconds:g} s",
+        check="agent_undecided",
+        fix=f"Send answer or reject, or set answer: gateway ({route.environment.where})",
+    )
+
+
 def media_ending(error: BaseException | None) -> Ending:
     """A worker that cannot carry the call; 503, since that is the whole gateway's state."""
     code = error.code if isinstance(error, WorkerFailed) else "internal"

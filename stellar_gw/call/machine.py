@@ -43,6 +43,7 @@ class Effect(Enum):
 
     RING = auto()
     START_AGENT = auto()
+    AWAIT_DECISION = auto()
     ANSWER = auto()
     CONFIRM = auto()
     REJECT = auto()
@@ -66,7 +67,13 @@ class InboundCall(Protocol):
         """The worker has ports for it, and our session description is made."""
 
     def ready(self) -> None:
-        """The agent is there."""
+        """The agent is there, and answers by being there."""
+
+    def asked(self) -> None:
+        """The agent is there, and decides whether the call is answered."""
+
+    def answer(self) -> None:
+        """The agent said so."""
 
     def confirmed(self) -> None:
         """The caller's ACK came."""
@@ -87,6 +94,10 @@ def _ring(_: InboundCall, out: Outbox) -> None:
 
 def _answer(_: InboundCall, out: Outbox) -> None:
     out.effects.append(Effect.ANSWER)
+
+
+def _await_decision(_: InboundCall, out: Outbox) -> None:
+    out.effects.append(Effect.AWAIT_DECISION)
 
 
 def _confirm(_: InboundCall, out: Outbox) -> None:
@@ -113,8 +124,8 @@ def _close(_: InboundCall, out: Outbox) -> None:
 
 
 _builder = TypeMachineBuilder(InboundCall, Outbox)
-_allocating, _connecting, _answered, _up, _releasing, _closed = map(
-    _builder.state, ("Allocating", "Connecting", "Answered", "Up", "Releasing", "Closed")
+_allocating, _connecting, _deciding, _answered, _up, _releasing, _closed = map(
+    _builder.state, ("Allocating", "Connecting", "Deciding", "Answered", "Up", "Releasing", "Closed")
 )
 
 _allocating.upon(InboundCall.allocated).to(_connecting)(_ring)
@@ -122,8 +133,13 @@ _allocating.upon(InboundCall.give_up).to(_releasing)(_reject)
 _allocating.upon(InboundCall.gone).to(_releasing)(_release)
 
 _connecting.upon(InboundCall.ready).to(_answered)(_answer)
+_connecting.upon(InboundCall.asked).to(_deciding)(_await_decision)
 _connecting.upon(InboundCall.give_up).to(_releasing)(_reject)
 _connecting.upon(InboundCall.gone).to(_releasing)(_release)
+
+_deciding.upon(InboundCall.answer).to(_answered)(_answer)
+_deciding.upon(InboundCall.give_up).to(_releasing)(_reject)
+_deciding.upon(InboundCall.gone).to(_releasing)(_release)
 
 _answered.upon(InboundCall.confirmed).to(_up)(_confirm)
 _answered.upon(InboundCall.give_up).to(_releasing)(_bye)
@@ -140,6 +156,8 @@ InboundCallMachine = fsm.seal(
     remote=(
         InboundCall.allocated,
         InboundCall.ready,
+        InboundCall.asked,
+        InboundCall.answer,
         InboundCall.confirmed,
         InboundCall.give_up,
         InboundCall.gone,

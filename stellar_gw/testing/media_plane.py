@@ -21,6 +21,7 @@ class FakeCall:
     agent: messages.StartAgent | None = None
     answered: bool = False
     told: list[messages.Tell] = field(factory=list)
+    outcomes: list[messages.Outcome] = field(factory=list)
 
 
 def prompt_agent(_: messages.StartAgent) -> float | None:
@@ -85,6 +86,8 @@ class FakeMediaPlane:
                 call.answered = True
             case messages.Tell():
                 call.told.append(request)
+            case messages.Outcome():
+                call.outcomes.append(request)
             case messages.Release():
                 return self._release(request)
             case _:

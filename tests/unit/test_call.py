@@ -17,7 +17,7 @@ from stellar_gw.sip.events import Confirmed, Ended, Reoffered, RequestInDialog, 
 from stellar_gw.sip.flow import Flow, Listener
 from stellar_gw.sip.message import Request
 from stellar_gw.testing.media_plane import FakeMediaPlane
-from tests.configurations import configuration
+from tests.configurations import CONFIGURATION, configuration
 from tests.messages import OFFER, flow, invite, parsed
 
 TELNYX = "192.76.120.10"
@@ -254,6 +254,74 @@ class AgentTests(CallCase):
         self.assertEqual(self.said(), [("bye", 'Q.850;cause=41;text="agent lost"')])
         self.settle()
         self.assertEqual(self.record().reason, "agent reception/production: closed with 1011")
+
+
+class AskTests(CallCase):
+    """What the agent asks before and after the answer."""
+
+    text = CONFIGURATION.replace("dialect: twilio,", "dialect: native, answer: agent,")
+
+    def ring(self) -> str:
+        """A call whose agent is there and has not decided."""
+        self.calls = self.make_calls(configuration(self.text))
+        self.plane.listener = self.calls.heard
+        self.invite()
+        self.wait()
+        self.assertEqual(self.said(), [("ring",)])
+        (call_id,) = self.plane.calls
+        return call_id
+
+    def ask(self, verb: str, **parameters: str) -> None:
+        (call_id,) = self.plane.calls
+        self.plane.say(
+            messages.AgentAsked(generation=1, call=call_id, ask=f"{verb}-1", verb=verb, parameters=parameters)
+        )
+        self.clock.advance(0.01)
+
+    def outcomes(self) -> list[tuple[str, str, str]]:
+        (call,) = self.plane.calls.values()
+        return [(each.ask, each.state, each.detail.get("code", "")) for each in call.outcomes]
+
+    def test_the_call_rings_until_the_agent_answers(self) -> None:
+        self.ring()
+        self.ask("answer")
+        self.assertEqual([said[0] for said in self.said()], ["answer"])
+        self.ask("answer")
+        self.ask("reject", status="486")
+        self.assertEqual(
+            self.outcomes(),
+            [("answer-1", "done", ""), ("answer-1", "failed", "already_answered"),
+             ("reject-1", "failed", "already_answered")],
+        )  # fmt: skip
+        self.ack()
+        self.hang_up()
+        self.settle()
+
+    def test_the_agent_rejects_with_a_status_of_its_own(self) -> None:
+        self.ring()
+        self.ask("reject", status="301")
+        self.assertEqual(self.outcomes(), [("reject-1", "failed", "bad_status")])
+        self.ask("reject", status="486", reason="Closed until Monday")
+        self.assertEqual(self.said(), [("reject", 486, "Warning")])
+        self.settle()
+        self.assertEqual((self.record().cause, self.record().status), ("agent_rejected", 486))
+
+    def test_an_agent_that_does_not_decide_is_given_up_after_a_minute(self) -> None:
+        self.ring()
+        self.clock.advance(59.1)
+        self.assertEqual(self.said(), [("reject", 480, "Warning")])
+        self.settle()
+        self.assertEqual([each.check for each in self.refusals()], ["agent_undecided"])
+
+    def test_what_is_not_there_yet_is_said_so(self) -> None:
+        self.ring()
+        for verb in ("transfer", "hold", "resume", "levitate"):
+            self.ask(verb)
+        self.assertEqual(
+            [code for _, _, code in self.outcomes()], ["unavailable", "unavailable", "unavailable", "unknown_action"]
+        )
+        self.hang_up()
+        self.settle()
 
 
 class EndTests(CallCase):
