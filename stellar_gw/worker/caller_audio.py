@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 from stellar_gw.control.messages import Codec
 from stellar_gw.dialects.contract import AudioFormat
 from stellar_gw.media.codec import CLOCK, PCMU, Decoder, codec_named
-from stellar_gw.media.concealment import Concealment
+from stellar_gw.media.concealment import KEPT, Concealment
 from stellar_gw.media.jitter import Framer, Gap, Piece
 from stellar_gw.media.pcm import ulaw_from_pcm
 from stellar_gw.media.resample import Resampler
@@ -26,9 +27,11 @@ class _Path:
     def payload(self, payload: bytes) -> bytes:
         return self._finish(self._audio.decode(payload))
 
-    def conceal(self, samples: int) -> bytes:
-        """:param samples: units of the RTP clock."""
-        return self._finish(self._audio.conceal(samples))
+    def gap(self, gap: Gap) -> bytes:
+        return self._finish(self._audio.conceal(gap.samples) if gap.lost else self._audio.pause(gap.samples))
+
+    def noise(self, payload: bytes) -> None:
+        self._audio.noise(payload)
 
     def _finish(self, pcm: bytes) -> bytes:
         pcm = self._resampler.resample(pcm)
@@ -36,13 +39,30 @@ class _Path:
 
 
 class _Untouched:
-    """PCMU to a dialect that speaks mu-law: not a bit is changed."""
+    """PCMU to a dialect that speaks mu-law: not a bit is changed but where something was lost."""
+
+    def __init__(self) -> None:
+        self._audio = Concealment(PCMU.decoder(), CLOCK)
+        self._kept: deque[bytes] = deque(maxlen=KEPT)
+        self._interrupted = False
 
     def payload(self, payload: bytes) -> bytes:
-        return payload
+        self._kept.append(payload)
+        if not self._interrupted:
+            return payload
+        self._interrupted = False
+        return ulaw_from_pcm(self._audio.decode(payload))
 
-    def conceal(self, samples: int) -> bytes:
-        return b"\xff" * samples
+    def gap(self, gap: Gap) -> bytes:
+        if not self._interrupted:
+            for payload in self._kept:
+                self._audio.decode(payload)
+        self._interrupted = True
+        self._kept.clear()
+        return ulaw_from_pcm(self._audio.conceal(gap.samples) if gap.lost else self._audio.pause(gap.samples))
+
+    def noise(self, payload: bytes) -> None:
+        self._audio.noise(payload)
 
 
 class CallerAudio:
@@ -73,13 +93,18 @@ class CallerAudio:
         if self._current not in self._paths.values():
             self._current = next(iter(self._paths.values()), None)
 
+    def noise(self, payload: bytes) -> None:
+        """Comfort noise came (RFC 3389): pauses sound like this from now on."""
+        for path in self._paths.values():
+            path.noise(payload)
+
     def frames(self, pieces: Sequence[Piece]) -> list[bytes]:
         """The frames that are whole now."""
         frames: list[bytes] = []
         for piece in pieces:
             if isinstance(piece, Gap):
                 if self._current is not None:
-                    frames.extend(self._framer.push(self._current.conceal(piece.samples)))
+                    frames.extend(self._framer.push(self._current.gap(piece)))
                 continue
             path = self._paths.get(piece.payload_type)
             if path is not None:

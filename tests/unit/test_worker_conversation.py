@@ -105,7 +105,8 @@ class ConversationTests(SynchronousTestCase):
         self.link.take()
         self.conversation.hear([packet(2), Gap(160, True), packet(4, 0x22)])
         self.assertEqual(self.link.take(), ["audio 160 at 0", "audio 160 at 20", "audio 160 at 40"])
-        self.assertEqual(self.dialect.heard, [b"\x11" * 160, b"\xff" * 160, b"\x22" * 160])
+        first, guess, last = self.dialect.heard
+        self.assertEqual((first, guess[:80], last[32:]), (b"\x11" * 160, b"\x11" * 80, b"\x22" * 128))
 
     def test_nothing_before_open(self) -> None:
         """While the link is not up nothing is sent to it."""
