@@ -160,7 +160,7 @@ class GatewayService(Service):
             rng=os.urandom,
             timers=Timers(t1=config.sip.t1),
             max_transactions=config.limits.transactions,
-            able=Capabilities(allow=("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS")),
+            able=Capabilities(allow=("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO")),
         )
         driver = Driver(core, clock, Reach(flows, Resolver(clock, lookup)))
         flows.owner = driver

@@ -38,4 +38,5 @@ def start_agent(
         connect_timeout=limits.connect_timeout,
         ping_interval=limits.ping_interval,
         ping_timeout=limits.ping_timeout,
+        inband=route.connector.dtmf == "inband",
     )

@@ -36,6 +36,7 @@ from stellar_gw.directory.records import Route
 from stellar_gw.errors import RemoteProtocolError, StellarError
 from stellar_gw.sip.events import Confirmed, Ended, Reoffered, RequestInDialog, ResponseReceived, Token, UsageId
 from stellar_gw.sip.flow import Flow
+from stellar_gw.sip.info import Info, read_info
 from stellar_gw.sip.message import Request
 from stellar_gw.sip.srtp import SrtpRefused
 
@@ -163,9 +164,21 @@ class Call:
             self._signalling.answer(self.usage, body)
 
     def request_in_dialog(self, event: RequestInDialog) -> None:
-        """What no feature of ours takes: NOTIFY has no subscription (RFC 6665 4.1.3), the rest is not allowed."""
+        """INFO may tell a digit. NOTIFY has no subscription (RFC 6665 4.1.3), the rest is not allowed."""
+        if event.request.method == "INFO":
+            self._informed(event.token, read_info(event.request))
+            return
         status = 481 if event.request.method == "NOTIFY" else 405
         self._signalling.respond_in(event.token, status)
+
+    def _informed(self, token: Token, info: Info) -> None:
+        self._signalling.respond_in(token, info.status, info.reason, info.headers)
+        if info.digit:
+            pressed = messages.Pressed(request=0, call=self.call_id, digit=info.digit, duration_ms=info.duration_ms)
+            # A worker that is lost ends the call elsewhere; a digit alone is no reason to.
+            self._plane.ask(pressed).addErrback(
+                lambda failure: self._note("digit_lost", f"a digit by SIP INFO was lost: {failure.value}")
+            )
 
     def response_received(self, event: ResponseReceived) -> None:
         self._silence.answered(event)

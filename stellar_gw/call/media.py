@@ -9,6 +9,7 @@ from attrs import evolve
 from stellar_gw.call.srtp import SrtpTerms
 from stellar_gw.control import messages
 from stellar_gw.errors import LocalProtocolError, RemoteProtocolError
+from stellar_gw.sip.audio_media import CLOCK
 from stellar_gw.sip.body import sdp_body
 from stellar_gw.sip.crypto import MasterKey
 from stellar_gw.sip.message import Request
@@ -129,6 +130,7 @@ class CallerMedia:
             dtmf_send=_codec(agreed.dtmf_send) if agreed.dtmf_send else None,
             dtmf_receive=tuple(map(_codec, agreed.dtmf_receive)),
             noise_receive=tuple(map(_codec, agreed.noise_receive)),
+            comfort_noise=next((each.payload_type for each in agreed.noise_receive if each.clock == CLOCK), None),
             direction=agreed.direction,
             ptime=agreed.ptime,
             strict_latch=self._strict,

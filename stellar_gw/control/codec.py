@@ -34,6 +34,7 @@ from stellar_gw.control.messages import (
     Message,
     OneWayAudio,
     Ping,
+    Pressed,
     Rebind,
     Release,
     Released,
@@ -46,7 +47,7 @@ from stellar_gw.errors import LocalProtocolError, StellarError
 
 ToWorker = (
     Configure | Ping | ListCalls | Drain | Allocate | SetMedia | Release | StartAgent | StopAgent | Rebind | Answered
-    | Tell
+    | Pressed | Tell
 )  # fmt: skip
 ToGateway = (
     Hello | Done | Failed | Listing | Allocated | Released | AgentReady | AgentFailed | AgentHangup | AgentAsked

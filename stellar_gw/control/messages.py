@@ -169,7 +169,7 @@ class SetMedia(Request, frozen=True, kw_only=True):
     :ivar fresh: a new offer/answer exchange: a latched leg may latch again.
     :ivar srtp_send, srtp_receive: our key and the peer's; None in both for plain RTP. A key that comes again goes
         on with its context; a new one begins a new context (RFC 3711 3.2.3).
-    :ivar comfort_noise: the payload type of comfort noise (RFC 3389) that both sides named; None: they did not.
+    :ivar comfort_noise: the payload type by which the peer itself takes comfort noise, of 8000 Hz; None: it does not.
     """
 
     call: str
@@ -331,6 +331,7 @@ class StartAgent(Request, frozen=True, kw_only=True):
         ``builtin:greeting``, ``builtin:readback``.
     :ivar connect_timeout: over DNS, connect, TLS and upgrade together.
     :ivar audio: passed through where the caller's codec allows (the caller's codec, e.g. ``PCMU``).
+    :ivar inband: look for digits in the caller's audio, too.
     """
 
     call: str
@@ -343,6 +344,7 @@ class StartAgent(Request, frozen=True, kw_only=True):
     connect_timeout: float = 3.0
     ping_interval: float = 5.0
     ping_timeout: float = 5.0
+    inband: bool = False
 
 
 class StopAgent(Request, frozen=True, kw_only=True):
@@ -361,6 +363,20 @@ class Answered(Request, frozen=True, kw_only=True):
 
     call: str
     leg: str = "caller"
+
+
+class Pressed(Request, frozen=True, kw_only=True):
+    """A press that signalling told (SIP INFO); the worker finds out whether the leg's media told it too.
+
+    Answered by Done. Where it is a press of its own, :class:`DigitReceived` follows as for any other.
+
+    :ivar digit: ``0`` to ``9``, ``*``, ``#``, ``A`` to ``D``.
+    """
+
+    call: str
+    leg: str = "caller"
+    digit: str
+    duration_ms: int = 0
 
 
 class Tell(Request, frozen=True, kw_only=True):
@@ -458,14 +474,20 @@ class OneWayAudio(Event, frozen=True, kw_only=True):
 
 
 class DigitReceived(Event, frozen=True, kw_only=True):
+    """A key was pressed; once, however many ways told of it.
+
+    :ivar way: the one that told first.
+    """
+
     call: str
     leg: str
     digit: str
     duration_ms: int
+    way: Literal["rfc4733", "info", "inband"] = "rfc4733"
 
 
 Anything = (
     Hello | Configure | Ping | ListCalls | Drain | Done | Failed | Listing | Allocate | Allocated | SetMedia
-    | Outcome | Release | Released | StartAgent | StopAgent | Rebind | Answered | Tell | AgentReady | AgentFailed
-    | AgentHangup | AgentAsked | MediaLost | MediaBack | OneWayAudio | DigitReceived
+    | Outcome | Release | Released | StartAgent | StopAgent | Rebind | Answered | Pressed | Tell
+    | AgentReady | AgentFailed | AgentHangup | AgentAsked | MediaLost | MediaBack | OneWayAudio | DigitReceived
 )

@@ -139,6 +139,7 @@ class Connector:
     :ivar version: ``published``, ``draft`` or a pinned version.
     :ivar srtp: None: the caller's, or ``media.srtp``.
     :ivar unavailable_status: what the caller gets while the agent is not there.
+    :ivar dtmf: ``inband`` looks for digits in the caller's audio, too.
     """
 
     name: str
@@ -155,6 +156,7 @@ class Connector:
     fallback: str = ""
     unavailable_status: int = 480
     unavailable_reason: str = ""
+    dtmf: Literal["events", "inband"] = "events"
     options: dict[str, str] = field(factory=dict)
     where: Where = NOWHERE
 

@@ -60,7 +60,7 @@ class DtmfReceiver:
 
     def __init__(self, clock: int = 8000) -> None:
         """:param clock: RTP clock rate of the telephone-event payload type in Hz."""
-        self._clock = clock
+        self.clock = clock
         # Durations are in units of this clock, timestamps often in those of the audio that the stream also carries.
         self._segments = (MAX_DURATION, MAX_DURATION * AUDIO_CLOCK // clock)
         self._event: _Event | None = None
@@ -120,11 +120,11 @@ class DtmfReceiver:
         if self._last is None or self._last[0] != packet.ssrc:
             return False
         ahead = timestamp_delta(packet.timestamp, self._last[1])
-        return -10 * self._clock < ahead <= 0
+        return -10 * self.clock < ahead <= 0
 
     def _end(self, event: _Event) -> Digit:
         self._event = None
-        milliseconds = (event.earlier + event.duration) * 1000 // self._clock
+        milliseconds = (event.earlier + event.duration) * 1000 // self.clock
         return Digit(DIGITS[event.code], milliseconds, event.began)
 
 

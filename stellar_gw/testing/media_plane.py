@@ -22,6 +22,7 @@ class FakeCall:
     answered: bool = False
     told: list[messages.Tell] = field(factory=list)
     outcomes: list[messages.Outcome] = field(factory=list)
+    pressed: list[messages.Pressed] = field(factory=list)
 
 
 def prompt_agent(_: messages.StartAgent) -> float | None:
@@ -88,6 +89,8 @@ class FakeMediaPlane:
                 call.told.append(request)
             case messages.Outcome():
                 call.outcomes.append(request)
+            case messages.Pressed():
+                call.pressed.append(request)
             case messages.Release():
                 return self._release(request)
             case _:

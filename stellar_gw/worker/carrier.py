@@ -26,6 +26,7 @@ from stellar_gw.control.messages import (
     ListCalls,
     Listing,
     Ping,
+    Pressed,
     Rebind,
     Release,
     Released,
@@ -104,7 +105,7 @@ class Carrier:
                 return self._allocate(request)
             case Release():
                 return Released(request=0, legs=self._release(request.call, request.leg, request.cause, request.by))
-            case SetMedia() | StartAgent() | StopAgent() | Rebind() | Answered() | Tell():
+            case SetMedia() | StartAgent() | StopAgent() | Rebind() | Answered() | Pressed() | Tell():
                 session = self._sessions.get(request.call)
                 if session is None:
                     return Failed(request=0, code="unknown_call", message=f"no call {request.call} here")
@@ -113,7 +114,7 @@ class Carrier:
                 return Failed(request=0, code="bad_request", message=f"no command {type(request).__name__}")
 
     def _command(
-        self, session: MediaSession, request: SetMedia | StartAgent | StopAgent | Rebind | Answered | Tell
+        self, session: MediaSession, request: SetMedia | StartAgent | StopAgent | Rebind | Answered | Pressed | Tell
     ) -> Reply:
         match request:
             case SetMedia():
@@ -126,6 +127,8 @@ class Carrier:
                 session.rebind(request.bindings)
             case Answered():
                 session.answered(request.leg)
+            case Pressed():
+                session.informed(request)
             case Tell():
                 session.tell(request.kind, request.detail)
         return Done(request=0)

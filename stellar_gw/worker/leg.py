@@ -60,7 +60,7 @@ class Leg:
         digits = media.dtmf_send
         if digits is None:
             self._digits = None
-        elif self._digits is None:
+        elif self._digits is None or self._digits.clock != digits.clock:
             self._digits = DtmfSender(digits.payload_type, digits.clock)
         else:
             self._digits.payload_type = digits.payload_type

@@ -177,6 +177,11 @@ class Recoded(_Coded):
             for frame in self._heard.frames(pieces):
                 self._queue.push(frame)
 
+    def noise(self, payload: bytes) -> None:
+        """Comfort noise of the other leg's came (RFC 3389)."""
+        if self._heard is not None:
+            self._heard.noise(payload)
+
     def _changed(self) -> None:
         if self.active:
             self._heard = CallerAudio(AudioFormat("pcm", self._rate), self._codecs)

@@ -42,6 +42,8 @@ class Relay:
         self._types: dict[int, int] = {}
         self._events: dict[int, int] = {}
         self._coded: frozenset[int] = frozenset()
+        self._foreign_events: frozenset[int] = frozenset()
+        self._untold = False
         self._words: dict[int, int] = {}
         self._alike = 0
         source.port.relays = (*source.port.relays, self)
@@ -74,6 +76,7 @@ class Relay:
             if ours.dtmf_send is not None:
                 events = (codec for codec in theirs.dtmf_receive if codec.clock == ours.dtmf_send.clock)
                 self._events = {codec.payload_type: ours.dtmf_send.payload_type for codec in events}
+            self._foreign_events = frozenset(codec.payload_type for codec in theirs.dtmf_receive) - self._events.keys()
             self.audio.receive(theirs.receive)
         self._words = first_words(self._types)
         if self.audio.active and not self._coded:
@@ -102,6 +105,7 @@ class Relay:
             if self.audio.active:
                 return
         if ours is None:
+            self._untold = self._untold or kind in self._foreign_events
             self._splice.skip(packet)
             return
         joined = self._splice.joined
@@ -143,7 +147,8 @@ class Relay:
 
     def pressed(self, digit: Digit) -> None:
         """A digit of the source's: send it, where its events cannot be passed on."""
-        if self.audio.active or not self._events:
+        untold, self._untold = self._untold, False
+        if self.audio.active or untold or not self._events:
             self.target.send_digits(digit.digit, digit.duration_ms)
             self._leave(self._now())
 

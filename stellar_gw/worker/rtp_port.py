@@ -19,8 +19,9 @@ from stellar_gw.control.messages import LegStatistics, SetMedia
 from stellar_gw.errors import LocalProtocolError
 from stellar_gw.media.dtmf import Digit, DtmfReceiver
 from stellar_gw.media.jitter import Piece, Reorder
-from stellar_gw.media.latch import Address, Latch
+from stellar_gw.media.latch import COMFORT_NOISE, Address, Latch
 from stellar_gw.media.liveness import Back, Liveness, Lost
+from stellar_gw.media.presses import Presses, Way
 from stellar_gw.media.reception import Reception
 from stellar_gw.media.rtcp import (
     Goodbye,
@@ -44,8 +45,6 @@ ONE_WAY = 5.0
 """Seconds after the answer at which a leg that has received nothing is worth a line in the log."""
 CHECK = 0.5
 """Seconds between two looks at whether the peer is alive."""
-MAX_DIGITS = 256
-"""How many digits the statistics keep."""
 _NOWHERE = ("", "0.0.0.0", "::")
 
 
@@ -55,7 +54,10 @@ class PortListener(Protocol):
     def heard(self, pieces: Sequence[Piece]) -> None:
         """Audio, in order, and the gaps in it."""
 
-    def digit(self, digit: Digit) -> None: ...
+    def noise(self, payload: bytes) -> None:
+        """Comfort noise (RFC 3389) instead of audio."""
+
+    def digit(self, digit: Digit, way: Way) -> None: ...
     def media_lost(self, lost: Lost) -> None: ...
     def media_back(self) -> None: ...
 
@@ -130,7 +132,9 @@ class RtpPort(DatagramProtocol):
         self._latch: Latch | None = None
         self._media: SetMedia | None = None
         self._audio_types: frozenset[int] = frozenset()
+        self._noise_types: frozenset[int] = frozenset()
         self._events: dict[int, DtmfReceiver] = {}
+        self._presses = Presses()
         self._listens = False
         self._sends = False
         self._reception = Reception()
@@ -142,7 +146,6 @@ class RtpPort(DatagramProtocol):
         self._check_due = 0.0
         self._closed = False
         self._rejected = 0
-        self._digits = ""
         self._remote_loss = 0.0
         self._round_trip = -1.0
         self._sent_before = 0
@@ -170,9 +173,16 @@ class RtpPort(DatagramProtocol):
         before, self._media = self._media, media
         events = {codec.payload_type: codec.clock for codec in media.dtmf_receive}
         self._audio_types = frozenset(codec.payload_type for codec in media.receive)
-        self._events = {kind: self._events.get(kind) or DtmfReceiver(clock) for kind, clock in events.items()}
+        known = {kind: self._events.get(kind) for kind in events}
+        self._events = {
+            kind: same if (same := known[kind]) is not None and same.clock == clock else DtmfReceiver(clock)
+            for kind, clock in events.items()
+        }
         rtcp = media.remote if media.rtcp_mux else media.remote_rtcp
-        types = self._audio_types | events.keys()
+        self._noise_types = frozenset(
+            {COMFORT_NOISE, *(codec.payload_type for codec in media.noise_receive)} - self._audio_types - events.keys()
+        )
+        types = self._audio_types | events.keys() | self._noise_types
         if self._latch is None:
             self._latch = Latch(media.remote, media.signalling_host, types, now, media.strict_latch, rtcp)
         elif media.fresh:
@@ -247,7 +257,7 @@ class RtpPort(DatagramProtocol):
     def _accepted(self, packet: RtpPacket, now: float) -> None:
         kind = packet.payload_type
         events = self._events.get(kind)
-        self._reception.received(packet, now, event=events is not None)
+        self._reception.received(packet, now, event=kind not in self._audio_types)
         self._liveness.heard(now)
         if not self._listens:
             return
@@ -263,6 +273,8 @@ class RtpPort(DatagramProtocol):
             self._take_the_short_way(self.relays[0], now)
         if events is not None:
             self._pressed(events.received(packet, now))
+        elif kind in self._noise_types:
+            self._listener.noise(packet.payload)
 
     # --- relaying -------------------------------------------------------------------------------
 
@@ -306,9 +318,12 @@ class RtpPort(DatagramProtocol):
 
     def _pressed(self, digits: Sequence[Digit]) -> None:
         for digit in digits:
-            if len(self._digits) < MAX_DIGITS:
-                self._digits += digit.digit
-            self._listener.digit(digit)
+            self.pressed(digit, "rfc4733")
+
+    def pressed(self, digit: Digit, way: Way) -> None:
+        """A press was told; the listener hears of it once, however many ways tell of it."""
+        if self._presses.reported(digit.digit, digit.duration_ms, way, self._now()):
+            self._listener.digit(digit, way)
 
     def rtcp_received(self, datagram: bytes, addr: Address) -> None:
         """A datagram on the RTCP port, or an RTCP one on a port shared with RTP."""
@@ -490,7 +505,7 @@ class RtpPort(DatagramProtocol):
             jitter_ms=reception.jitter_ms,
             remote_loss=self._remote_loss,
             round_trip_ms=self._round_trip,
-            digits=self._digits,
+            digits=self._presses.digits,
             latched=_text(latch.locked) if latch is not None and latch.locked is not None else "",
             agent_audio_ms=agent_audio_ms,
         )

@@ -22,15 +22,17 @@ from stellar_gw.control.messages import (
     MediaBack,
     MediaLost,
     OneWayAudio,
+    Pressed,
     SetMedia,
     StartAgent,
 )
 from stellar_gw.dialects.contract import Ask
 from stellar_gw.dialects.registry import make_dialect
 from stellar_gw.errors import LocalProtocolError
-from stellar_gw.media.dtmf import Digit
+from stellar_gw.media.dtmf import Digit, are_digits
 from stellar_gw.media.jitter import Piece
 from stellar_gw.media.liveness import Lost
+from stellar_gw.media.presses import Way
 from stellar_gw.worker.conversation import Conversation
 from stellar_gw.worker.leg import Leg
 from stellar_gw.worker.pacer import FRAME, SLOW_FRAME, Pacer
@@ -70,8 +72,11 @@ class _LegEvents:
     def heard(self, pieces: Sequence[Piece]) -> None:
         self._session.heard(self._leg, pieces)
 
-    def digit(self, digit: Digit) -> None:
-        self._session.pressed(self._leg, digit)
+    def noise(self, payload: bytes) -> None:
+        self._session.noise(self._leg, payload)
+
+    def digit(self, digit: Digit, way: Way) -> None:
+        self._session.pressed(self._leg, digit, way)
 
     def media_lost(self, lost: Lost) -> None:
         self._session.emit(partial(MediaLost, leg=self._leg, seconds=lost.seconds, ever=lost.ever))
@@ -182,6 +187,15 @@ class MediaSession:
         if self._conversation is not None and name == self._agent_leg:
             self._conversation.answered()
 
+    def informed(self, request: Pressed) -> None:
+        """A press that signalling told.
+
+        :raise LocalProtocolError: if there is no such leg, or the digit is none.
+        """
+        if len(request.digit) != 1 or not are_digits(request.digit):
+            raise LocalProtocolError("digit is one of 0-9, *, #, A-D")
+        self._leg(request.leg).port.pressed(Digit(request.digit.upper(), max(0, request.duration_ms), 0), "info")
+
     def tell(self, kind: str, detail: dict[str, str]) -> None:
         if self._conversation is not None:
             self._conversation.told(kind, detail)
@@ -246,11 +260,17 @@ class MediaSession:
             self._conversation.hear(pieces)
         self._wiring.heard(leg, pieces)
 
-    def pressed(self, leg: str, digit: Digit) -> None:
+    def noise(self, leg: str, payload: bytes) -> None:
+        if leg == self._wiring.heard_by_agent and self._conversation is not None:
+            self._conversation.caller.noise(payload)
+        self._wiring.noise(leg, payload)
+
+    def pressed(self, leg: str, digit: Digit, way: Way) -> None:
         if leg == self._wiring.heard_by_agent and self._conversation is not None:
             self._conversation.pressed(digit)
-        self._wiring.pressed(leg, digit)
-        self.emit(partial(DigitReceived, leg=leg, digit=digit.digit, duration_ms=digit.duration_ms))
+        if way != "inband":  # what was found in the audio goes on in the audio
+            self._wiring.pressed(leg, digit)
+        self.emit(partial(DigitReceived, leg=leg, digit=digit.digit, duration_ms=digit.duration_ms, way=way))
 
     def failed(self, what: str) -> None:
         """Something of ours broke: this call cannot go on, the others do."""

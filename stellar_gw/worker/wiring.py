@@ -142,6 +142,12 @@ class Wiring:
             if relay.source.name == name:
                 relay.hear(pieces)
 
+    def noise(self, name: str, payload: bytes) -> None:
+        """Comfort noise of a leg's: for the legs that need its audio coded anew."""
+        for relay in self._relays.values():
+            if relay.source.name == name:
+                relay.audio.noise(payload)
+
     def pressed(self, name: str, digit: Digit) -> None:
         for relay in tuple(self._relays.values()):
             if relay.source.name == name:

@@ -58,7 +58,7 @@ class FakeSignalling:
         return self.tokens
 
     def respond_in(self, token: int, status: int, reason: str = "", headers: Iterable[tuple[str, str]] = ()) -> None:
-        self.said.append(("respond_in", status))
+        self.said.append(("respond_in", status, *(name for name, _ in headers)))
 
     def set_available(self, available: bool) -> None:
         self.said.append(("available", available))
@@ -107,6 +107,12 @@ class CallCase(SynchronousTestCase):
     def ack(self, body: bytes = b"", reinvite: bool = False, call_id: str = "a1") -> None:
         request = parsed(invite(MAIN_LINE, call_id=call_id, body=body))
         self.calls.handle(Confirmed(f"usage of {call_id}", request, body, reinvite))
+
+    def inform(self, content_type: str, body: bytes, *headers: tuple[str, str]) -> None:
+        """An INFO inside the dialog."""
+        request = parsed(invite(MAIN_LINE, headers=(("Content-Type", content_type), *headers), body=b""))
+        request.method, request.body = "INFO", body
+        self.calls.handle(RequestInDialog("usage of a1", 9, request))
 
     def hang_up(self, call_id: str = "a1") -> None:
         self.calls.handle(Ended(f"usage of {call_id}", "bye", "remote"))
@@ -429,11 +435,53 @@ class MidCallTests(CallCase):
     def test_requests_that_no_feature_takes_are_refused(self) -> None:
         self.talk()
         self.said()
-        for method in ("INFO", "NOTIFY", "REFER", "MESSAGE"):
+        for method in ("NOTIFY", "REFER", "MESSAGE"):
             request = parsed(invite(MAIN_LINE))
             request.method = method
             self.calls.handle(RequestInDialog("usage of a1", 9, request))
-        self.assertEqual(self.said(), [("respond_in", status) for status in (405, 481, 405, 405)])
+        self.assertEqual(self.said(), [("respond_in", status) for status in (481, 405, 405)])
+        self.hang_up()
+        self.settle()
+
+    def test_digits_by_info_are_answered_and_told_to_the_worker(self) -> None:
+        self.talk()
+        (call,) = self.plane.calls.values()
+        self.said()
+        self.inform("application/dtmf-relay", b"Signal=5\r\nDuration=250\r\n")
+        self.inform("application/dtmf", b"#")
+        self.assertEqual(self.said(), [("respond_in", 200)] * 2)
+        self.wait()
+        self.assertEqual(
+            [(each.leg, each.digit, each.duration_ms) for each in call.pressed],
+            [("caller", "5", 250), ("caller", "#", 160)],
+        )
+        self.hang_up()
+        self.settle()
+
+    def test_other_infos_are_answered_as_they_ask_for_and_mean_nothing(self) -> None:
+        self.talk()
+        (call,) = self.plane.calls.values()
+        self.said()
+        self.inform("application/dtmf", b"!")
+        self.inform("application/dtmf", b"what?")
+        self.inform("application/media_control+xml", b"<media_control/>")
+        self.inform("application/dtmf", b"5", ("Info-Package", "conference"))
+        self.assertEqual(
+            self.said(),
+            [("respond_in", 200), ("respond_in", 400), ("respond_in", 415, "Accept"), ("respond_in", 469, "Recv-Info")],
+        )
+        self.wait()
+        self.assertEqual(call.pressed, [])
+        self.hang_up()
+        self.settle()
+
+    def test_a_digit_that_no_worker_takes_is_a_line_for_the_operator(self) -> None:
+        self.talk()
+        self.plane.calls.clear()
+        self.inform("application/dtmf", b"5")
+        self.wait()
+        notes = [event.kind for event in self.events if isinstance(event, CallNoted)]
+        self.assertEqual((notes, len(self.calls)), (["digit_lost"], 1))
         self.hang_up()
         self.settle()
 

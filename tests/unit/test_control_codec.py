@@ -69,6 +69,7 @@ REQUESTS: list[messages.Request] = [
         ),
     ),
     messages.Tell(request=10, call="c-1", kind="limit", detail={"seconds": "60"}),
+    messages.Pressed(request=13, call="c-1", leg="caller", digit="#", duration_ms=160),
 ]
 ANSWERS: list[messages.Message] = [
     messages.Hello(version=messages.VERSION, worker=1, generation=7, pid=4711),

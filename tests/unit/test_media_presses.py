@@ -74,9 +74,7 @@ class PressTests(SynchronousTestCase):
         presses = Presses()
         told = [presses.reported("5", 0, INFO, 0.0) for _ in range(1000)]
         doubles = [presses.reported("5", 0, EVENT, 0.0) for _ in range(1000)]
-        self.assertEqual(
-            (all(told), len(presses.digits), doubles.count(False)), (True, MAX_DIGITS, MAX_RECENT)
-        )
+        self.assertEqual((all(told), len(presses.digits), doubles.count(False)), (True, MAX_DIGITS, MAX_RECENT))
 
     @settings(max_examples=300, derandomize=True, deadline=None)
     @given(st.text("0123456789*#", max_size=12), st.integers(0, 2**31), st.floats(0.1, 3.0))

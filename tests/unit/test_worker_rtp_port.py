@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from stellar_gw.control import messages
 from stellar_gw.media.dtmf import Digit
 from stellar_gw.media.jitter import Gap, Piece
 from stellar_gw.media.liveness import Lost
+from stellar_gw.media.presses import Way
 from stellar_gw.media.rtcp import (
     Goodbye,
     ReceiverReport,
@@ -44,8 +46,11 @@ class Heard:
     def heard(self, pieces: Sequence[Piece]) -> None:
         self.pieces.extend(pieces)
 
-    def digit(self, digit: Digit) -> None:
-        self.told.append(f"digit {digit.digit} {digit.duration_ms}")
+    def noise(self, payload: bytes) -> None:
+        self.told.append(f"noise {payload.hex()}")
+
+    def digit(self, digit: Digit, way: Way) -> None:
+        self.told.append(f"digit {digit.digit} {digit.duration_ms}" + (f" {way}" if way != "rfc4733" else ""))
 
     def media_lost(self, lost: Lost) -> None:
         self.told.append(f"lost after {lost.seconds:.0f} s, ever {lost.ever}")
@@ -152,6 +157,46 @@ class ReceivingTests(PortTestCase):
                 self.port.datagramReceived(self.peer.packet_at(at, event, EVENTS.payload_type), PHONE)
         self.assertEqual(self.heard.told, ["digit 1 100", "digit # 100"])
         self.assertEqual(self.port.statistics("caller", "", 0).digits, "1#")
+
+    def test_digits_told_in_other_ways(self) -> None:
+        """A press that signalling told, or the audio, is told on unless its events were; the statistics have all."""
+        self.up()
+        event = b"\x05\x8a\x03\x20"
+        self.port.datagramReceived(self.peer.packet_at(9000, event, EVENTS.payload_type), PHONE)
+        self.port.pressed(Digit("5", 160, 0), "info")
+        self.port.pressed(Digit("5", 100, 0), "inband")
+        self.port.pressed(Digit("6", 160, 0), "info")
+        self.assertEqual(self.heard.told, ["digit 5 100", "digit 6 160 info"])
+        self.assertEqual(self.port.statistics("caller", "", 0).digits, "56")
+
+    def test_events_of_any_clock_rate_and_number(self) -> None:
+        """Each telephone-event payload type has its own clock, and a new exchange may give a number another one."""
+        formats = [(97, 16000), (101, 8000), (115, 48000)]
+        for wide in (48000, 32000):
+            formats[2] = (115, wide)
+            receive = tuple(messages.Codec(name="telephone-event", payload_type=n, clock=c) for n, c in formats)
+            self.up(dtmf_receive=receive)
+            for place, (number, clock) in enumerate(formats):
+                payload = bytes((place, 0x8A)) + (clock // 10).to_bytes(2, "big")
+                self.port.datagramReceived(self.peer.packet(payload, 800)[:1] + bytes((number,))
+                                           + self.peer.packet(payload, 800)[2:], PHONE)  # fmt: skip
+        self.assertEqual(self.heard.told, ["digit 0 100", "digit 1 100", "digit 2 100"] * 2)
+
+    def test_comfort_noise(self) -> None:
+        """Comfort noise of 13, or of a number of the offer, locks the leg, counts, keeps it alive, and is told on."""
+        self.up(noise_receive=(messages.Codec(name="CN", payload_type=118, clock=16000),))
+        stranger = ("203.0.113.5", 7000)
+        for seconds, number, source in ((1, 13, stranger), (1, 118, PHONE), (20, 13, PHONE), (20, 19, PHONE)):
+            self.after(seconds)
+            self.peer.payload_type = number
+            self.port.datagramReceived(self.peer.packet(b"\x42\x80", 160), source)
+        self.after(20.0)
+        counted = self.port.statistics("caller", "", 0)
+        self.assertEqual((self.heard.told, self.heard.pieces), (["noise 4280"] * 2, []))
+        self.assertEqual(
+            (counted.packets_received, counted.packets_rejected, counted.latched, counted.jitter_ms),
+            (3, 1, "198.51.100.7:4000", 0.0),
+        )
 
     def test_lost_end_of_digit(self) -> None:
         """A digit whose end packets were lost is told when its time is over."""

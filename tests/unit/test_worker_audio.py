@@ -1,0 +1,132 @@
+"""What a worker makes of a caller's packets: any length, pauses with comfort noise, digits told in several ways."""
+
+from __future__ import annotations
+
+import json
+
+from stellar_gw.control import messages
+from stellar_gw.control.messages import Done, Failed, Pressed, Release
+from stellar_gw.media.analysis import dominant_tone, level_dbfs
+from stellar_gw.media.codec import CODECS, PCMU
+from stellar_gw.media.source import tone
+from tests.unit.test_worker_session import CallTestCase
+from tests.unit.worker_world import EVENTS, FakeLink
+
+CN = messages.Codec(name="CN", payload_type=118, clock=16000)
+
+
+def digits(link: FakeLink) -> str:
+    """What the agent was told."""
+    told = [json.loads(frame) for frame in link.take() if frame.startswith("{")]
+    return "".join(each["dtmf"]["digit"] for each in told if each["event"] == "dtmf")
+
+
+class PacketTimeTests(CallTestCase):
+    def test_any_packet_time_both_ways(self) -> None:
+        """Packets of 10 to 60 ms, in each codec: the caller's tone arrives, and so does the agent's."""
+        wrong = {}
+        for name, codec in CODECS.items():
+            mine = messages.Codec(name=name, payload_type=codec.payload_type)
+            for ptime in (10, 20, 30, 40, 50, 60):
+                self.setUp()
+                link = self.set_up(send=mine, receive=(mine,), ptime=ptime)
+                octets = codec.encoder().encode(tone([440], codec.rate, 600))
+                self.phone.sender.payload_type = codec.payload_type
+                for at in range(0, len(octets), 8 * ptime):
+                    self.phone.say(octets[at : at + 8 * ptime], self.rtp)
+                self.speaks(link, PCMU.encoder().encode(tone([660], 8000, 600)))
+                self.world.tick(30)
+                there = PCMU.decoder().decode(b"".join(self.heard(link)))
+                back = codec.decoder().decode(b"".join(self.payloads()))
+                lengths = {len(payload) for payload in self.payloads()}
+                tones = dominant_tone(there, 8000), dominant_tone(back, codec.rate)
+                hertz = [round(found.hertz) if found and found.share > 0.95 else 0 for found in tones]
+                if (hertz, lengths) != ([440, 660], {8 * ptime}) or len(there) < 2 * 8 * 580:
+                    wrong[name, ptime] = hertz, lengths, len(there)
+        self.assertEqual(wrong, {})
+
+
+class PauseTests(CallTestCase):
+    def test_a_caller_with_silence_suppression(self) -> None:
+        """After a comfort noise packet the agent hears noise of its level, by the clock, until audio comes again."""
+        link = self.set_up(noise_receive=(CN,))
+        loud = PCMU.encoder().encode(tone([440], 8000, 20))
+        for _ in range(10):
+            self.phone.say(loud, self.rtp)
+            self.world.tick()
+        self.phone.sender.payload_type = CN.payload_type
+        self.phone.send(self.phone.sender.packet(b"\x32", 0), self.rtp)
+        self.world.tick(50)
+        self.phone.sender.payload_type = 0
+        self.phone.sender.skip(50 * 160)
+        self.phone.say(b"\x21" * 160, self.rtp)
+        self.world.settle()
+        frames = self.heard(link)
+        levels = [round(level_dbfs(PCMU.decoder().decode(frame))) for frame in frames]
+        self.assertEqual((len(frames), frames[-1]), (61, b"\x21" * 160))
+        self.assertTrue(all(-53 <= level <= -47 for level in levels[11:60]), levels)
+        self.assertEqual(self.world.ask(Release(request=0, call="c-1")).legs[0].packets_received, 12)
+
+
+class DigitTests(CallTestCase):
+    def event(self, code: int) -> None:
+        """100 ms of a key as telephone events; of the end one packet comes."""
+        for flags, duration in ((10, 160), (0x8A, 800)):
+            payload = bytes((code, flags)) + duration.to_bytes(2, "big")
+            self.phone.send(self.phone.sender.packet_at(self.phone.sender.timestamp, payload, 101), self.rtp)
+        self.phone.sender.skip(800)
+        self.world.settle()
+
+    def inform(self, digit: str) -> None:
+        told = Pressed(request=5, call="c-1", digit=digit, duration_ms=160)
+        self.assertEqual(self.world.ask(told), Done(request=5))
+
+    def test_by_info(self) -> None:
+        """A digit that signalling tells reaches the agent, the gateway and the record."""
+        link = self.set_up()
+        self.world.told()
+        self.inform("5")
+        self.inform("d")
+        received = [
+            messages.DigitReceived(generation=7, call="c-1", leg="caller", digit=digit, duration_ms=160, way="info")
+            for digit in "5D"
+        ]
+        self.assertEqual((digits(link), self.world.told()), ("5D", received))
+        self.assertEqual(self.world.ask(Release(request=0, call="c-1")).legs[0].digits, "5D")
+
+    def test_told_twice(self) -> None:
+        """Events and INFO of one press are one digit, whichever comes first; the same key again is another."""
+        link = self.set_up()
+        self.event(5)
+        self.inform("5")
+        self.inform("6")
+        self.event(6)
+        self.world.tick(20)
+        self.event(5)
+        self.inform("5")
+        self.assertEqual(digits(link), "565")
+
+    def test_nonsense(self) -> None:
+        """A press of a leg that is not there, and of no key, are refused."""
+        self.set_up()
+        cases = (("55", "caller"), ("", "caller"), ("5", "x"))
+        wrong = [Pressed(request=5, call="c-1", digit=digit, leg=leg) for digit, leg in cases]
+        replies = [self.world.ask(each) for each in wrong]
+        self.assertEqual([reply.code for reply in replies if isinstance(reply, Failed)], ["bad_request"] * 3)
+        self.assertIsInstance(self.world.ask(Pressed(request=5, call="c-2", digit="5")), Failed)
+
+    def test_other_clock_rates(self) -> None:
+        """Events of 16 and 48 kHz beside those of 8 kHz, each by its own number; ours go out in the agreed clock."""
+        wide = messages.Codec(name="telephone-event", payload_type=97, clock=16000)
+        link = self.set_up(dtmf_send=wide, dtmf_receive=(EVENTS, wide))
+        for kind, clock, code in ((97, 16000, 1), (101, 8000, 2), (97, 16000, 3)):
+            payload = bytes((code, 0x8A)) + (clock // 10).to_bytes(2, "big")
+            self.phone.send(self.phone.sender.packet_at(self.phone.sender.timestamp, payload, kind), self.rtp)
+            self.phone.sender.skip(1600)
+        self.world.settle()
+        self.world.carrier._sessions["c-1"].send_digits("5")
+        self.world.tick(20)
+        sent = [packet for packet in self.phone.packets if packet.payload_type == 97]
+        lengths = [int.from_bytes(packet.payload[2:], "big") for packet in sent]
+        self.assertEqual((digits(link), lengths), ("123", [*range(320, 2560, 320), 2560, 2560, 2560]))
+        self.assertEqual({packet.timestamp for packet in sent}, {sent[0].timestamp})
