@@ -25,6 +25,7 @@ from stellar_gw.control.messages import (
     LegStatistics,
     ListCalls,
     Listing,
+    Outcome,
     Ping,
     Pressed,
     Rebind,
@@ -105,7 +106,7 @@ class Carrier:
                 return self._allocate(request)
             case Release():
                 return Released(request=0, legs=self._release(request.call, request.leg, request.cause, request.by))
-            case SetMedia() | StartAgent() | StopAgent() | Rebind() | Answered() | Pressed() | Tell():
+            case SetMedia() | StartAgent() | StopAgent() | Rebind() | Answered() | Tell() | Outcome():
                 session = self._sessions.get(request.call)
                 if session is None:
                     return Failed(request=0, code="unknown_call", message=f"no call {request.call} here")
@@ -114,7 +115,7 @@ class Carrier:
                 return Failed(request=0, code="bad_request", message=f"no command {type(request).__name__}")
 
     def _command(
-        self, session: MediaSession, request: SetMedia | StartAgent | StopAgent | Rebind | Answered | Pressed | Tell
+        self, session: MediaSession, request: SetMedia | StartAgent | StopAgent | Rebind | Answered | Tell | Outcome
     ) -> Reply:
         match request:
             case SetMedia():
@@ -131,6 +132,8 @@ class Carrier:
                 session.informed(request)
             case Tell():
                 session.tell(request.kind, request.detail)
+            case Outcome():
+                session.outcome(request.ask, request.state, request.final, request.detail)
         return Done(request=0)
 
     def _configure(self, request: Configure) -> Reply:

@@ -28,6 +28,8 @@ from stellar_gw.worker.caller_audio import FRAME_MS, CallerAudio
 
 LOGGED = 5
 """Malformed messages of one agent that get a line each; the rest is counted."""
+COMPLAINTS = 100
+"""Malformed messages of one agent that get an answer each; one that sends nothing else learns no more."""
 POLICY_VIOLATION = 1008
 """Close code for an agent that breaks the rules (RFC 6455 7.4.1)."""
 _log = Logger()
@@ -41,8 +43,8 @@ class ConversationListener(Protocol):
     def agent_hangup(self) -> None: ...
     def agent_asked(self, ask: Ask) -> None: ...
 
-    def send_digits(self, digits: str) -> None:
-        """To the caller."""
+    def send_digits(self, digits: str) -> str:
+        """To the caller; why not, empty where it is done."""
 
 
 class Conversation:
@@ -64,6 +66,7 @@ class Conversation:
         self._over = False
         self._answered = False
         self._leaving = False
+        self._leaving_ask = ""
         self._frames_sent = 0
         self.audio = AgentAudio(dialect.audio_format)
         self.caller = CallerAudio(dialect.audio_format)
@@ -108,11 +111,20 @@ class Conversation:
             self.audio.pass_time(ms)
             self.played()
 
-    def stop(self, cause: str, by: str) -> None:
-        """The call is over: tell the agent, and close the link."""
+    def outcome(self, ask: str, state: str, final: bool, detail: dict[str, str]) -> None:
+        """What the gateway made of an ask."""
+        if self._open:
+            self._send(self._dialect.outcome(ask, state, final=final, detail=detail))
+
+    def stop(self, cause: str, by: str, duration_ms: int = 0) -> None:
+        """The call is over: tell the agent, and close the link.
+
+        :param duration_ms: since the answer.
+        """
         self._over = True
         if self._open:
-            self._send(self._dialect.stopped(cause, by))
+            heard = self.audio.sent_ms
+            self._send(self._dialect.stopped(cause, by, duration_ms=duration_ms, agent_audio_ms=heard))
         self._open = False
         link, self._link = self._link, None
         if link is not None:
@@ -171,14 +183,19 @@ class Conversation:
             case Hangup():
                 if not event.after_playout:
                     queue.clear()
-                self._leaving = True
+                self._leaving, self._leaving_ask = True, event.ask
                 self._leave_when_played()
             case SendDigits():
-                self._listener.send_digits(event.digits)
+                refused = self._listener.send_digits(event.digits)
+                if event.ask:
+                    detail = {"code": "bad_digits", "message": refused} if refused else {}
+                    self.outcome(event.ask, "failed" if refused else "done", True, detail)
             case Ask():
                 self._listener.agent_asked(event)
             case Malformed():
                 self.malformed += 1
+                if self.malformed <= COMPLAINTS and self._open:
+                    self._send(self._dialect.complaint(event))
                 if self.malformed <= LOGGED:
                     _log.warn(
                         "{call}: the agent's message is malformed: {reason}", call=self._call, reason=event.reason
@@ -200,6 +217,8 @@ class Conversation:
         one sentence and close do so within milliseconds.
         """
         if self._leaving and not self._over and self.audio.playout.empty:
+            if self._leaving_ask:
+                self.outcome(self._leaving_ask, "done", True, {})
             self._over = True
             self._listener.agent_hangup()
 

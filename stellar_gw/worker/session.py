@@ -104,6 +104,7 @@ class MediaSession:
         self._agent_leg = ""
         self._agent_ended = False
         self._answered: set[str] = set()
+        self._up_since: float | None = None
         self._slow = False
         self.legs: dict[str, Leg] = {}
         self._wiring = Wiring(self.legs, surroundings.sounds, surroundings.now, self._keep_pace)
@@ -182,10 +183,16 @@ class MediaSession:
         if name in self._answered:
             return
         self._answered.add(name)
+        if self._up_since is None:
+            self._up_since = self._around.now()
         leg.port.answered()
         self._around.pacer.add(self, slow=self._slow)
         if self._conversation is not None and name == self._agent_leg:
             self._conversation.answered()
+
+    def outcome(self, ask: str, state: str, final: bool, detail: dict[str, str]) -> None:
+        if self._conversation is not None:
+            self._conversation.outcome(ask, state, final, detail)
 
     def informed(self, request: Pressed) -> None:
         """A press that signalling told.
@@ -224,7 +231,9 @@ class MediaSession:
     def _stop_agent(self, cause: str, by: str) -> None:
         self._agent_ended = True
         if self._conversation is not None:
-            self._conversation.stop(cause, by)
+            up_since = self._up_since
+            duration = 0.0 if up_since is None else self._around.now() - up_since
+            self._conversation.stop(cause, by, round(duration * 1000))
 
     def _leg(self, name: str) -> Leg:
         leg = self.legs.get(name)
@@ -299,8 +308,9 @@ class MediaSession:
     def agent_asked(self, ask: Ask) -> None:
         self.emit(partial(AgentAsked, ask=ask.ask, verb=ask.verb, parameters=dict(ask.parameters)))
 
-    def send_digits(self, digits: str) -> None:
+    def send_digits(self, digits: str) -> str:
         leg = self.legs.get(self._wiring.hears_agent)
         refused = "nobody hears the agent" if leg is None else leg.send_digits(digits)
         if refused:
             _log.warn("{call}: the agent's digits are not sent: {refused}", call=self._call, refused=refused)
+        return refused

@@ -21,7 +21,7 @@ from stellar_gw.dialects.contract import (
 from stellar_gw.media.dtmf import Digit
 from stellar_gw.media.jitter import Gap
 from stellar_gw.media.rtp import RtpPacket
-from stellar_gw.worker.conversation import Conversation
+from stellar_gw.worker.conversation import COMPLAINTS, Conversation
 from tests.unit.worker_world import PCMU, Connector, FakeDialect, FakeLink, audio
 
 MULAW = AudioFormat("mulaw", 8000)
@@ -54,8 +54,9 @@ class Told:
     def agent_asked(self, ask: Ask) -> None:
         self.told.append(f"asked {ask.verb}")
 
-    def send_digits(self, digits: str) -> None:
+    def send_digits(self, digits: str) -> str:
         self.told.append(f"digits {digits}")
+        return "" if digits.isdigit() else "no digits"
 
 
 def packet(number: int, octet: int = 0x11) -> RtpPacket:
@@ -234,11 +235,25 @@ class ConversationTests(SynchronousTestCase):
         self.assertEqual(self.link.take(), ["close 1008 flood"])
 
     def test_malformed(self) -> None:
-        """A malformed message is counted and changes nothing."""
+        """A malformed message is counted, answered by a complaint (the first hundred), and changes nothing."""
         self.up()
-        for _ in range(20):
-            self.says(Malformed("no event"))
-        self.assertEqual((self.conversation.malformed, self.call.told, self.link.take()), (20, [], []))
+        for _ in range(COMPLAINTS + 20):
+            self.says(Malformed("no event", "unknown_action", "x1"))
+        self.assertEqual((self.conversation.malformed, self.call.told), (COMPLAINTS + 20, []))
+        self.assertEqual(self.link.take(), ["complaint unknown_action x1"] * COMPLAINTS)
+
+    def test_outcomes(self) -> None:
+        """Each ask that has an id ends in one outcome: of the digits, of the hang-up, of what the gateway did."""
+        self.up()
+        self.says(SendDigits("12", "d1"), SendDigits("x", "d2"), SendDigits("3"), Ask("transfer", "t1"))
+        self.conversation.outcome("t1", "failed", True, {"code": "unavailable"})
+        self.says(Hangup(ask="h1"))
+        self.assertEqual(
+            self.link.take(),
+            ["outcome d1 done True -", "outcome d2 failed True bad_digits", "outcome t1 failed True unavailable",
+             "outcome h1 done True -"],
+        )  # fmt: skip
+        self.assertEqual(self.call.told[-1], "hangup")
 
     def test_verbs(self) -> None:
         """Digits for the caller and verbs for the gateway are passed on."""

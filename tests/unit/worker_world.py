@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 
 from stellar_gw.agent.link import LinkClosed, LinkEvents, LinkLimits, Target
 from stellar_gw.control import messages
-from stellar_gw.dialects.contract import AgentEvent, Audio, AudioFormat, Frame
+from stellar_gw.dialects.contract import AgentEvent, Audio, AudioFormat, Frame, Malformed
 from stellar_gw.media.rtp import RtpPacket, RtpSender, parse_rtp
 from stellar_gw.testing.datagram import DatagramNetwork
 from stellar_gw.worker.carrier import Carrier
@@ -84,8 +84,14 @@ class FakeDialect:
     def told(self, kind: str, detail: dict[str, str]) -> Sequence[Frame]:
         return (f"told {kind} {detail}",)
 
-    def stopped(self, cause: str, by: str) -> Sequence[Frame]:
-        return (f"stopped {cause} {by}",)
+    def outcome(self, ask: str, state: str, *, final: bool, detail: Mapping[str, str]) -> Sequence[Frame]:
+        return [f"outcome {ask} {state} {final} {detail.get('code', '-')}"]
+
+    def complaint(self, malformed: Malformed) -> Sequence[Frame]:
+        return [f"complaint {malformed.code} {malformed.ask}".rstrip()]
+
+    def stopped(self, cause: str, by: str, *, duration_ms: int = 0, agent_audio_ms: int = 0) -> Sequence[Frame]:
+        return [f"stopped {cause} {by}"]
 
     def received(self, frame: Frame) -> Sequence[AgentEvent]:
         raise NotImplementedError("the tests' agents hand their events in")
