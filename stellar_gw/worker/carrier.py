@@ -106,7 +106,7 @@ class Carrier:
                 return self._allocate(request)
             case Release():
                 return Released(request=0, legs=self._release(request.call, request.leg, request.cause, request.by))
-            case SetMedia() | StartAgent() | StopAgent() | Rebind() | Answered() | Tell() | Outcome():
+            case SetMedia() | StartAgent() | StopAgent() | Rebind() | Answered() | Pressed() | Tell() | Outcome():
                 session = self._sessions.get(request.call)
                 if session is None:
                     return Failed(request=0, code="unknown_call", message=f"no call {request.call} here")
@@ -115,7 +115,9 @@ class Carrier:
                 return Failed(request=0, code="bad_request", message=f"no command {type(request).__name__}")
 
     def _command(
-        self, session: MediaSession, request: SetMedia | StartAgent | StopAgent | Rebind | Answered | Tell | Outcome
+        self,
+        session: MediaSession,
+        request: SetMedia | StartAgent | StopAgent | Rebind | Answered | Pressed | Tell | Outcome,
     ) -> Reply:
         match request:
             case SetMedia():
