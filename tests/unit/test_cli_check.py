@@ -133,6 +133,24 @@ class CallTests(CheckTestCase):
         ):
             self.assertEqual(self.told(*arguments.split()), (0, words))
 
+    def test_srtp(self) -> None:
+        """What is not as usual is said, and in whose name; required SRTP with its keys in clear would be refused."""
+        for added, words in (
+            ("srtp: off", (0, "connector echo, agent builtin:echo, SRTP off (connector echo (conf.yaml:20))")),
+            (
+                "srtp: required",
+                (
+                    1,
+                    "refused with 488: SRTP is required, and its keys would come without TLS (srtp: required, "
+                    "connector echo (conf.yaml:20))\n  fix: Send calls to port 5061 with transport=tls, or set "
+                    "srtp_without_tls: true (credential freepbx-hq (conf.yaml:11))",
+                ),
+            ),
+        ):
+            Path(self.path).write_text(FILE.replace('agent: "builtin:echo"', f'agent: "builtin:echo", {added}'))
+            status, told = self.told("--from", "198.51.100.20", "--to", "600", "--user", "freepbx-hq")
+            self.assertEqual((status, told.endswith(words[1])), (words[0], True), told)
+
     def test_refused(self) -> None:
         """The status, what failed, and a fix; exit status 1."""
         for arguments, words, fix in (
