@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from stellar_gw.call.agent import AgentLimits, start_agent
-from stellar_gw.call.asks import Asks
+from stellar_gw.call.asks import Asks, Told
 from stellar_gw.call.endings import (
     agent_ending,
     dialog_ending,
@@ -212,6 +212,13 @@ class Call:
             case _:
                 pass
 
+    def asked(self, event: messages.AgentAsked, told: Told) -> None:
+        """Something the agent asks for beside its link, as by an HTTP request.
+
+        :param told: gets each outcome, the first perhaps at once.
+        """
+        self._asks.heard(event, told)
+
     def _answer_for_agent(self) -> bool:
         if InboundCallMachine.state(self._machine) != "Deciding":
             return False
@@ -220,7 +227,8 @@ class Call:
         return True
 
     def _reject_for_agent(self, ending: Ending) -> bool:
-        if InboundCallMachine.state(self._machine) != "Deciding":
+        # An agent that is asked by webhook rejects while it is being connected.
+        if InboundCallMachine.state(self._machine) not in ("Connecting", "Deciding"):
             return False
         self.give_up(ending)
         return True

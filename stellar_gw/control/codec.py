@@ -33,11 +33,15 @@ from stellar_gw.control.messages import (
     MediaLost,
     Message,
     OneWayAudio,
+    Outcome,
     Ping,
     Pressed,
     Rebind,
+    Record,
+    RecordingEnded,
     Release,
     Released,
+    SendDigits,
     SetMedia,
     StartAgent,
     StopAgent,
@@ -47,11 +51,11 @@ from stellar_gw.errors import LocalProtocolError, StellarError
 
 ToWorker = (
     Configure | Ping | ListCalls | Drain | Allocate | SetMedia | Release | StartAgent | StopAgent | Rebind | Answered
-    | Pressed | Tell
+    | Pressed | Record | SendDigits | Tell | Outcome
 )  # fmt: skip
 ToGateway = (
     Hello | Done | Failed | Listing | Allocated | Released | AgentReady | AgentFailed | AgentHangup | AgentAsked
-    | MediaLost | MediaBack | OneWayAudio | DigitReceived
+    | MediaLost | MediaBack | OneWayAudio | RecordingEnded | DigitReceived
 )  # fmt: skip
 
 

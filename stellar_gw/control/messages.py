@@ -379,12 +379,31 @@ class Pressed(Request, frozen=True, kw_only=True):
     duration_ms: int = 0
 
 
+class Record(Request, frozen=True, kw_only=True):
+    """Write down what a leg says and hears, from its :class:`Answered` on. Answered by :class:`Done` at once.
+
+    At most one leg of a call is recorded; asking again changes nothing. It ends with the leg, or before, and
+    :class:`RecordingEnded` follows, after the leg's :class:`Released` where that ended it; none follows where the
+    leg was never answered.
+    """
+
+    call: str
+    leg: str = "caller"
+
+
 class Tell(Request, frozen=True, kw_only=True):
     """Tell the agent something that its dialect may pass on, e.g. ``limit`` with seconds left."""
 
     call: str
     kind: str
     detail: dict[str, str] = {}
+
+
+class SendDigits(Request, frozen=True, kw_only=True):
+    """Digits to whoever hears the agent, asked for beside its link. Answered by Done, or Failed ``bad_digits``."""
+
+    call: str
+    digits: str
 
 
 class Outcome(Request, frozen=True, kw_only=True):
@@ -473,6 +492,24 @@ class OneWayAudio(Event, frozen=True, kw_only=True):
     remote: str
 
 
+class RecordingEnded(Event, frozen=True, kw_only=True):
+    """What a :class:`Record` has come to. Sent at most once a call.
+
+    :ivar path: of a stereo WAV file: left what the peer said, right what it heard; empty where there is none.
+    :ivar octets: of the file.
+    :ivar missing: packets that are silence in it, because nobody could take them in time.
+    :ivar note: why it ended before its leg, or what is wrong with it; empty where nothing is.
+    """
+
+    call: str
+    leg: str
+    path: str
+    seconds: float
+    octets: int
+    missing: int = 0
+    note: str = ""
+
+
 class DigitReceived(Event, frozen=True, kw_only=True):
     """A key was pressed; once, however many ways told of it.
 
@@ -488,6 +525,7 @@ class DigitReceived(Event, frozen=True, kw_only=True):
 
 Anything = (
     Hello | Configure | Ping | ListCalls | Drain | Done | Failed | Listing | Allocate | Allocated | SetMedia
-    | Outcome | Release | Released | StartAgent | StopAgent | Rebind | Answered | Pressed | Tell
+    | Outcome | SendDigits | Release | Released | StartAgent | StopAgent | Rebind | Answered | Pressed | Tell
     | AgentReady | AgentFailed | AgentHangup | AgentAsked | MediaLost | MediaBack | OneWayAudio | DigitReceived
+    | Record | RecordingEnded
 )

@@ -236,6 +236,9 @@ class Directory(Protocol):
 
     def providers(self) -> tuple[TrunkProvider, ...]: ...
 
+    def agents(self) -> tuple[Agent, ...]:
+        """Of all tenants, in the order they were written."""
+
     def transfers(self, tenant: str) -> tuple[Transfer, ...]: ...
 
     def provider_at(self, address: str) -> TrunkProvider | None:

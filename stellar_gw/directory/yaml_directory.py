@@ -75,6 +75,9 @@ class YamlDirectory:
     def providers(self) -> tuple[TrunkProvider, ...]:
         return self.snapshot.providers
 
+    def agents(self) -> tuple[Agent, ...]:
+        return self.snapshot.agents
+
     def transfers(self, tenant: str) -> tuple[Transfer, ...]:
         return tuple(self._transfers.get(tenant, ()))
 

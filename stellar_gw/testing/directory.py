@@ -38,6 +38,9 @@ class MemoryDirectory:
     def providers(self) -> tuple[TrunkProvider, ...]:
         return self.snapshot.providers
 
+    def agents(self) -> tuple[Agent, ...]:
+        return self.snapshot.agents
+
     def transfers(self, tenant: str) -> tuple[Transfer, ...]:
         return tuple(each for each in self.snapshot.transfers if each.tenant == tenant)
 

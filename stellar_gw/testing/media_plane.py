@@ -22,6 +22,7 @@ class FakeCall:
     answered: bool = False
     told: list[messages.Tell] = field(factory=list)
     outcomes: list[messages.Outcome] = field(factory=list)
+    digits: list[str] = field(factory=list)
     pressed: list[messages.Pressed] = field(factory=list)
 
 
@@ -87,6 +88,8 @@ class FakeMediaPlane:
                 call.answered = True
             case messages.Tell():
                 call.told.append(request)
+            case messages.SendDigits():
+                call.digits.append(request.digits)
             case messages.Outcome():
                 call.outcomes.append(request)
             case messages.Pressed():

@@ -68,8 +68,11 @@ REQUESTS: list[messages.Request] = [
             messages.Binding(leg="target", source="tone", tone="425/1000,0/4000", agent_hears=True),
         ),
     ),
+    messages.Record(request=17, call="c-1"),
     messages.Tell(request=10, call="c-1", kind="limit", detail={"seconds": "60"}),
     messages.Pressed(request=13, call="c-1", leg="caller", digit="#", duration_ms=160),
+    messages.SendDigits(request=14, call="c-1", digits="12#"),
+    messages.Outcome(request=15, call="c-1", ask="a", state="failed", final=True, detail={"code": "unavailable"}),
 ]
 ANSWERS: list[messages.Message] = [
     messages.Hello(version=messages.VERSION, worker=1, generation=7, pid=4711),
@@ -85,7 +88,12 @@ ANSWERS: list[messages.Message] = [
     messages.MediaLost(generation=7, call="c-1", leg="caller", seconds=30.0, ever=True),
     messages.MediaBack(generation=7, call="c-1", leg="caller"),
     messages.OneWayAudio(generation=7, call="c-1", leg="caller", local="192.0.2.9:10000", remote="10.0.0.1:4000"),
+    messages.RecordingEnded(
+        generation=3, call="c-1", leg="caller", path="/r/a.wav", seconds=1.5, octets=48044, missing=2, note="a note"
+    ),
     messages.DigitReceived(generation=7, call="c-1", leg="caller", digit="#", duration_ms=160),
+    messages.SendDigits(request=14, call="c-1", digits="12#"),
+    messages.Outcome(request=15, call="c-1", ask="a", state="failed", final=True, detail={"code": "unavailable"}),
 ]
 
 

@@ -103,6 +103,7 @@ class Shared:
             self.assertEqual(self.directory.credential("globex-office"), held.credentials[1])
             self.assertIsNone(self.directory.credential("Globex-office"))
             self.assertEqual(self.directory.providers(), held.providers)
+            self.assertEqual(self.directory.agents(), held.agents)
             self.assertEqual(self.directory.transfers("acme"), held.transfers)
             self.assertEqual(self.directory.transfers("globex"), ())
             self.assertEqual(self.directory.secrets(), held.secrets)
