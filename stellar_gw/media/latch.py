@@ -166,6 +166,11 @@ class Latch:
         """Whether the lock holds until :meth:`fresh`, or until its source falls silent."""
         return self._locked is not None and (self._rank == _SDP or now >= (self._preference_ends or 0.0))
 
+    @property
+    def heard_at(self) -> float:
+        """When the locked source was last heard, or the leg began to look for one."""
+        return self._heard
+
     def heard(self, packet: RtpPacket, now: float) -> None:
         """Packets of the locked source came without being shown, ``packet`` the last of them."""
         self._last = packet

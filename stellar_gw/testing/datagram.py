@@ -20,6 +20,7 @@ LARGEST_PAYLOAD = 65507
 class MemoryTransport:
     """One socket of a :class:`DatagramNetwork`.
 
+    :ivar connected: the only address it sends to and hears from, None for any.
     :ivar written: every datagram sent, with its destination, in order.
     """
 
@@ -27,7 +28,7 @@ class MemoryTransport:
         self._network = network
         self._host = host
         self._port = port
-        self._connected: Address | None = None
+        self.connected: Address | None = None
         self._stopped: list[Deferred[None]] = []
         self._stopping = False
         self._closed = False
@@ -37,10 +38,10 @@ class MemoryTransport:
     def write(self, packet: bytes, addr: Address | None = None) -> None:
         if self._closed:
             return
-        if self._connected is not None:
-            if addr is not None and addr != self._connected:
-                raise error.InvalidAddressError(addr[0], f"the transport is connected to {self._connected}")
-            addr = self._connected
+        if self.connected is not None:
+            if addr is not None and addr != self.connected:
+                raise error.InvalidAddressError(addr[0], f"the transport is connected to {self.connected}")
+            addr = self.connected
         if addr is None:
             raise error.InvalidAddressError("None", "a transport that is not connected needs an address")
         self._check(addr[0])
@@ -56,10 +57,14 @@ class MemoryTransport:
             raise error.InvalidAddressError(host, f"not of the address family of {self._host}")
 
     def connect(self, host: str, port: int) -> None:
-        if self._connected is not None:
+        if self.connected is not None:
             raise RuntimeError("already connected")
         self._check(host)
-        self._connected = (host, port)
+        self.connected = (host, port)
+
+    def disconnect(self) -> None:
+        """Any address again; not part of IUDPTransport, but of what the workers' transports have."""
+        self.connected = None
 
     def getHost(self) -> IPv4Address | IPv6Address:
         kind = IPv6Address if isIPv6Address(self._host) else IPv4Address
@@ -83,13 +88,13 @@ class MemoryTransport:
         raise NotImplementedError("RTP is never broadcast here")
 
     def deliver(self, packet: bytes, source: Address) -> None:
-        if self._stopping or self._connected not in (None, source):
+        if self._stopping or self.connected not in (None, source):
             return
         self.protocol.datagramReceived(packet, source)
 
     def refuse(self) -> None:
         """The destination's host says that nobody listens there; only connected sockets hear of it."""
-        if self._connected is not None and not self._stopping:
+        if self.connected is not None and not self._stopping:
             self.protocol.connectionRefused()
 
     def _close(self) -> None:

@@ -67,6 +67,7 @@ def _run(reactor: Any, loop: asyncio.AbstractEventLoop, options: argparse.Namesp
     from stellar_gw.agent.builtin import BuiltinConnector, ConnectorByScheme
     from stellar_gw.agent.ws_link import WsConnector
     from stellar_gw.worker.process import Worker, WorkerIdentity
+    from stellar_gw.worker.readers import DirectReaders
     from stellar_gw.worker.rtp_port import Clocks
 
     globalLogBeginner.beginLoggingTo([_log_lines(options.worker, sys.stderr)], redirectStandardIO=False)
@@ -78,7 +79,7 @@ def _run(reactor: Any, loop: asyncio.AbstractEventLoop, options: argparse.Namesp
         socket=options.socket, worker=options.worker, generation=options.generation, orphan_time=options.orphan_time
     )
     connector = ConnectorByScheme(builtin=BuiltinConnector(reactor), websocket=WsConnector(loop))
-    worker = Worker(reactor, identity, connector, clocks, random.SystemRandom())
+    worker = Worker(reactor, identity, connector, clocks, random.SystemRandom(), DirectReaders(loop, reactor))
     loop.add_signal_handler(signal.SIGTERM, worker.drain)
     log.info("started (pid {pid}): {scheduling}", pid=os.getpid(), scheduling=_schedule(options.priority))
     reactor.callWhenRunning(worker.start)

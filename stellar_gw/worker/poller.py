@@ -8,8 +8,11 @@ also runs over ``reactor.listenUDP``.
 
 from __future__ import annotations
 
+import ctypes
+import os
 import select
 import socket
+import struct
 from collections.abc import Callable
 from errno import EMSGSIZE
 from typing import Any, Protocol
@@ -33,6 +36,9 @@ TURN = 256
 """Datagrams taken in one turn of the reactor, so that a flood never starves pacing or control."""
 LARGEST_DATAGRAM = 65535
 _READABLE = select.EPOLLIN
+_libc = ctypes.CDLL(None, use_errno=True)
+_UNSPEC = struct.pack("=H14x", socket.AF_UNSPEC)
+"""A struct sockaddr of no address: ``connect`` to it dissolves a connection (connect(2)); Python's cannot."""
 _log = Logger()
 
 
@@ -74,6 +80,8 @@ class PolledTransport:
     """One UDP socket of a :class:`DatagramPoller`; made by :meth:`DatagramPoller.listen`.
 
     What the kernel refuses to send is counted and forgotten, as if the network had lost it.
+
+    :ivar connected: the only address it sends to and hears from, None for any.
     """
 
     def __init__(self, poller: DatagramPoller, sock: socket.socket, protocol: DatagramProtocol) -> None:
@@ -81,7 +89,7 @@ class PolledTransport:
         self._socket = sock
         self._fd = sock.fileno()
         self._family = sock.family
-        self._connected: Address | None = None
+        self.connected: Address | None = None
         self._checked: Address | None = None
         self._stopped: list[Deferred[None]] = []
         self._closed = False
@@ -95,9 +103,9 @@ class PolledTransport:
             return
         counts = self._poller.counts
         try:
-            if self._connected is not None:
-                if addr is not None and addr != self._connected:
-                    raise error.InvalidAddressError(addr[0], f"the transport is connected to {self._connected}")
+            if self.connected is not None:
+                if addr is not None and addr != self.connected:
+                    raise error.InvalidAddressError(addr[0], f"the transport is connected to {self.connected}")
                 self._socket.send(packet)
             else:
                 if addr is None:
@@ -109,7 +117,7 @@ class PolledTransport:
             counts.would_block += 1
         except ConnectionRefusedError:
             counts.refused += 1
-            if self._connected is not None:
+            if self.connected is not None:
                 self._guarded_refusal()
         except OSError as reason:
             if reason.errno == EMSGSIZE:
@@ -119,7 +127,7 @@ class PolledTransport:
                 _log.warn(
                     "{host} cannot send to {addr}: {reason}; more of these are only counted",
                     host=self.getHost(),
-                    addr=addr or self._connected,
+                    addr=addr or self.connected,
                     reason=str(reason),
                 )
         else:
@@ -136,11 +144,20 @@ class PolledTransport:
         :raise RuntimeError: if it is connected already.
         :raise error.InvalidAddressError: if ``host`` is not numeric, or of the other address family.
         """
-        if self._connected is not None:
+        if self.connected is not None:
             raise RuntimeError("already connected")
         self._check((host, port))
         self._socket.connect((host, port))
-        self._connected = (host, port)
+        self.connected = (host, port)
+
+    def disconnect(self) -> None:
+        """Send to and receive from any address again; nothing where it was not connected."""
+        if self.connected is None:
+            return
+        self.connected = None
+        if not self._closed and _libc.connect(self._fd, _UNSPEC, len(_UNSPEC)) < 0:
+            number = ctypes.get_errno()
+            _log.error("{host} stays connected: {reason}", host=self.getHost(), reason=os.strerror(number))
 
     def getHost(self) -> IPv4Address | IPv6Address:
         name = self._socket.getsockname()
@@ -183,7 +200,7 @@ class PolledTransport:
             return
         except ConnectionRefusedError:
             counts.refused += 1
-            if self._connected is not None:
+            if self.connected is not None:
                 self._guarded_refusal()
             return
         except OSError:
@@ -192,7 +209,7 @@ class PolledTransport:
         counts.received += 1
         if len(source) != 2:  # IPv6 adds flow label and scope
             source = source[:2]
-        if self._connected is not None and source != self._connected:
+        if self.connected is not None and source != self.connected:
             return  # it had been queued before connect()
         try:
             self.protocol.datagramReceived(data, source)
@@ -297,15 +314,19 @@ class DatagramPoller:
         return "rtp"
 
     def doRead(self) -> None:
-        """Take one datagram of each readable socket; level-triggered, so the rest makes the next turn.
+        """Take one datagram of each readable socket, and look again, until there are none or the turn is over.
 
-        One each keeps a flooded port from delaying the others, and saves the read that only finds EAGAIN.
+        One each keeps a flooded port from delaying the others, and saves the read that only finds EAGAIN. Looking
+        again costs less than another turn of the reactor, and under load more has come meanwhile.
         """
         transports = self._transports
-        for fd, _ in self._epoll.poll(0, TURN):
-            transport = transports.get(fd)
-            if transport is not None:  # else closed by a datagram earlier in this batch
-                transport.read()
+        left = TURN
+        while left > 0 and not self._epoll.closed and (ready := self._epoll.poll(0, left)):
+            left -= len(ready)
+            for fd, _ in ready:
+                transport = transports.get(fd)
+                if transport is not None:  # else closed by a datagram earlier in this batch
+                    transport.read()
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor lets go of us: at its end, or because the epoll itself failed."""

@@ -22,6 +22,7 @@ from stellar_gw.worker.carrier import Carrier
 from stellar_gw.worker.channel import GatewayChannel
 from stellar_gw.worker.pacer import SLOT, Pacer
 from stellar_gw.worker.poller import DatagramPoller
+from stellar_gw.worker.poller import Reactor as Readers
 from stellar_gw.worker.port_pair import PortPairs
 from stellar_gw.worker.rtp_port import Clocks
 from stellar_gw.worker.session import Surroundings
@@ -61,16 +62,23 @@ class Worker:
     """Joins the gateway's channel to what is carried here, and ends the process when its time has come."""
 
     def __init__(
-        self, reactor: WorkerReactor, identity: WorkerIdentity, connector: Connector, clocks: Clocks, random: Random
+        self,
+        reactor: WorkerReactor,
+        identity: WorkerIdentity,
+        connector: Connector,
+        clocks: Clocks,
+        random: Random,
+        readers: Readers | None = None,
     ) -> None:
+        """:param readers: reads RTP and the pacer's clock; by default the reactor does that, too."""
         self._reactor = reactor
         self._identity = identity
         self._channel: GatewayChannel | None = None
         self._orphaned: IDelayedCall | None = None
         self._ending = False
-        self._poller = DatagramPoller(reactor)
+        self._poller = DatagramPoller(readers or reactor)
         pacer = Pacer()
-        self._timer = SlotTimer(reactor, SLOT, pacer.expired)
+        self._timer = SlotTimer(readers or reactor, SLOT, pacer.expired)
         pacer.run_by(self._timer)
         self._carrier = Carrier(
             Surroundings(

@@ -123,7 +123,7 @@ class Relay:
 
     @property
     def send(self) -> Callable[[bytes, Address], None]:
-        return self.target.port.write
+        return self.target.port.way()
 
     # --- audio coded anew -----------------------------------------------------------------------
 
