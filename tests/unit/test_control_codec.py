@@ -92,8 +92,6 @@ ANSWERS: list[messages.Message] = [
         generation=3, call="c-1", leg="caller", path="/r/a.wav", seconds=1.5, octets=48044, missing=2, note="a note"
     ),
     messages.DigitReceived(generation=7, call="c-1", leg="caller", digit="#", duration_ms=160),
-    messages.SendDigits(request=14, call="c-1", digits="12#"),
-    messages.Outcome(request=15, call="c-1", ask="a", state="failed", final=True, detail={"code": "unavailable"}),
 ]
 
 
