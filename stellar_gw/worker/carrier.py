@@ -29,6 +29,7 @@ from stellar_gw.control.messages import (
     Ping,
     Pressed,
     Rebind,
+    Record,
     Release,
     Released,
     Reply,
@@ -106,7 +107,17 @@ class Carrier:
                 return self._allocate(request)
             case Release():
                 return Released(request=0, legs=self._release(request.call, request.leg, request.cause, request.by))
-            case SetMedia() | StartAgent() | StopAgent() | Rebind() | Answered() | Pressed() | Tell() | Outcome():
+            case (
+                SetMedia()
+                | StartAgent()
+                | StopAgent()
+                | Rebind()
+                | Answered()
+                | Pressed()
+                | Tell()
+                | Outcome()
+                | Record()
+            ):
                 session = self._sessions.get(request.call)
                 if session is None:
                     return Failed(request=0, code="unknown_call", message=f"no call {request.call} here")
@@ -117,7 +128,7 @@ class Carrier:
     def _command(
         self,
         session: MediaSession,
-        request: SetMedia | StartAgent | StopAgent | Rebind | Answered | Pressed | Tell | Outcome,
+        request: SetMedia | StartAgent | StopAgent | Rebind | Answered | Pressed | Tell | Outcome | Record,
     ) -> Reply:
         match request:
             case SetMedia():
@@ -134,6 +145,8 @@ class Carrier:
                 session.informed(request)
             case Tell():
                 session.tell(request.kind, request.detail)
+            case Record():
+                session.record(request.leg)
             case Outcome():
                 session.outcome(request.ask, request.state, request.final, request.detail)
         return Done(request=0)
@@ -150,6 +163,7 @@ class Carrier:
             self._around.ports.configure(
                 request.bind, request.ports, request.quarantine, request.no_media, request.no_media_on_hold
             )
+            self._around.recorder.folder = request.recordings
             self._configured(request)
         elif msgspec.structs.replace(request, request=known.request) != known:
             return Failed(request=0, code="bad_request", message="a worker is configured once")

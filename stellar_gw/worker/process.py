@@ -24,6 +24,7 @@ from stellar_gw.worker.pacer import SLOT, Pacer
 from stellar_gw.worker.poller import DatagramPoller
 from stellar_gw.worker.poller import Reactor as Readers
 from stellar_gw.worker.port_pair import PortPairs
+from stellar_gw.worker.recording import Recorder
 from stellar_gw.worker.rtp_port import Clocks
 from stellar_gw.worker.session import Surroundings
 from stellar_gw.worker.sounds import Sounds
@@ -41,6 +42,7 @@ class WorkerReactor(Protocol):
     def addReader(self, reader: Any) -> None: ...
     def removeReader(self, reader: Any) -> None: ...
     def seconds(self) -> float: ...
+    def callFromThread(self, callable: Callable[..., object], *args: Any) -> object: ...
     def stop(self) -> None: ...
     def getThreadPool(self) -> Any: ...
 
@@ -77,6 +79,7 @@ class Worker:
         self._orphaned: IDelayedCall | None = None
         self._ending = False
         self._poller = DatagramPoller(readers or reactor)
+        self._recorder = Recorder(clocks, reactor.callFromThread)
         pacer = Pacer()
         self._timer = SlotTimer(readers or reactor, SLOT, pacer.expired)
         pacer.run_by(self._timer)
@@ -88,6 +91,7 @@ class Worker:
                 emit=self._emit,
                 now=clocks.now,
                 sounds=Sounds(partial(deferToThreadPool, cast(Any, reactor), reactor.getThreadPool())),
+                recorder=self._recorder,
                 generation=identity.generation,
             ),
             self._configured,
@@ -167,6 +171,7 @@ class Worker:
         self._dialler.stopService()
         self._timer.close()
         self._poller.close()
+        self._recorder.close()
         self._reactor.callLater(0.05, self._reactor.stop)
 
 

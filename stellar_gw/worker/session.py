@@ -23,6 +23,7 @@ from stellar_gw.control.messages import (
     MediaLost,
     OneWayAudio,
     Pressed,
+    RecordingEnded,
     SetMedia,
     StartAgent,
 )
@@ -35,8 +36,10 @@ from stellar_gw.media.liveness import Lost
 from stellar_gw.media.presses import Way
 from stellar_gw.worker.conversation import Conversation
 from stellar_gw.worker.leg import Leg
+from stellar_gw.worker.leg_recording import LegRecording
 from stellar_gw.worker.pacer import FRAME, SLOW_FRAME, Pacer
 from stellar_gw.worker.port_pair import PortPairs
+from stellar_gw.worker.recording import Recorded, Recorder
 from stellar_gw.worker.sounds import Sounds
 from stellar_gw.worker.wiring import Wiring
 
@@ -59,6 +62,7 @@ class Surroundings:
     emit: Callable[[Event], None]
     now: Callable[[], float]
     sounds: Sounds
+    recorder: Recorder
     generation: int
 
 
@@ -107,6 +111,7 @@ class MediaSession:
         self._up_since: float | None = None
         self._slow = False
         self.legs: dict[str, Leg] = {}
+        self._recording = LegRecording(call, surroundings.recorder, surroundings.now, self._answered, self._recorded)
         self._wiring = Wiring(self.legs, surroundings.sounds, surroundings.now, self._keep_pace)
 
     # --- commands -------------------------------------------------------------------------------
@@ -132,6 +137,7 @@ class MediaSession:
         leg = self._leg(media.leg)
         leg.set_media(media)
         self._wiring.agreed(media.leg)
+        self._recording.look()
         self._hear(self._wiring.heard_by_agent)
 
     def start_agent(self, request: StartAgent) -> None:
@@ -186,6 +192,7 @@ class MediaSession:
         if self._up_since is None:
             self._up_since = self._around.now()
         leg.port.answered()
+        self._recording.look()
         self._around.pacer.add(self, slow=self._slow)
         if self._conversation is not None and name == self._agent_leg:
             self._conversation.answered()
@@ -203,6 +210,13 @@ class MediaSession:
             raise LocalProtocolError("digit is one of 0-9, *, #, A-D")
         self._leg(request.leg).port.pressed(Digit(request.digit.upper(), max(0, request.duration_ms), 0), "info")
 
+    def record(self, name: str) -> None:
+        """Write down what the leg says and hears, from its answer on.
+
+        :raise LocalProtocolError: if there is no such leg.
+        """
+        self._recording.want(self._leg(name))
+
     def tell(self, kind: str, detail: dict[str, str]) -> None:
         if self._conversation is not None:
             self._conversation.told(kind, detail)
@@ -217,6 +231,7 @@ class MediaSession:
         self._wiring.remove(name)
         self._answered.discard(name)
         statistics = leg.statistics()
+        self._recording.stop(leg)
         self._around.ports.close(leg)
         if not self.legs:
             self._around.pacer.remove(self)
@@ -289,6 +304,19 @@ class MediaSession:
 
     def emit(self, event: Callable[..., Event]) -> None:
         self._around.emit(event(generation=self._around.generation, call=self._call))
+
+    def _recorded(self, leg: str, recorded: Recorded) -> None:
+        self.emit(
+            partial(
+                RecordingEnded,
+                leg=leg,
+                path=recorded.path,
+                seconds=recorded.seconds,
+                octets=recorded.octets,
+                missing=recorded.missing,
+                note=recorded.note,
+            )
+        )
 
     # --- what the agent wants (ConversationListener) --------------------------------------------
 

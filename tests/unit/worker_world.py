@@ -19,6 +19,7 @@ from stellar_gw.testing.datagram import DatagramNetwork
 from stellar_gw.worker.carrier import Carrier
 from stellar_gw.worker.pacer import SLOTS, Pacer
 from stellar_gw.worker.port_pair import PortPairs
+from stellar_gw.worker.recording import Disk, Recorder
 from stellar_gw.worker.rtp_port import Clocks
 from stellar_gw.worker.session import Surroundings
 from stellar_gw.worker.sounds import Sounds
@@ -139,9 +140,18 @@ def audio(ms: int, octet: int = 0x55) -> Audio:
 
 
 class World:
-    """One worker's carrier on a network in memory. Time goes in ticks of 20 ms."""
+    """One worker's carrier on a network in memory. Time goes in ticks of 20 ms.
 
-    def __init__(self, ports: tuple[int, int] = (10000, 10100), quarantine: float = 5.0, **configure: Any) -> None:
+    Recordings have no thread: ``recorder.work()`` does what it would do.
+    """
+
+    def __init__(
+        self,
+        ports: tuple[int, int] = (10000, 10100),
+        quarantine: float = 5.0,
+        disk: Disk | None = None,
+        **configure: Any,
+    ) -> None:
         self.clock = Clock()
         self.network = DatagramNetwork(self.clock)
         self.connector = Connector()
@@ -155,6 +165,7 @@ class World:
             random=lambda: 0.5,
             number=chance.getrandbits,
         )
+        self.recorder = Recorder(clocks, lambda told: told(), lambda run: None, disk)
         self.configured: list[messages.Configure] = []
         self.carrier = Carrier(
             Surroundings(
@@ -164,6 +175,7 @@ class World:
                 emit=self.events.append,
                 now=self.clock.seconds,
                 sounds=Sounds(maybeDeferred),
+                recorder=self.recorder,
                 generation=7,
             ),
             self.configured.append,

@@ -1,0 +1,63 @@
+"""A recording as its call sees it: wanted, begun once its leg is up, and over with the leg at the latest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from stellar_gw.worker.leg import Leg
+from stellar_gw.worker.recording import Recorded, Recorder, Recording
+from stellar_gw.worker.tap import Tap
+
+
+class LegRecording:
+    """At most one for a call, of one leg: what its peer says, and what it hears.
+
+    :param up: the legs whose dialogs are up.
+    :param ended: told once what became of a recording that was wanted and begun.
+    """
+
+    def __init__(
+        self,
+        call: str,
+        recorder: Recorder,
+        now: Callable[[], float],
+        up: Collection[str],
+        ended: Callable[[str, Recorded], None],
+    ) -> None:
+        self._call = call
+        self._recorder = recorder
+        self._now = now
+        self._up = up
+        self._ended = ended
+        self._leg: Leg | None = None
+        self._tap: Tap | None = None
+        self._recording: Recording | None = None
+
+    def want(self, leg: Leg) -> None:
+        """Record this leg; nothing where one is wanted already."""
+        if self._leg is None:
+            self._leg = leg
+            self.look()
+
+    def look(self) -> None:
+        """Something has changed: begin, if the leg is up and its codecs are known."""
+        leg = self._leg
+        if leg is None or leg.media is None or self._tap is not None or leg.name not in self._up:
+            return
+        tap = self._tap = Tap(leg.media, self._now())
+        leg.port.tap(tap)
+        self._recording = self._recorder.begin(self._call, tap, self._over)
+
+    def stop(self, leg: Leg) -> None:
+        """The leg is about to go."""
+        if self._leg is not leg:
+            return
+        if self._tap is not None:
+            leg.port.untap(self._tap)
+        if self._recording is not None:
+            self._recorder.end(self._recording, self._now())
+
+    def _over(self, recorded: Recorded) -> None:
+        if self._leg is not None and self._tap is not None:
+            self._leg.port.untap(self._tap)
+            self._ended(self._leg.name, recorded)
