@@ -13,7 +13,7 @@ from attrs import evolve
 
 from stellar_gw.errors import LocalProtocolError, RemoteProtocolError, StellarError
 from stellar_gw.media.dtmf import are_digits
-from stellar_gw.phone.plan import CallPlan, PlanError, playable
+from stellar_gw.phone.plan import SRTP_WISHES, CallPlan, PlanError, playable
 from stellar_gw.phone.report import EXIT_USAGE
 from stellar_gw.phone.runner import Load, Run, RunReactor, execute
 from stellar_gw.sip.headers import Headers
@@ -53,6 +53,9 @@ def parser() -> argparse.ArgumentParser:
     audio = made.add_argument_group("audio")
     audio.add_argument("--codec", default=",".join(CODECS).lower(), help="offered, best first (%(default)s)")
     audio.add_argument("--ptime", type=int, default=20, help="milliseconds a packet (%(default)s)")
+    audio.add_argument(
+        "--srtp", choices=SRTP_WISHES, default="off", help="optional: RTP/AVP with keys, required: RTP/SAVP"
+    )
     audio.add_argument("--play", default="tone:440", help="tone:HZ, silence or a WAV file (%(default)s)")
     audio.add_argument("--record", default="", metavar="OUT.WAV", help="what is heard")
     audio.add_argument("--record-sent", default="", metavar="OUT.WAV", help="what is sent")
@@ -118,6 +121,7 @@ def make_run(options: argparse.Namespace) -> Run:
         headers=_headers(options.header),
         codecs=_codecs(options.codec),
         ptime=options.ptime,
+        srtp=options.srtp,
         play=play,
         digits=options.dtmf,
         digits_after=options.dtmf_after,

@@ -16,8 +16,9 @@ from stellar_gw.phone.endpoint import Endpoint, EndpointReactor
 from stellar_gw.phone.ladder import Rung, rung
 from stellar_gw.phone.measure import measure
 from stellar_gw.phone.plan import Conduct, PlanError
+from stellar_gw.phone.recording import RATE
 from stellar_gw.phone.report import CallReport, reference_in
-from stellar_gw.phone.rtp import RATE, RtpSession
+from stellar_gw.phone.rtp import RtpSession
 from stellar_gw.sip.body import sdp_body
 from stellar_gw.sip.core import SipCore
 from stellar_gw.sip.events import (
@@ -34,6 +35,7 @@ from stellar_gw.sip.events import (
 from stellar_gw.sip.flow import Flow
 from stellar_gw.sip.message import Response
 from stellar_gw.sip.offer_answer import LocalMedia, OfferAnswer
+from stellar_gw.sip.srtp import Keys, Srtp
 
 MAX_RUNGS = 1000
 FAREWELL = 2.0
@@ -116,6 +118,12 @@ class PhoneCall:
             sent_sink=sent.writer.write if sent else None,
         )
         self.offers = OfferAnswer(int.from_bytes(around.random(4), "big") >> 1)
+        self._srtp = Srtp(
+            mode="opportunistic" if conduct.srtp == "optional" else conduct.srtp,
+            suites=conduct.srtp_suites,
+            offer="savp" if conduct.srtp == "required" else "avp",
+            keys=Keys(around.random),
+        )
         self._alarms: list[IDelayedCall] = []
         self._rungs: list[Rung] = []
         self._began = around.reactor.seconds()
@@ -338,6 +346,7 @@ class PhoneCall:
             ptime=conduct.ptime,
             direction="sendonly" if self._held else "sendrecv",
             rtcp_mux=conduct.rtcp_mux,
+            srtp=self._srtp,
         )
 
     def _later(self, seconds: float, act: Callable[[], object]) -> None:

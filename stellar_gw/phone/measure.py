@@ -6,8 +6,9 @@ from stellar_gw.media.analysis import Match, dominant_tone, find, level_dbfs
 from stellar_gw.media.codec import CODECS
 from stellar_gw.media.emodel import quality
 from stellar_gw.media.resample import Resampler
+from stellar_gw.phone.recording import RATE, Recording
 from stellar_gw.phone.report import Echo, MediaReport, Sound
-from stellar_gw.phone.rtp import RATE, Recording, RtpSession
+from stellar_gw.phone.rtp import RtpSession
 from stellar_gw.sip.flow import address_text
 
 BUFFER_MS = 40.0
@@ -31,6 +32,8 @@ def measure(session: RtpSession) -> MediaReport | None:
         direction=agreed.direction,
         remote=address_text(agreed.remote),
         rtcp_mux=agreed.rtcp_mux,
+        srtp=agreed.srtp.suite if agreed.srtp else "",
+        unauthenticated=session.srtp.rejected,
         telephone_event=agreed.dtmf_send is not None,
         packets_sent=session.sender.packets_sent,
         packets_received=reception.packets,

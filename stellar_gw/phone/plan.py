@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from attrs import field, frozen
 
 from stellar_gw.errors import StellarError
 from stellar_gw.media.source import Recording, Silence, Source, Tone
 from stellar_gw.media.wav import WavError, read_wav
-from stellar_gw.phone.rtp import RATE
+from stellar_gw.phone.recording import RATE
 from stellar_gw.sip.flow import Transport
 from stellar_gw.sip.offer_answer import CODECS
+from stellar_gw.sip.srtp import SUITES
 from stellar_gw.sip.uri import SipUri
 from stellar_gw.sip.values import NameAddr
+
+SrtpWish = Literal["off", "optional", "required"]
+SRTP_WISHES: tuple[SrtpWish, ...] = ("off", "optional", "required")
 
 
 class PlanError(StellarError):
@@ -67,6 +72,8 @@ class Conduct:
     :ivar hold_after: put the call on hold then, for ``hold_for``; ``None``: do not.
     :ivar digits_after: send ``digits`` then.
     :ivar record, record_sent: paths of WAV files, empty for none.
+    :ivar srtp: ``optional`` offers RTP/AVP with ``a=crypto``, ``required`` RTP/SAVP; ``srtp_suites`` are those of
+        either, most wanted first.
     :ivar keep: how much audio is kept for measuring.
     """
 
@@ -74,6 +81,8 @@ class Conduct:
     ptime: int = 20
     telephone_event: bool = True
     rtcp_mux: bool = False
+    srtp: SrtpWish = "off"
+    srtp_suites: tuple[str, ...] = SUITES
     play: Playable = SILENCE
     digits: str = ""
     digits_after: float = 1.0

@@ -47,6 +47,8 @@ class Sound:
 class MediaReport:
     """The audio of one call; times in milliseconds.
 
+    :ivar srtp: the suite of the encrypted audio; empty where it is plain.
+    :ivar unauthenticated: packets that SRTP refused.
     :ivar first_packet_ms: from the moment we could hear until something came; ``None``: nothing came.
     :ivar round_trip_ms: from RTCP; ``None`` where the peer sent no report that tells.
     :ivar remote_loss: fraction of our packets that the peer says it lost, by its last report.
@@ -74,6 +76,8 @@ class MediaReport:
     heard: Sound
     echo: Echo
     mos: float | None
+    srtp: str = ""
+    unauthenticated: int = 0
 
 
 @frozen(kw_only=True)
@@ -219,6 +223,9 @@ def lines(report: CallReport) -> Iterator[str]:
 def _media_lines(media: MediaReport) -> Iterator[str]:
     events = "digits as RFC 4733" if media.telephone_event else "no digits"
     yield f"negotiated    {media.codec}, {media.ptime} ms a packet, {media.direction}, {events}, with {media.remote}"
+    if media.srtp:
+        refused = f"; {media.unauthenticated} packets were not authentic" if media.unauthenticated else ""
+        yield f"encrypted     SRTP, {media.srtp}{refused}"
     yield f"sent          {media.packets_sent} packets" + _percent(media.remote_loss, "lost by the peer's report")
     expected = media.packets_received + media.packets_lost
     loss = media.packets_lost / expected if expected else 0.0

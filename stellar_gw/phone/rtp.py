@@ -1,6 +1,6 @@
 """The phone's audio: two UDP ports, one pacer, what is played, and what is heard.
 
-Everything outside this file is PCM of :data:`RATE` samples a second, whatever codec is in force, so that a
+Everything outside this file is PCM of ``RATE`` samples a second, whatever codec is in force, so that a
 re-INVITE that changes it changes nothing for the source, the recordings and their analysis. Both
 recordings begin at the same moment: when the first answer is known.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from attrs import define, field
+from attrs import define
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IReactorUDP, IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
@@ -33,10 +33,13 @@ from stellar_gw.media.rtcp import (
 )
 from stellar_gw.media.rtp import RtpPacket, RtpSender, first_byte_kind, is_rtcp, parse_rtp
 from stellar_gw.media.source import Source
+from stellar_gw.media.srtp import Srtp, SrtpKey
+from stellar_gw.phone.recording import RATE, Recording
 from stellar_gw.sip.flow import Address
 from stellar_gw.sip.offer_answer import Negotiated
 
-RATE = 16000
+__all__ = ["MAX_CATCH_UP", "RATE", "NoPorts", "PhoneReactor", "Recording", "RtpSession"]
+
 MAX_CATCH_UP = 5
 """Frames sent at once after the process was held up; more are left out, their time passes."""
 _PORT_TRIES = 100
@@ -48,44 +51,6 @@ class PhoneReactor(IReactorTime, IReactorUDP):
 
 class NoPorts(StellarError):
     """No pair of UDP ports is free on an address."""
-
-
-@define
-class Recording:
-    """PCM at :data:`RATE` from one moment on, kept up to a limit, and passed on without one.
-
-    :ivar limit: octets that are kept for analysis.
-    :ivar sink: takes everything, in order (a WAV file).
-    """
-
-    limit: int
-    sink: Callable[[bytes], None] | None = None
-    kept: bytearray = field(factory=bytearray, init=False, repr=False)
-    octets: int = field(default=0, init=False)
-    _tail: bytes = field(default=b"", init=False, repr=False)
-
-    def add(self, pcm: bytes) -> None:
-        self.octets += len(pcm)
-        self.kept += pcm[: max(0, self.limit - len(self.kept))]
-        self._tail = (self._tail + pcm)[-RATE:]
-        if self.sink is not None:
-            self.sink(pcm)
-
-    def pad(self, seconds: float) -> None:
-        """Silence up to ``seconds`` after the beginning; an hour at once, at most."""
-        missing = min(int(seconds * RATE) * 2 - self.octets, 7200 * RATE)
-        while missing > 0:
-            self.add(bytes(min(missing, RATE)))
-            missing -= RATE
-
-    @property
-    def seconds(self) -> float:
-        return self.octets / 2 / RATE
-
-    @property
-    def tail(self) -> bytes:
-        """The last half second."""
-        return self._tail
 
 
 class _Port(DatagramProtocol):
@@ -100,8 +65,8 @@ class _Port(DatagramProtocol):
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
         self._received(datagram, (addr[0], addr[1]))
 
-    def send(self, datagram: bytes, destination: Address | None) -> None:
-        if self.transport is None or destination is None:
+    def send(self, datagram: bytes | None, destination: Address | None) -> None:
+        if self.transport is None or destination is None or datagram is None:
             return
         try:
             self.transport.write(datagram, destination)
@@ -185,6 +150,7 @@ class RtpSession:
         self._align = True
         self._alarm: IDelayedCall | None = None
         self._stopped = False
+        self.srtp = Srtp()
 
     # --- from the call --------------------------------------------------------------------------
 
@@ -198,6 +164,9 @@ class RtpSession:
             self._latch = Latch(*arguments)
         else:
             self._latch.fresh(*arguments)
+        agreed = negotiated.srtp
+        keys = (agreed.send, agreed.receive) if agreed is not None else ()
+        self.srtp.set_keys(*(SrtpKey(key.suite, key.octets) for key in keys) if keys else (None, None))
         self._change_codecs(negotiated)
         if "recv" not in negotiated.direction:
             self._reorder.reset()
@@ -280,7 +249,7 @@ class RtpSession:
             pcm = bytes(octets)
         self.sent.add(pcm)
         for datagram in datagrams:
-            self._rtp.send(datagram, self._latch.destination)
+            self._rtp.send(self.srtp.protect(datagram), self._latch.destination)
 
     def _send_rtcp(self, *more: Goodbye) -> None:
         assert self.negotiated is not None and self._latch is not None
@@ -293,9 +262,9 @@ class RtpSession:
             report = SenderReport(sender.ssrc, ntp, sender.timestamp, sender.packets_sent, sender.octets_sent, blocks)
         datagram = build_rtcp(report, SourceDescription(sender.ssrc, self._cname), *more)
         if self.negotiated.rtcp_mux:
-            self._rtp.send(datagram, self._latch.destination)
+            self._rtp.send(self.srtp.protect_rtcp(datagram), self._latch.destination)
         else:
-            self._rtcp.send(datagram, self._latch.rtcp_destination)
+            self._rtcp.send(self.srtp.protect_rtcp(datagram), self._latch.rtcp_destination)
         self._schedule.sent(len(datagram), now)
 
     # --- in ---------------------------------------------------------------------------------------
@@ -307,8 +276,10 @@ class RtpSession:
             if self.negotiated.rtcp_mux and source == self._latch.destination:
                 self._read_rtcp(data)
             return
-        packet, now = parse_rtp(data), self._reactor.seconds()
-        if packet is None or not self._latch.accepts(source, packet, now):
+        opened, now = self.srtp.unprotect(data), self._reactor.seconds()
+        packet = None if opened is None else parse_rtp(opened)
+        accepts = self._latch.authentic if self.srtp.active else self._latch.accepts
+        if packet is None or not accepts(source, packet, now):
             return
         if self.first_packet_after is None:
             self.first_packet_after = now - self._began
@@ -338,7 +309,8 @@ class RtpSession:
             self._read_rtcp(data)
 
     def _read_rtcp(self, data: bytes) -> None:
-        packets = parse_rtcp(data)
+        opened = self.srtp.unprotect_rtcp(data)
+        packets = None if opened is None else parse_rtcp(opened)
         if packets is None:
             return
         self._schedule.received(len(data))
