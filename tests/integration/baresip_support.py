@@ -31,10 +31,11 @@ class Baresip:
     """A baresip process as a context manager; one account, one call at a time.
 
     :param play: PCM at :data:`RATE`; longer than the call.
+    :param encryption: ``srtp`` offers RTP/AVP with keys, ``srtp-mand`` insists on RTP/SAVP; empty: neither.
     :ivar events: what it told of its calls, in order: ``CALL_ESTABLISHED``, ``CALL_CLOSED``, ...
     """
 
-    def __init__(self, gateway: RealGateway, name: str, *, transport: str, codec: str, play: bytes) -> None:
+    def __init__(self, gateway: RealGateway, name: str, *, transport: str, codec: str, play: bytes, encryption: str = "") -> None:
         """:raise SkipTest: it is not installed."""
         program = which("baresip")
         modules = next((each for each in FOLDERS if Path(each).is_dir()), None)
@@ -51,6 +52,7 @@ class Baresip:
         self._control = free_port()
         params = "" if transport == "udp" else f";transport={transport}"
         self._where = f"{HOST}:{gateway.ports[transport]}{params}"
+        self._encryption = encryption
         self._write_configuration(modules, gateway.ca, CODECS[codec], transport)
         self._log = self.folder / "baresip.log"
         self._received = b""
@@ -59,7 +61,7 @@ class Baresip:
     def _write_configuration(self, modules: str, authority: Path, codec: str, transport: str) -> None:
         device = f"{self.folder.name}-sink"  # aubridge joins what has the same name
         lines = [
-            f"module_path {modules}", *MODULES, f"sip_listen {HOST}:0", f"net_interface {HOST}",
+            f"module_path {modules}", *MODULES, *(["module srtp.so"] if self._encryption else []), f"sip_listen {HOST}:0", f"net_interface {HOST}",
             f"sip_cafile {authority.absolute()}", f"ctrl_tcp_listen {HOST}:{self._control}",
             f"audio_source aufile,{self._sound.name}",
             f"audio_player aubridge,{device}", f"audio_alert aubridge,{device}",
@@ -69,7 +71,7 @@ class Baresip:
         account = (
             f'<sip:{USER}@{DOMAIN}>;auth_user={USER};auth_pass="{PASSWORD}";regint=0;'
             f'outbound="sip:{self._where}";audio_codecs={codec}'
-        )
+        ) + (f";mediaenc={self._encryption}" if self._encryption else "")
         (self.folder / "config").write_text("\n".join(lines) + "\n")
         (self.folder / "accounts").write_text(account + "\n")
         (self.folder / "contacts").touch()
