@@ -1,0 +1,1 @@
+"""``make soak``: the long runs that the suite has samples of."""

@@ -1,0 +1,43 @@
+"""``python -m tools.soak --minutes 60 chaos``. Ends with what held and what did not; the exit status says the same."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from tools.soak import chaos, fuzz, load
+from tools.soak.findings import Findings
+
+RUNS: Mapping[str, Callable[[float, Findings], None]] = MappingProxyType(
+    {"core": fuzz.core, "fuzz": fuzz.live, "chaos": chaos.chaos, "load": load.load}
+)
+ABOUT = """runs:
+  core   mutated messages at the SIP core, one seed after the other
+  fuzz   mutated messages at a live gateway, in a network of its own, with honest calls meanwhile
+  chaos  calls, while workers and agents are killed, freeze and flood
+  load   SIPp, 20 calls a second with RTP"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        "make soak", description=__doc__, epilog=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="*", metavar="run", choices=[*RUNS, []], help="which; all if none is named")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, default=15.0, help="for each (default: %(default)g)")
+    length.add_argument("--seconds", type=float, help="the same in seconds")
+    options = parser.parse_args(argv)
+    seconds = options.minutes * 60 if options.seconds is None else options.seconds
+    findings = Findings()
+    for name in options.runs or RUNS:
+        print(f"--- {name}, {seconds:g} s ---", flush=True)
+        RUNS[name](seconds, findings)
+    print("\n" + "\n".join(findings.done))
+    print("\n".join(findings.wrong) or "nothing wrong")
+    return 1 if findings.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
