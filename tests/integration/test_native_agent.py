@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,18 @@ tenants:
     agents:
       bot:
         environments:
-          production: {{dialect: native, rate: 16000, answer: {answer}, url: "{url}"}}
+          production: {{dialect: {dialect}, answer: {answer}, url: "{url}"}}
     connectors: {{bot: {{identifier: "700", agent: bot}}}}
 """
+
+
+PARROT = """\
+from stellar_gw.dialects.contract import DialectPlugin
+from stellar_gw.dialects.native import NativeDialect
+
+PLUGIN = DialectPlugin(name="parrot", make=lambda context, options: NativeDialect(context, 8000))
+"""
+"""A third party's dialect: ours at a rate of its own."""
 
 
 class ExampleAgent:
@@ -55,6 +65,8 @@ class ExampleAgent:
 
 class NativeAgentTests(SynchronousTestCase):
     timeout = 90
+    dialect = "native"
+    environ: Mapping[str, str] = {}
 
     def setUp(self) -> None:
         block = take_ports()
@@ -67,8 +79,8 @@ class NativeAgentTests(SynchronousTestCase):
 
     def call(self, answer: str, *words: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Call the agent; the phone's report and the gateway's record."""
-        text = CONFIGURATION.format(ports=self.ports, answer=answer, url=self.agent.url)
-        with GatewayProcess(text, self.folder) as gateway:
+        text = CONFIGURATION.format(ports=self.ports, answer=answer, url=self.agent.url, dialect=self.dialect)
+        with GatewayProcess(text, self.folder, environ=self.environ) as gateway:
             uri = f"sip:700@127.0.0.1:{gateway.ports['udp']}"
             done = subprocess.run(
                 [sys.executable, "-m", "stellar_gw.cli.call", uri, "--json", "--quiet", *words],
@@ -105,3 +117,17 @@ class NativeAgentTests(SynchronousTestCase):
         self.assertEqual((refused["event"], refused["code"]), ("call:error", "already_answered"))
         self.assertGreater(report["media"]["packets_received"], 150)
         self.assertGreater(record["legs"][0]["agent_audio_ms"], 3000)
+
+    def test_a_dialect_of_somebody_elses_package_carries_a_call(self) -> None:
+        """An installed package names its dialect by an entry point; nothing of ours is touched."""
+        package = self.folder / "site"
+        metadata = package / "parrot-1.0.dist-info"
+        metadata.mkdir(parents=True)
+        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: parrot\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text("[stellar_gw.dialects]\nparrot = parrot:PLUGIN\n")
+        (package / "parrot.py").write_text(PARROT)
+        self.dialect, self.environ = "parrot", {"PYTHONPATH": str(package.absolute())}
+        _, record = self.call("gateway", "--play", "tone:440", "--duration", "3")
+        self.assertEqual(record["cause"], "caller_hangup")
+        self.assertGreater(record["legs"][0]["agent_audio_ms"], 2000)
+        self.assertEqual(self.agent.told()[0]["content-type"], "audio/l16;rate=8000")
