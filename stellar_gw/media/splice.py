@@ -55,7 +55,7 @@ class Splice:
             marker = self._start(packet, now)
         elif 0 < step < MAX_DROPOUT:
             marker = self._go_on(packet, step, now, event)
-        elif 0x10000 - min(self._passed, MAX_MISORDER) <= step:
+        elif step > 0x10000 - min(self._passed, MAX_MISORDER):
             return self._datagram(packet, payload_type, packet.marker)  # late, but in its own place
         elif step and number == self._bad:
             marker = self._start(packet, now)
