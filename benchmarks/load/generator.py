@@ -137,14 +137,16 @@ def run(
     pids: Sequence[int] = (),
     opaque: bool = False,
     payload_type: int = 0,
+    first_port: int = FIRST_PORT,
 ) -> Measured:
     """Call from these legs; blocks until it is over.
 
+    :param cpu: the generator's core; -1: any.
     :param opaque: the audio that comes back is not the audio sent (it was coded anew): count packets alone.
     :raise GeneratorError: it failed; its own words are in the message.
     """
     command = [
-        str(build()), "--bind", HOST, "--port", str(FIRST_PORT), "--seconds", str(seconds), "--warmup", str(warmup),
+        str(build()), "--bind", HOST, "--port", str(first_port), "--seconds", str(seconds), "--warmup", str(warmup),
         "--cpu", str(cpu), "--priority", str(PRIORITY), "--payload-type", str(payload_type),
     ]  # fmt: skip
     command += [word for pid in pids for word in ("--pid", str(pid))] + ["--opaque"] * opaque

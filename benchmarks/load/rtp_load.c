@@ -618,7 +618,10 @@ int main(int count, char **words) {
             own_before = own_cpu(), began = now_ns(CLOCK_MONOTONIC);
         } else if (number == to) {
             for (int i = 0; i < options.pid_count; i++)
-                used[i] = cpu_ns(options.pids[i]) - before[i];
+                if ((used[i] = cpu_ns(options.pids[i])) < before[i])
+                    fail("process %d has ended, or lost a thread, while it was measured", options.pids[i]);
+                else
+                    used[i] -= before[i];
             own_used = own_cpu() - own_before, elapsed = now_ns(CLOCK_MONOTONIC) - began;
         }
         bool counts = number >= from && number < to;

@@ -1,0 +1,172 @@
+"""The tools of the media benchmarks: what they say and how they measure must be right, or their figures are not."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from xml.etree import ElementTree
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pylibsrtp import Policy, Session
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from benchmarks.load.generator import GeneratorError, Leg, Measured, build, run
+from benchmarks.load.plot import bars, lines
+from benchmarks.load.report import Report, spread, verdict
+from benchmarks.load.rtpengine import bdecode, bencode
+
+RELAY = "127.0.0.45"
+VALUES = st.recursive(
+    st.integers(-(2**40), 2**40) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+class BencodeTests(SynchronousTestCase):
+    def test_an_offer(self) -> None:
+        """Dictionaries are written with sorted keys, strings with their length in octets."""
+        self.assertEqual(
+            bencode({"sdp": "v=0é", "command": "offer", "replace": ["origin"], "n": -3}),
+            b"d7:command5:offer1:ni-3e7:replacel6:origine3:sdp5:v=0\xc3\xa9e",
+        )
+
+    @settings(max_examples=300, derandomize=True, deadline=None)
+    @given(VALUES)
+    def test_there_and_back(self, value: object) -> None:
+        """Whatever is written is read as it was."""
+        self.assertEqual(bdecode(bencode(value)), value)  # type: ignore[arg-type]  # recursive() knows no better type
+
+
+class ReportTests(SynchronousTestCase):
+    def test_table(self) -> None:
+        """A report is a Markdown table, its plots and its notes."""
+        report = Report("Relay", ("figure", "ours"), plots={"relay.svg": "<svg/>"}, notes=["Quiet."])
+        report.row("CPU", "9.1")
+        self.assertEqual(
+            report.markdown(),
+            "# Relay\n\n| figure | ours |\n| --- | --- |\n| CPU | 9.1 |\n\n![relay](relay.svg)\n\n- Quiet.\n",
+        )
+
+    def test_figures(self) -> None:
+        """A figure is its median with the spread, and its verdict says by how much a goal was missed."""
+        self.assertEqual(spread([3.0, 1.0, 2.0]), "2.0 (1.0-3.0)")
+        self.assertEqual(spread([2.0], 2), "2.00")
+        self.assertEqual([verdict(1.0, 1.0), verdict(1.5, 1.0)], ["met", "missed by 50 %"])
+
+
+class PlotTests(SynchronousTestCase):
+    def test_bars(self) -> None:
+        """Each value is a bar within the frame, the tallest value the tallest bar, and names are escaped."""
+        root = ElementTree.fromstring(bars("a < b", "us", ["one", "two"], {"ours": [1, 2], "peer": [4, 3]}, 2.5))
+        heights = [float(bar.attrib["height"]) for bar in root.findall("{*}rect") if bar.attrib.get("y") != "30"][1:]
+        self.assertEqual(len(heights), 4)
+        self.assertEqual(sorted(range(4), key=heights.__getitem__), [0, 1, 3, 2])
+        self.assertIn("a < b", [text.text for text in root.findall("{*}text")])
+        self.assertIn("goal 2.5", [text.text for text in root.findall("{*}text")])
+
+    def test_lines(self) -> None:
+        """Each series is one line through its points, from left to right; a single point and only zeros do no harm."""
+        root = ElementTree.fromstring(lines("t", "ms", "calls", {"a": [(2, 1), (1, 5)], "b": [(1, 0)]}))
+        paths = [[tuple(map(float, point.split(","))) for point in line.attrib["points"].split()]
+                 for line in root.findall("{*}polyline")]  # fmt: skip
+        self.assertEqual([len(path) for path in paths], [2, 1])
+        self.assertLess(paths[0][0], paths[0][1])
+        ElementTree.fromstring(lines("t", "ms", "calls", {"a": [(1, 0)]}))
+
+
+class Reflector(threading.Thread):
+    """Sends back to where it came from what ``change`` makes of a datagram; nothing for None."""
+
+    def __init__(self, change: Callable[[int, bytes], bytes | None]) -> None:
+        super().__init__(daemon=True)
+        self._change = change
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((RELAY, 0))
+        self._socket.settimeout(0.1)
+        self._over = threading.Event()
+        self.port = self._socket.getsockname()[1]
+
+    def run(self) -> None:
+        number = 0
+        while not self._over.is_set():
+            try:
+                datagram, source = self._socket.recvfrom(2048)
+            except TimeoutError:
+                continue
+            changed = self._change(number, datagram)
+            number += 1
+            if changed is not None:
+                self._socket.sendto(changed, source)
+        self._socket.close()
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join(5)
+
+
+class GeneratorTests(SynchronousTestCase):
+    """The load generator in C, calling a relay that is known to do wrong."""
+
+    def setUp(self) -> None:
+        try:
+            build()
+        except GeneratorError as reason:
+            raise SkipTest(str(reason)) from None
+
+    def call(self, change: Callable[[int, bytes], bytes | None], keys: tuple[bytes, bytes] | None = None) -> Measured:
+        reflector = Reflector(change)
+        reflector.start()
+        self.addCleanup(reflector.stop)
+        leg = Leg(host=RELAY, port=reflector.port, rtcp_port=0, origin=0, keys=keys)
+        return run([leg], seconds=1, warmup=0, cpu=-1, first_port=20000 + os.getpid() % 250 * 80)
+
+    def counts(self, measured: Measured) -> tuple[int, ...]:
+        return (
+            measured.sent, measured.received, measured.lost, measured.duplicates, measured.foreign, measured.forged,
+            measured.misrouted,
+        )  # fmt: skip
+
+    def test_nothing_lost(self) -> None:
+        """Fifty packets a second go out, and all that come back are counted, once."""
+        measured = self.call(lambda number, datagram: datagram)
+        self.assertEqual(self.counts(measured), (50, 50, 0, 0, 0, 0, 0))
+        self.assertLess(measured.latency.p50, 20_000)
+
+    def test_what_is_lost_foreign_or_misrouted(self) -> None:
+        """Packets that stay away are lost, silence is foreign, and another leg's packet is misrouted."""
+
+        def change(number: int, datagram: bytes) -> bytes | None:
+            match number:
+                case 3:
+                    return None
+                case 5:
+                    return datagram[:12] + b"\xff" * 160
+                case 7:
+                    return datagram[:16] + b"\0\0\0\1" + datagram[20:]
+            return datagram
+
+        self.assertEqual(self.counts(self.call(change)), (50, 47, 3, 0, 1, 0, 1))
+
+    def test_srtp(self) -> None:
+        """What it encrypts libsrtp opens, what libsrtp encrypts it opens, and a wrong tag is forged."""
+        there, back = bytes(range(30)), bytes(range(100, 130))
+        receiver, sender = (
+            Session(Policy(key=key, ssrc_type=kind, srtp_profile=Policy.SRTP_PROFILE_AES128_CM_SHA1_80))
+            for key, kind in ((there, Policy.SSRC_ANY_INBOUND), (back, Policy.SSRC_ANY_OUTBOUND))
+        )
+
+        def change(number: int, datagram: bytes) -> bytes:
+            protected = bytes(sender.protect(receiver.unprotect(datagram)))
+            return protected if number != 4 else protected[:-1] + bytes((protected[-1] ^ 1,))
+
+        measured = self.call(change, (there, back))
+        self.assertEqual(self.counts(measured), (50, 49, 1, 0, 0, 1, 0))
+
+    def test_failure(self) -> None:
+        """A leg that is none is refused with a sentence."""
+        error = self.assertRaises(GeneratorError, run, [Leg(host="nowhere", port=1, rtcp_port=0, origin=0)], seconds=1)
+        self.assertEqual(str(error), "rtp_load: nowhere is no IPv4 address")
