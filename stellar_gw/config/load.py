@@ -15,6 +15,7 @@ from stellar_gw.config.records import (
     AgentConfig,
     Config,
     GatewayLimits,
+    HttpConfig,
     ListenerConfig,
     LogConfig,
     MediaConfig,
@@ -41,6 +42,7 @@ FIXED = (
     "sip",
     "records",
     "log",
+    "http",
     "limits.connections",
     "limits.all_connections",
     "limits.transactions",
@@ -71,6 +73,7 @@ class FileShape:
     agent: AgentConfig = field(factory=AgentConfig)
     records: RecordsConfig = field(factory=RecordsConfig)
     log: LogConfig = field(factory=LogConfig)
+    http: HttpConfig = field(factory=HttpConfig)
     trunk_providers: dict[Name, ProviderShape] = field(factory=dict)
     tenants: dict[Name, TenantShape] = field(factory=dict)
     place: Place = NOWHERE
@@ -116,6 +119,7 @@ def parse_config(text: str, path: str, environ: Mapping[str, str], addresses: Ho
         agent=shape.agent,
         records=shape.records,
         log=shape.log,
+        http=shape.http,
         directory=YamlDirectory(snapshot),
         warnings=problems.warnings,
         lines=_lines(document),
@@ -168,6 +172,12 @@ def _check(shape: FileShape, listeners: Mapping[str, ListenerConfig], problems: 
     reach = Reach(tls=tls, sha256=sha256, srtp=shape.media.srtp)
     check_directory(shape.trunk_providers, shape.tenants, reach, problems)
     _check_srtp(shape, tls, problems)
+    if shape.http.bind is not None and not rules.loopback(shape.http.bind[0]):
+        problems.warn(
+            place.key("http").key("bind"),
+            "is not this machine alone: metrics are for everybody there, and agents' passwords cross the network in "
+            "clear; bind 127.0.0.1, and put a proxy with TLS before it",
+        )
     public = any(not rules.loopback(each.bind[0]) for each in listeners.values())
     credentials = any(tenant.credentials for tenant in shape.tenants.values())
     if listeners and not tls and public and credentials:

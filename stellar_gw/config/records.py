@@ -189,6 +189,16 @@ class LogConfig:
 
 
 @frozen(kw_only=True)
+class HttpConfig:
+    """What is asked for by HTTP: metrics, health, and Twilio's REST calls of agents.
+
+    :ivar bind: None: there is no such listener.
+    """
+
+    bind: Annotated[Address, rules.HostPort()] | None = None
+
+
+@frozen(kw_only=True)
 class Config:
     """A whole configuration file.
 
@@ -209,6 +219,7 @@ class Config:
     agent: AgentConfig = AgentConfig()
     records: RecordsConfig = RecordsConfig()
     log: LogConfig = LogConfig()
+    http: HttpConfig = HttpConfig()
     directory: Directory = field(repr=False)
     warnings: tuple[str, ...] = ()
     lines: Mapping[str, int] = field(factory=dict, repr=False, eq=False)

@@ -30,12 +30,14 @@ from stellar_gw.dialects.contract import (
 )
 from stellar_gw.dialects.wire import encode, reason
 
+PARAMETER: Final = "parameter:"
+"""Before the name of a ``<Parameter>`` of a webhook's TwiML, among the options of the call's dialect."""
 MAX_MARK: Final = 4096
 """Characters in a mark's name; marks are kept until their audio has played."""
 
 
 def account_sid(tenant: str) -> str:
-    """``AC`` and 32 hexadecimal digits."""
+    """``AC`` and 32 hexadecimal digits: of agents that have no ``account_sid`` of their own."""
     return "AC" + _digest("account", tenant)
 
 
@@ -81,11 +83,18 @@ _decode: Final[Callable[[str], _FromAgent]] = msgspec.json.Decoder(_FromAgent).d
 
 
 class TwilioDialect:
-    """Media Streams for one call."""
+    """Media Streams for one call.
 
-    def __init__(self, context: Context) -> None:
+    :param options: ``account_sid``; where the agent gave its stream by TwiML, the parameters that it wants back.
+    """
+
+    def __init__(self, context: Context, options: Mapping[str, str] | None = None) -> None:
+        options = options or {}
         self._context = context
-        self._account_sid = account_sid(context.tenant)
+        self._parameters = {
+            name.removeprefix(PARAMETER): value for name, value in options.items() if name.startswith(PARAMETER)
+        }
+        self._account_sid = options.get("account_sid") or account_sid(context.tenant)
         self._call_sid = call_sid(context.call_id)
         self._stream_sid = stream_sid(context.call_id)
         self._sequence_number = 0
@@ -103,7 +112,7 @@ class TwilioDialect:
             "accountSid": self._account_sid,
             "callSid": self._call_sid,
             "tracks": ["inbound"],
-            "customParameters": parameters(self._context),
+            "customParameters": {**parameters(self._context), **self._parameters},
             "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
         }
         return (
@@ -171,4 +180,9 @@ class TwilioDialect:
         )
 
 
-PLUGIN = DialectPlugin(name="twilio", make=lambda context, _: TwilioDialect(context))
+PLUGIN = DialectPlugin(
+    name="twilio",
+    make=TwilioDialect,
+    schemes=("ws", "wss", "http", "https"),
+    options={"account_sid": "AC and 32 hexadecimal digits, what the agent takes for its account"},
+)

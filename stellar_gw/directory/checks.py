@@ -29,6 +29,7 @@ from stellar_gw.directory.shapes import (
     TenantShape,
     TransferShape,
 )
+from stellar_gw.directory.twilio_account import check_account
 from stellar_gw.errors import RemoteProtocolError
 from stellar_gw.loading import Place, Problems, printable
 from stellar_gw.loading.rules import loopback
@@ -67,6 +68,7 @@ class _Check:
     ) -> None:
         self._providers, self._tenants, self._reach, self._problems = providers, tenants, reach, problems
         self._owners: dict[str, str] = {}
+        self._accounts: dict[str, str] = {}
         self._identifiers: dict[str, str] = {}
         self._numbers: dict[tuple[str, str], str] = {}
         self._number_digits: dict[str, str] = {}
@@ -81,7 +83,7 @@ class _Check:
             for transfer in tenant.transfers.values():
                 self._transfer(name, transfer)
             for agent in tenant.agents.values():
-                self._agent(agent)
+                self._agent(name, agent)
             for connector_name, connector in tenant.connectors.items():
                 self._connector(name, connector_name, connector)
         self._collisions()
@@ -212,7 +214,7 @@ class _Check:
         elif uri.headers or uri.password is not None:
             self._error(place, "must carry neither ?headers nor a password")
 
-    def _agent(self, agent: AgentShape) -> None:
+    def _agent(self, tenant: str, agent: AgentShape) -> None:
         if not agent.environments:
             self._error(agent.place.key("environments"), "is empty; add production: {dialect: ..., url: ...}")
         for language in agent.languages:
@@ -221,9 +223,9 @@ class _Check:
                     agent.place.key("languages"), f"'{printable(language)}' must be a language tag such as en or nl-BE"
                 )
         for environment in agent.environments.values():
-            self._environment(environment)
+            self._environment(tenant, environment)
 
-    def _environment(self, environment: EnvironmentShape) -> None:
+    def _environment(self, tenant: str, environment: EnvironmentShape) -> None:
         place = environment.place
         if environment.dialect not in dialect_names():
             known = _choice(dialect_names())
@@ -243,6 +245,8 @@ class _Check:
             self._url(place.key("url"), environment)
         if environment.dialect != "builtin":
             self._options(place, environment, plugin)
+        if environment.dialect == "twilio":
+            check_account(tenant, environment, self._accounts, self._problems)
         headers = place.key("headers")
         for name, template in environment.headers.items():
             if name.lower() in _RESERVED_HEADERS or name.lower().startswith("sec-websocket-"):
