@@ -150,6 +150,7 @@ class World:
         ports: tuple[int, int] = (10000, 10100),
         quarantine: float = 5.0,
         disk: Disk | None = None,
+        recorder: Recorder | None = None,
         **configure: Any,
     ) -> None:
         self.clock = Clock()
@@ -165,7 +166,7 @@ class World:
             random=lambda: 0.5,
             number=chance.getrandbits,
         )
-        self.recorder = Recorder(clocks, lambda told: told(), lambda run: None, disk)
+        self.recorder = recorder or Recorder(clocks, lambda told: told(), lambda run: None, disk)
         self.configured: list[messages.Configure] = []
         self.carrier = Carrier(
             Surroundings(
