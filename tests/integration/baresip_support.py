@@ -19,7 +19,7 @@ from tests.integration.gateway_support import DOMAIN, HOST, PASSWORD, USER, Real
 from tests.integration.sound import RATE
 
 MODULES = (
-    "module g711.so", "module g722.so", "module aufile.so", "module aubridge.so", "module sndfile.so",
+    "module g711.so", "module g722.so", "module srtp.so", "module aufile.so", "module aubridge.so", "module sndfile.so",
     "module_tmp account.so", "module_app menu.so", "module_app ctrl_tcp.so",
 )  # fmt: skip
 FOLDERS = ("/usr/lib/baresip/modules", "/usr/local/lib/baresip/modules", "/usr/lib64/baresip/modules")
@@ -35,7 +35,9 @@ class Baresip:
     :ivar events: what it told of its calls, in order: ``CALL_ESTABLISHED``, ``CALL_CLOSED``, ...
     """
 
-    def __init__(self, gateway: RealGateway, name: str, *, transport: str, codec: str, play: bytes, encryption: str = "") -> None:
+    def __init__(
+        self, gateway: RealGateway, name: str, *, transport: str, codec: str, play: bytes, encryption: str = ""
+    ) -> None:
         """:raise SkipTest: it is not installed."""
         program = which("baresip")
         modules = next((each for each in FOLDERS if Path(each).is_dir()), None)
@@ -61,7 +63,7 @@ class Baresip:
     def _write_configuration(self, modules: str, authority: Path, codec: str, transport: str) -> None:
         device = f"{self.folder.name}-sink"  # aubridge joins what has the same name
         lines = [
-            f"module_path {modules}", *MODULES, *(["module srtp.so"] if self._encryption else []), f"sip_listen {HOST}:0", f"net_interface {HOST}",
+            f"module_path {modules}", *MODULES, f"sip_listen {HOST}:0", f"net_interface {HOST}",
             f"sip_cafile {authority.absolute()}", f"ctrl_tcp_listen {HOST}:{self._control}",
             f"audio_source aufile,{self._sound.name}",
             f"audio_player aubridge,{device}", f"audio_alert aubridge,{device}",
