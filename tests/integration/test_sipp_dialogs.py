@@ -271,11 +271,14 @@ class RefusalTests(DialogCase):
         )
 
     def test_srtp_offer(self) -> None:
-        """SRTP is not spoken yet: 488, and the record says what to allow."""
+        """SRTP with its key in SDP is answered as it was offered; with its key by DTLS it is 488."""
         self.start()
         offer = sdp(profile="RTP/SAVP") + SDES
-        result = self.run_steps(invite(offer), receive(488), ack_refusal())
-        self.assertEqual(self.refusal(result, "488 INVITE"), (488, "session_description"))
+        result = self.run_steps(invite(offer), receive(180), receive(200), ack(), pause(300), bye())
+        self.assertEqual(self.ending(result), (200, "caller_hangup", "caller", "PCMU"))
+        self.assertIn(" RTP/SAVP 0\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:", result.one("200 INVITE").text)
+        refused = self.run_steps(invite(sdp(profile="UDP/TLS/RTP/SAVP")), receive(488), ack_refusal())
+        self.assertEqual(self.refusal(refused, "488 INVITE"), (488, "srtp_dtls"))
 
     def test_wrong_password(self) -> None:
         """401 again, with a reference; its one record names the user, and nothing was admitted."""
