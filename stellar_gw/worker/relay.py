@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from stellar_gw.control.messages import Codec
 from stellar_gw.media.dtmf import Digit
 from stellar_gw.media.jitter import Piece
-from stellar_gw.media.latch import Address
+from stellar_gw.media.latch import COMFORT_NOISE, Address
 from stellar_gw.media.rtp import RtpPacket
 from stellar_gw.media.splice import Splice
 from stellar_gw.worker.leg import Leg
 from stellar_gw.worker.leg_audio import Recoded
-from stellar_gw.worker.shortcut import first_words
+from stellar_gw.worker.shortcut import CLOCK, first_words
 
 QUIET = 1.0
 """Seconds without a packet after which silence is sent."""
@@ -71,8 +71,10 @@ class Relay:
                 codec.payload_type: ours.send.payload_type for codec in theirs.receive if _same(codec, ours.send)
             }
             self._coded = frozenset(codec.payload_type for codec in theirs.receive) - self._types.keys()
-            if theirs.comfort_noise is not None and ours.comfort_noise is not None:
-                self._types[theirs.comfort_noise] = ours.comfort_noise
+            if ours.comfort_noise is not None:
+                noises = (codec.payload_type for codec in theirs.noise_receive if codec.clock == CLOCK)
+                for noise in {COMFORT_NOISE, *noises} - self._coded:
+                    self._types.setdefault(noise, ours.comfort_noise)
             if ours.dtmf_send is not None:
                 events = (codec for codec in theirs.dtmf_receive if codec.clock == ours.dtmf_send.clock)
                 self._events = {codec.payload_type: ours.dtmf_send.payload_type for codec in events}
