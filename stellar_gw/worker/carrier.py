@@ -34,6 +34,7 @@ from stellar_gw.control.messages import (
     Released,
     Reply,
     Request,
+    SendDigits,
     SetMedia,
     StartAgent,
     StopAgent,
@@ -106,7 +107,9 @@ class Carrier:
             case Allocate():
                 return self._allocate(request)
             case Release():
-                return Released(request=0, legs=self._release(request.call, request.leg, request.cause, request.by))
+                session = self._sessions.get(request.call)
+                legs = self._release(request.call, request.leg, request.cause, request.by)
+                return Released(request=0, legs=legs, recording=session is not None and session.finishing)
             case (
                 SetMedia()
                 | StartAgent()
@@ -117,6 +120,7 @@ class Carrier:
                 | Tell()
                 | Outcome()
                 | Record()
+                | SendDigits()
             ):
                 session = self._sessions.get(request.call)
                 if session is None:
@@ -128,7 +132,7 @@ class Carrier:
     def _command(
         self,
         session: MediaSession,
-        request: SetMedia | StartAgent | StopAgent | Rebind | Answered | Pressed | Tell | Outcome | Record,
+        request: SetMedia | StartAgent | StopAgent | Rebind | Answered | Pressed | Tell | Outcome | Record | SendDigits,
     ) -> Reply:
         match request:
             case SetMedia():
@@ -149,6 +153,10 @@ class Carrier:
                 session.record(request.leg)
             case Outcome():
                 session.outcome(request.ask, request.state, request.final, request.detail)
+            case SendDigits():
+                refused = session.send_digits(request.digits)
+                if refused:
+                    return Failed(request=0, code="bad_digits", message=refused)
         return Done(request=0)
 
     def _configure(self, request: Configure) -> Reply:

@@ -11,7 +11,17 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.control import messages
-from stellar_gw.control.messages import Allocate, Answered, Done, Failed, LegStatistics, Release, Released, Tell
+from stellar_gw.control.messages import (
+    Allocate,
+    Answered,
+    Done,
+    Failed,
+    LegStatistics,
+    Release,
+    Released,
+    SendDigits,
+    Tell,
+)
 from stellar_gw.media.dtmf import DtmfReceiver
 from stellar_gw.media.rtp import sequence_delta, timestamp_delta
 from stellar_gw.worker.session import MediaSession
@@ -288,6 +298,21 @@ class DigitTests(CallTestCase):
         self.world.carrier._sessions["c-1"].send_digits("call me")
         self.world.tick(2)
         self.assertEqual({packet.payload_type for packet in self.phone.packets}, {0})
+
+    def test_asked_for_beside_the_link(self) -> None:
+        """The gateway's command sends digits as the agent's own message does, and is refused what is no digit."""
+        self.set_up()
+        asked = [self.world.ask(SendDigits(request=0, call="c-1", digits=digits)) for digits in ("5", "call me")]
+        self.world.tick(20)
+        events = [packet for packet in self.phone.packets if packet.payload_type == 101]
+        self.assertEqual({packet.payload[0] for packet in events}, {5})
+        self.assertEqual(
+            asked,
+            [
+                Done(request=0),
+                Failed(request=0, code="bad_digits", message="digits are 0-9, *, #, A-D, at most 256"),
+            ],
+        )
 
     def test_from_the_caller(self) -> None:
         """A caller's digit reaches agent and gateway, once."""
