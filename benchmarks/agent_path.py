@@ -23,7 +23,7 @@ from benchmarks.load import bare_path
 from benchmarks.load.generator import Leg, Measured, run
 from benchmarks.load.machine import RELAY_CORE
 from benchmarks.load.plot import bars
-from benchmarks.load.report import Effort, Report, bench, say, spread, verdict
+from benchmarks.load.report import Effort, Report, bench, milliseconds, say, spread, verdict
 from benchmarks.load.rtpengine import PRIORITY
 from benchmarks.load.worker_end import G722, PCMU, Agent, EchoAgents, WorkerEnd, WorkerEndError
 from stellar_gw.control.messages import Codec
@@ -77,7 +77,7 @@ async def work(reactor: Any, effort: Effort) -> Report:
             lost[case.name] += missing
             say(
                 f"run {number + 1}: {case.name}: {measured.us_per_packet:.1f} us, {measured.load * 100:.0f} % of the "
-                f"core, {missing} lost, sent off by {measured.off.p99} us at p99"
+                f"core, {missing} lost, sent off by {milliseconds(measured.off.p99)} ms at p99"
             )
     costs = {name: [measured.us_per_packet for measured in found] for name, found in runs.items()}
     for case in CASES:
@@ -89,7 +89,7 @@ async def work(reactor: Any, effort: Effort) -> Report:
             met = "overloaded" if case.goal else ""
         report.row(
             case.name, str(case.calls), spread(costs[case.name]), f"{middle / median(bare):.2f}" if bare else "", goal,
-            met, str(lost[case.name]), f"{load * 100:.0f} %", f"{off / 1000:.2f}",
+            met, str(lost[case.name]), f"{load * 100:.0f} %", milliseconds(off),
         )  # fmt: skip
     report.plots["agent_path.svg"] = bars(
         "CPU per call and 20 ms",

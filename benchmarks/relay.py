@@ -7,12 +7,13 @@ load generator has the other core. Everything is on: rewriting, RTCP, statistics
 from __future__ import annotations
 
 import sys
+from math import isfinite
 from statistics import median
 from typing import Any
 
 from benchmarks.load.plot import bars, lines
 from benchmarks.load.relays import OURS, PEER, Capacity, Comparison, Relays, capacity, compare
-from benchmarks.load.report import Effort, Report, bench, say, spread, verdict
+from benchmarks.load.report import Effort, Report, bench, milliseconds, say, spread, verdict
 from benchmarks.load.rtpengine import Rtpengine
 from benchmarks.load.worker_end import WorkerEnd
 
@@ -47,9 +48,8 @@ def costs(report: Report, compared: Comparison) -> None:
     name = f"CPU per packet at {compared.calls} bridged calls, us"
     report.row(name, spread(ours), spread(peer), f"{ratio:.2f}", f"{GOAL:g}", verdict(ratio, GOAL))
     late = {which: median(run.latency.p99 for run in runs) for which, runs in compared.runs.items()}
-    report.row(
-        "added latency p99, us", f"{late[OURS]:.0f}", f"{late[PEER]:.0f}", f"{late[OURS] / late[PEER]:.2f}", "", ""
-    )
+    compared_latency = f"{late[OURS] / late[PEER]:.2f}" if isfinite(late[OURS]) and isfinite(late[PEER]) else ""
+    report.row("added latency p99, ms", milliseconds(late[OURS]), milliseconds(late[PEER]), compared_latency, "", "")
     report.row("packets lost", str(compared.lost(OURS)), str(compared.lost(PEER)), "", "0", verdict_of_loss(compared))
     report.plots["relay.svg"] = bars(
         f"Relay, {compared.calls} bridged calls: CPU per packet",

@@ -24,20 +24,22 @@ KINDS = {"one worker": (RELAY_CORE,), "two workers": (RELAY_CORE, LOAD_CORE)}
 async def work(reactor: Any, effort: Effort) -> Report:
     report = Report(
         f"Two workers against one, {CALLS} bridged calls each",
-        ("CPU per packet, us", "median", "ratio", "goal", "verdict"),
+        ("CPU per packet, us", "median", "ratio", "goal", "verdict", "packets lost"),
     )
     costs: dict[str, list[float]] = {name: [] for name in KINDS}
+    lost = dict.fromkeys(KINDS, 0)
     for number in range(effort.runs):
         for name, cores in KINDS.items():
             async with WorkerEnd(reactor, cores) as end:
                 legs = await end.bridge(CALLS * len(cores))
                 measured = await end.measure(legs, seconds=effort.seconds, warmup=effort.warmup)
             costs[name].append(measured.us_per_packet)
+            lost[name] += measured.lost
             say(f"run {number + 1}: {name}: {measured.us_per_packet:.2f} us per packet, {measured.lost} lost")
     one, two = costs.values()
     ratio = median(two) / median(one)
-    report.row("one worker", spread(one), "", "", "")
-    report.row("two workers", spread(two), f"{ratio:.2f}", f"{GOAL:g}", verdict(ratio, GOAL))
+    report.row("one worker", spread(one), "", "", "", str(lost["one worker"]))
+    report.row("two workers", spread(two), f"{ratio:.2f}", f"{GOAL:g}", verdict(ratio, GOAL), str(lost["two workers"]))
     report.plots["two_workers.svg"] = bars(
         f"CPU per packet, {CALLS} bridged calls for each worker", "us", list(costs),
         {"median": [median(values) for values in costs.values()]},

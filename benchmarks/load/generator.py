@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -55,22 +56,22 @@ def address_of(leg: int) -> tuple[str, int]:
 
 @frozen(kw_only=True)
 class Times:
-    """Microseconds."""
+    """Microseconds; infinite where there was no packet to measure, for that is no good time."""
 
-    p50: int
-    p99: int
-    max: int
+    p50: float
+    p99: float
+    max: float
 
 
-NEVER = Times(p50=0, p99=0, max=0)
+NEVER = Times(p50=inf, p99=inf, max=inf)
 
 
 @frozen(kw_only=True)
 class Measured:
     """What one run found; packets are those of the measured span.
 
-    :ivar latency: from the generator to the kernel's time stamp of the packet's return; silent where payloads
-        are not looked at.
+    :ivar latency: from the generator to the kernel's time stamp of the packet's return; :data:`NEVER` where
+        payloads are not looked at.
     :ivar off: distance of packets from their stream's own 20 ms grid.
     :ivar generator_late: how late the generator's own slots began.
     :ivar foreign: packets without a mark of the generator's: silence.

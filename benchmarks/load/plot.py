@@ -68,7 +68,7 @@ class _Axis:
         rough = max(high - low, 1e-9) / 5
         power = 10.0 ** floor(log10(rough))
         self.step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough)
-        self.low, self.high = low, low + self.step * ceil((high - low) * 1.05 / self.step)
+        self.low, self.high = low, low + self.step * max(1, ceil((high - low) * 1.05 / self.step))
 
     def y(self, value: float) -> float:
         height = HEIGHT - TOP - BOTTOM

@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from math import isinf
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -75,8 +76,15 @@ def say(words: str) -> None:
 
 
 def verdict(value: float, goal: float) -> str:
-    """Whether a figure that should be small is small enough."""
+    """Whether a figure that should be small is small enough; an infinite one is of nothing measured."""
+    if isinf(value):
+        return "missed: nothing came back"
     return "met" if value <= goal else f"missed by {(value / goal - 1) * 100:.0f} %"
+
+
+def milliseconds(us: float) -> str:
+    """A time for the table."""
+    return "none came" if isinf(us) else f"{us / 1000:.2f}"
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:
