@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from stellar_gw.control.messages import Codec
 from stellar_gw.dialects.contract import AudioFormat
 from stellar_gw.media.codec import CLOCK, PCMU, Decoder, codec_named
 from stellar_gw.media.concealment import KEPT, Concealment
+from stellar_gw.media.dtmf import Digit
+from stellar_gw.media.inband import InbandDetector
 from stellar_gw.media.jitter import Framer, Gap, Piece
-from stellar_gw.media.pcm import ulaw_from_pcm
+from stellar_gw.media.pcm import pcm_from_ulaw, ulaw_from_pcm
 from stellar_gw.media.resample import Resampler
 
 FRAME_MS = 20
+
+Listener = Callable[[bytes, int], None]
+"""Is handed all audio as 16-bit PCM before it is converted, what stands in for lost audio too, with its rate."""
+
+
+def _nobody(pcm: bytes, rate: int) -> None:
+    pass
 
 
 class _Path:
     """From one payload type's payload to the dialect's format; stateful, as codec and filter are."""
 
-    def __init__(self, decoder: Decoder, audio_format: AudioFormat) -> None:
+    def __init__(self, decoder: Decoder, audio_format: AudioFormat, listen: Listener) -> None:
         self._audio = Concealment(decoder, CLOCK)
         self._resampler = Resampler(decoder.rate, audio_format.rate)
         self._to_mulaw = audio_format.encoding == "mulaw"
+        self._listen = listen
 
     def payload(self, payload: bytes) -> bytes:
         return self._finish(self._audio.decode(payload))
@@ -34,6 +44,7 @@ class _Path:
         self._audio.noise(payload)
 
     def _finish(self, pcm: bytes) -> bytes:
+        self._listen(pcm, self._audio.rate)
         pcm = self._resampler.resample(pcm)
         return ulaw_from_pcm(pcm) if self._to_mulaw else pcm
 
@@ -41,17 +52,20 @@ class _Path:
 class _Untouched:
     """PCMU to a dialect that speaks mu-law: not a bit is changed but where something was lost."""
 
-    def __init__(self) -> None:
+    def __init__(self, listen: Listener) -> None:
         self._audio = Concealment(PCMU.decoder(), CLOCK)
         self._kept: deque[bytes] = deque(maxlen=KEPT)
         self._interrupted = False
+        self._listen = listen
 
     def payload(self, payload: bytes) -> bytes:
         self._kept.append(payload)
-        if not self._interrupted:
-            return payload
-        self._interrupted = False
-        return ulaw_from_pcm(self._audio.decode(payload))
+        if self._interrupted:
+            self._interrupted = False
+            return self._finish(self._audio.decode(payload))
+        if self._listen is not _nobody:
+            self._listen(pcm_from_ulaw(payload), CLOCK)
+        return payload
 
     def gap(self, gap: Gap) -> bytes:
         if not self._interrupted:
@@ -59,10 +73,31 @@ class _Untouched:
                 self._audio.decode(payload)
         self._interrupted = True
         self._kept.clear()
-        return ulaw_from_pcm(self._audio.conceal(gap.samples) if gap.lost else self._audio.pause(gap.samples))
+        return self._finish(self._audio.conceal(gap.samples) if gap.lost else self._audio.pause(gap.samples))
 
     def noise(self, payload: bytes) -> None:
         self._audio.noise(payload)
+
+    def _finish(self, pcm: bytes) -> bytes:
+        self._listen(pcm, CLOCK)
+        return ulaw_from_pcm(pcm)
+
+
+class TonesHeard:
+    """Looks for digits in audio whose rate may change with its codec.
+
+    :param told: called with each digit that is over.
+    """
+
+    def __init__(self, told: Callable[[Digit], None]) -> None:
+        self._told = told
+        self._detector: InbandDetector | None = None
+
+    def __call__(self, pcm: bytes, rate: int) -> None:
+        if self._detector is None or self._detector.rate != rate:
+            self._detector = InbandDetector(rate)
+        for digit in self._detector.heard(pcm):
+            self._told(digit)
 
 
 class CallerAudio:
@@ -71,7 +106,8 @@ class CallerAudio:
     :param codecs: those the peer may send; others, and those that we do not have, are passed over.
     """
 
-    def __init__(self, audio_format: AudioFormat, codecs: Iterable[Codec] = ()) -> None:
+    def __init__(self, audio_format: AudioFormat, codecs: Iterable[Codec] = (), listen: Listener | None = None) -> None:
+        self._listen = listen or _nobody
         self._format = audio_format
         width = 2 if audio_format.encoding == "pcm" else 1
         self._framer = Framer(width * audio_format.rate * FRAME_MS // 1000)
@@ -88,7 +124,9 @@ class CallerAudio:
             codec = codec_named(name)
             if kind not in self._paths and codec is not None:
                 untouched = codec is PCMU and self._format == AudioFormat("mulaw", CLOCK)
-                self._paths[kind] = _Untouched() if untouched else _Path(codec.decoder(), self._format)
+                self._paths[kind] = (
+                    _Untouched(self._listen) if untouched else _Path(codec.decoder(), self._format, self._listen)
+                )
         self._names = names
         if self._current not in self._paths.values():
             self._current = next(iter(self._paths.values()), None)

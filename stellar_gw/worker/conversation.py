@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from twisted.logger import Logger
@@ -24,7 +24,7 @@ from stellar_gw.media.dtmf import Digit
 from stellar_gw.media.jitter import Piece
 from stellar_gw.media.playout import PlayoutFlood
 from stellar_gw.worker.agent_audio import AgentAudio
-from stellar_gw.worker.caller_audio import FRAME_MS, CallerAudio
+from stellar_gw.worker.caller_audio import FRAME_MS, CallerAudio, TonesHeard
 
 LOGGED = 5
 """Malformed messages of one agent that get a line each; the rest is counted."""
@@ -57,7 +57,14 @@ class Conversation:
     :ivar malformed: messages that did not follow the dialect.
     """
 
-    def __init__(self, call: str, dialect: Dialect, listener: ConversationListener) -> None:
+    def __init__(
+        self,
+        call: str,
+        dialect: Dialect,
+        listener: ConversationListener,
+        tones: Callable[[Digit], None] | None = None,
+    ) -> None:
+        """:param tones: told each digit found in the caller's audio; None: they are not looked for."""
         self._call = call
         self._dialect = dialect
         self._listener = listener
@@ -69,7 +76,7 @@ class Conversation:
         self._leaving_ask = ""
         self._frames_sent = 0
         self.audio = AgentAudio(dialect.audio_format)
-        self.caller = CallerAudio(dialect.audio_format)
+        self.caller = CallerAudio(dialect.audio_format, listen=None if tones is None else TonesHeard(tones))
         self.malformed = 0
 
     def connect(self, connector: Connector, target: Target, limits: LinkLimits) -> None:

@@ -146,7 +146,8 @@ class MediaSession:
         if self._conversation is not None:
             return
         dialect = make_dialect(request.dialect, request.context, request.options)
-        conversation = self._conversation = Conversation(self._call, dialect, self)
+        tones = self._toned if request.inband else None
+        conversation = self._conversation = Conversation(self._call, dialect, self, tones)
         self._agent_leg = leg.name
         self._wiring.start_agent(leg.name, conversation.audio)
         self._hear(leg.name)
@@ -209,6 +210,12 @@ class MediaSession:
         if len(request.digit) != 1 or not are_digits(request.digit):
             raise LocalProtocolError("digit is one of 0-9, *, #, A-D")
         self._leg(request.leg).port.pressed(Digit(request.digit.upper(), max(0, request.duration_ms), 0), "info")
+
+    def _toned(self, digit: Digit) -> None:
+        """The agent's caller pressed a key that was found in the audio."""
+        leg = self.legs.get(self._wiring.heard_by_agent)
+        if leg is not None:
+            leg.port.pressed(digit, "inband")
 
     def record(self, name: str) -> None:
         """Write down what the leg says and hears, from its answer on.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 from stellar_gw.control import messages
 from stellar_gw.control.messages import Done, Failed, Pressed, Release
 from stellar_gw.media.analysis import dominant_tone, level_dbfs
 from stellar_gw.media.codec import CODECS, PCMU
-from stellar_gw.media.source import tone
+from stellar_gw.media.source import dtmf_tones, tone
 from tests.unit.test_worker_session import CallTestCase
 from tests.unit.worker_world import EVENTS, FakeLink
 
@@ -105,6 +106,33 @@ class DigitTests(CallTestCase):
         self.event(5)
         self.inform("5")
         self.assertEqual(digits(link), "565")
+
+    def test_as_tones(self) -> None:
+        """Where it is asked for, digits are found in the audio of any codec, through a loss, and told once."""
+        for name, untouched in (("PCMU", True), ("PCMA", False), ("G722", False)):
+            for inband in (True, False):
+                codec = CODECS[name]
+                mine = messages.Codec(name=name, payload_type=codec.payload_type)
+                self.setUp()
+                self.inband = inband
+                link = self.set_up(send=mine, receive=(mine,))
+                self.world.told()
+                octets = codec.encoder().encode(dtmf_tones("4711*", codec.rate, 90, 90) + bytes(codec.rate // 5))
+                self.phone.sender.payload_type = codec.payload_type
+                for at in range(0, len(octets), 160):
+                    packet = self.phone.sender.packet(octets[at : at + 160], 160)
+                    if at != 160 * 2:
+                        self.phone.send(packet, self.rtp)
+                    if at == 160 * 20:
+                        self.inform("7")
+                    self.world.tick()
+                ways = [event.way for event in self.world.told() if isinstance(event, messages.DigitReceived)]
+                frames = [json.loads(frame) for frame in link.take() if frame.startswith("{")]
+                pressed = "".join(frame["dtmf"]["digit"] for frame in frames if frame["event"] == "dtmf")
+                self.assertEqual((pressed, set(ways)), ("4711*", {"inband"}) if inband else ("7", {"info"}), name)
+                if untouched:
+                    audio = [frame["media"]["payload"] for frame in frames if frame["event"] == "media"]
+                    self.assertEqual(b"".join(map(base64.b64decode, audio[4:])), octets[4 * 160 :])
 
     def test_nonsense(self) -> None:
         """A press of a leg that is not there, and of no key, are refused."""

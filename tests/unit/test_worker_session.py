@@ -41,7 +41,12 @@ from tests.unit.worker_world import (
 
 
 class CallTestCase(SynchronousTestCase):
-    """One call to a Twilio agent."""
+    """One call to a Twilio agent.
+
+    :ivar inband: look for digits in the caller's audio.
+    """
+
+    inband = False
 
     def setUp(self) -> None:
         self.world = World()
@@ -56,7 +61,7 @@ class CallTestCase(SynchronousTestCase):
         return link
 
     def agent(self) -> FakeLink:
-        self.assertEqual(self.world.ask(start_agent()), Done(request=0))
+        self.assertEqual(self.world.ask(start_agent(inband=self.inband)), Done(request=0))
         link = self.world.connector.links[0]
         link.events.link_opened(2.0)
         self.stream = json.loads(link.take()[1])["streamSid"]
