@@ -18,7 +18,8 @@ from stellar_gw.worker.leg_audio import LegAudio, Sound
 from stellar_gw.worker.relay import Relay
 from stellar_gw.worker.sounds import FileSource, Sounds
 
-TONE_RATE = 16000
+TONE_RATE = 8000
+"""Samples a second; the highest tone has 3800 Hz."""
 
 
 class Wiring:

@@ -167,6 +167,7 @@ class World:
             number=chance.getrandbits,
         )
         self.recorder = recorder or Recorder(clocks, lambda told: told(), lambda run: None, disk)
+        self.sounds = Sounds(maybeDeferred)
         self.configured: list[messages.Configure] = []
         self.carrier = Carrier(
             Surroundings(
@@ -175,7 +176,7 @@ class World:
                 connector=self.connector,
                 emit=self.events.append,
                 now=self.clock.seconds,
-                sounds=Sounds(maybeDeferred),
+                sounds=self.sounds,
                 recorder=self.recorder,
                 generation=7,
             ),
