@@ -141,7 +141,7 @@ def explain(
         481: ("the other side does not know this call", "try again"),
         486: ("busy", "try again later"),
         487: ("cancelled", "it rang longer than --ring-timeout"),
-        488: ("no audio in common", "try another --codec; it may also want SRTP"),
+        488: ("no audio in common", "try another --codec, or --srtp optional"),
         503: ("the other side is overloaded or shutting down", "try again later"),
         603: ("declined", "it does not want this call"),
     }.get(status, ("refused", "look at the other side's log"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.cli.call import main, make_run, parser
-from stellar_gw.phone.plan import PlanError
+from stellar_gw.phone.plan import SRTP_WISHES, PlanError
 from stellar_gw.phone.runner import Run
 
 
@@ -26,6 +26,16 @@ class OptionTests(SynchronousTestCase):
             (str(plan.to), plan.transport, plan.codecs, plan.play.tone, plan.duration, plan.user, plan.headers),
             ("sip:600@127.0.0.1", "udp", ("G722", "PCMU", "PCMA"), 440.0, 5.0, "", ()),
         )
+
+    def test_srtp(self) -> None:
+        """--srtp says off, optional or required; nothing else."""
+        self.assertEqual(
+            [run_of("6@h", *more).plan.srtp for more in ((), *(("--srtp", wish) for wish in SRTP_WISHES))],
+            ["off", "off", "optional", "required"],
+        )
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            self.assertRaises(SystemExit, run_of, "6@h", "--srtp", "maybe")
+        self.assertIn("invalid choice: 'maybe'", said.getvalue())
 
     def test_transport(self) -> None:
         """--transport goes into the URI; a URI may say it itself; sips is TLS."""

@@ -95,6 +95,23 @@ class ReportTests(SynchronousTestCase):
             ],
         )
 
+    def test_encrypted(self) -> None:
+        """SRTP has a line of its own, with what was not authentic."""
+        assert REPORT.media is not None
+        found = [
+            [line for line in lines(evolve(REPORT, media=evolve(REPORT.media, srtp=suite, unauthenticated=count)))
+             if line.startswith("encrypted")]
+            for suite, count in (("", 0), ("AEAD_AES_128_GCM", 0), ("AEAD_AES_128_GCM", 7))
+        ]  # fmt: skip
+        self.assertEqual(
+            found,
+            [
+                [],
+                ["encrypted     SRTP, AEAD_AES_128_GCM"],
+                ["encrypted     SRTP, AEAD_AES_128_GCM; 7 packets were not authentic"],
+            ],
+        )
+
     def test_refused_call(self) -> None:
         """A refusal shows the reference, what it means and what to do."""
         problem, fix = explain(401, "Unauthorized", "7K3F2Q", credentials=True, user="freepbx-hq")
