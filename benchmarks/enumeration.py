@@ -31,10 +31,27 @@ records: {{directory: "{{records}}"}}
 tenants:
   acme:
     credentials: {{freepbx-hq: {{password: "correct horse"}}}}
-    connectors: {{closed: {{identifier: "604", agent: "builtin:echo", enabled: false}}}}
+    connectors:
+      closed: {{identifier: "604", agent: "builtin:echo", enabled: false}}
+"""
+OTHER = """\
   umbrella:
     connectors: {{secret: {{identifier: "777", agent: "builtin:echo"}}}}
 """
+
+
+def configuration(ports: str) -> str:
+    """A thousand users and as many connectors."""
+    head, _, tail = CONFIGURATION.partition("    connectors:\n")
+    users = "".join(f"      user-{number:05}: {{{{password: 'pass word {number}'}}}}\n" for number in range(1000))
+    head = head.replace(
+        '{{freepbx-hq: {{password: "correct horse"}}}}',
+        f'\n      freepbx-hq: {{{{password: "correct horse"}}}}\n{users}',
+    )
+    more = "".join(
+        f'      c{number}: {{{{identifier: "{number}", agent: "builtin:echo"}}}}\n' for number in range(1000, 2000)
+    )
+    return f"{head}    connectors:\n{more}{tail}{OTHER}".format(ports=ports)
 
 
 def interleaved(stranger: Stranger, messages: dict[str, Callable[[], bytes]]) -> dict[str, tuple[float, float]]:
@@ -91,7 +108,7 @@ def main() -> int:
     block = take_ports()
     held = True
     try:
-        with GatewayProcess(CONFIGURATION.format(ports=block.range), folder) as gateway:
+        with GatewayProcess(configuration(block.range), folder) as gateway:
             for what in (users, numbers):
                 with Stranger(("127.0.0.1", gateway.ports["udp"])) as stranger:
                     times = what(stranger, stranger.ask(request("INVITE", stranger)))

@@ -5,15 +5,10 @@ The caller learns 404 in every case.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
-from itertools import islice
+from collections.abc import Sequence
 
 from stellar_gw.directory.records import Agent, Connector, Credential, NoRoute, TrunkProvider
 from stellar_gw.loading import printable
-
-LOOKED_AT = 200
-"""Connectors that a mistyped one is compared with; a directory may hold thousands, and calls do not wait."""
 
 
 def disabled(connector: Connector) -> NoRoute:
@@ -77,11 +72,9 @@ def digits_only(word: Connector, provider: TrunkProvider, address: str) -> NoRou
     )
 
 
-def unknown(user: str, tenants: Sequence[str], connectors: Iterable[Connector]) -> NoRoute:
-    """:param connectors: those that would have been allowed."""
-    known = {each.identifier or each.number: each for each in islice(connectors, LOOKED_AT)}
-    near = get_close_matches(user[:64], known, 1, 0.65)
-    hint = f" (nearest: {near[0]}, connector {known[near[0]].name})" if near else ""
+def unknown(user: str, tenants: Sequence[str], near: Connector | None) -> NoRoute:
+    """:param near: the one among those allowed that was perhaps meant."""
+    hint = f" (nearest: {near.identifier or near.number}, connector {near.name})" if near is not None else ""
     whose = ", ".join(tenants)
     return NoRoute(
         check="unknown",

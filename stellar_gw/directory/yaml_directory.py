@@ -6,6 +6,7 @@ import re
 from ipaddress import ip_address
 
 from stellar_gw.directory import no_route
+from stellar_gw.directory.nearest import Nearest
 from stellar_gw.directory.records import (
     Agent,
     Connector,
@@ -21,6 +22,8 @@ from stellar_gw.directory.records import (
 )
 from stellar_gw.loading.rules import fold
 
+HINTING = 4
+"""Tenants of a provider in which a mistyped number is looked for."""
 _SEPARATORS = str.maketrans("", "", "-.()")
 _DIGITS = re.compile(r"\+?([0-9]{1,64})")
 
@@ -48,13 +51,14 @@ class YamlDirectory:
             self._transfers.setdefault(transfer.tenant, []).append(transfer)
         self._by_identifier: dict[str, list[Connector]] = {}
         self._by_digits: dict[str, list[Connector]] = {}
-        self._of_tenant: dict[str, list[Connector]] = {}
+        of_tenant: dict[str, list[Connector]] = {}
         for connector in snapshot.connectors:
-            self._of_tenant.setdefault(connector.tenant, []).append(connector)
+            of_tenant.setdefault(connector.tenant, []).append(connector)
             if connector.identifier:
                 self._by_identifier.setdefault(connector.identifier, []).append(connector)
             if digits := _key(connector):
                 self._by_digits.setdefault(digits, []).append(connector)
+        self._nearest = {tenant: Nearest(connectors) for tenant, connectors in of_tenant.items()}
         # By IP version and prefix length, the longest first; then by the range's first address.
         self._ranges: dict[tuple[int, int], dict[int, TrunkProvider]] = {}
         networks = [(network, provider) for provider in snapshot.providers for network in provider.allowed_ips]
@@ -160,7 +164,8 @@ class YamlDirectory:
         )
 
     def _unknown(self, user: str, tenants: tuple[str, ...]) -> NoRoute:
-        return no_route.unknown(user, tenants, (each for tenant in tenants for each in self._of_tenant.get(tenant, ())))
+        indexes = (self._nearest[tenant] for tenant in tenants[:HINTING] if tenant in self._nearest)
+        return no_route.unknown(user, tenants, next((found for nearest in indexes if (found := nearest(user))), None))
 
 
 def _key(connector: Connector) -> str:
