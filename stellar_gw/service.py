@@ -6,6 +6,7 @@ finish, then BYE; then listeners, workers, records.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import shutil
@@ -122,7 +123,10 @@ class GatewayService(Service):
         Deferred.fromCoroutine(self._start()).addErrback(self._failed)
 
     async def _start(self) -> None:
-        _make_records_folder(Path(self._config.records.directory))
+        records = self._config.records
+        _make_folder("records.directory", Path(records.directory))
+        if self._config.recording:
+            _make_folder("records.recordings", Path(records.recordings_folder))
         await self._pool.start()
         ready = self._pool.ready()
         ready.addTimeout(WORKERS_READY, self._reactor)
@@ -298,13 +302,15 @@ def _runtime_folder(environ: Mapping[str, str]) -> tuple[str, bool]:
     return (given, False) if given else (tempfile.mkdtemp(prefix="stellar-gw-"), True)
 
 
-def _make_records_folder(folder: Path) -> None:
+def _make_folder(key: str, folder: Path) -> None:
+    """:raise StellarError: if it is not there, and cannot be made, or files cannot be made in it."""
     try:
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        why = "" if os.access(folder, os.W_OK | os.X_OK) else os.strerror(errno.EACCES)
     except OSError as error:
-        raise StellarError(
-            f"records.directory {folder} cannot be made ({error.strerror}); name a folder that this user may write to"
-        ) from error
+        why = error.strerror or str(error)
+    if why:
+        raise StellarError(f"{key} {folder} cannot be used ({why}); name a folder that this user may write to")
 
 
 def pool_settings(config: Config, runtime: str) -> PoolSettings:
@@ -317,6 +323,7 @@ def pool_settings(config: Config, runtime: str) -> PoolSettings:
         runtime=runtime,
         dscp=media.dscp,
         quarantine=media.quarantine,
+        recordings=config.records.recordings_folder,
         no_media=config.timers.no_media,
         no_media_on_hold=config.timers.no_media_on_hold,
         command=WorkerCommand(options=("--orphan-time", f"{media.orphan_time:g}")),

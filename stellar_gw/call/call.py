@@ -29,6 +29,7 @@ from stellar_gw.call.machine import Effect, Ending, InboundCallMachine, Outbox
 from stellar_gw.call.media import CallerMedia
 from stellar_gw.call.ports import MediaPlane, Signalling
 from stellar_gw.call.record import CallRecord
+from stellar_gw.call.recording import CallRecording
 from stellar_gw.call.silence import Silence
 from stellar_gw.call.timers import Timers
 from stellar_gw.control import messages
@@ -108,6 +109,9 @@ class Call:
             reject=self._reject_for_agent,
             send=plane.ask,
             note=self._note,
+        )
+        self._recording = CallRecording(
+            wanted=route.connector.record, record=record, plane=plane, timers=self._timers, note=self._note
         )
         self._silence = Silence(
             timers=self._timers,
@@ -199,6 +203,8 @@ class Call:
                 self.give_up(Ending(cause=event.reason, by="agent"))
             case messages.AgentAsked():
                 self._asks.heard(event)
+            case messages.RecordingEnded():
+                self._recording.ended(event)
             case messages.MediaLost():
                 self._silence.began(event)
             case messages.MediaBack():
@@ -330,6 +336,7 @@ class Call:
         self.record.answered = self._wall()
         self._up_since = self._clock.seconds()
         self.record.status = 200
+        self._recording.begin()
         self._plane.ask(messages.Answered(request=0, call=self.call_id)).addErrback(self._media_failed)
         self._tell(CallAnswered(self.record))
 
@@ -370,11 +377,12 @@ class Call:
         asked.addTimeout(RELEASE_TIMEOUT, self._clock)
         asked.addCallback(self._keep_statistics)
         asked.addErrback(lambda _: None)  # a lost worker's numbers are lost with it; the record says the cause
-        asked.addCallback(lambda _: self._released())
+        asked.addCallback(lambda _: self._recording.finish(self._released))
 
     def _keep_statistics(self, reply: messages.Reply) -> None:
         if isinstance(reply, messages.Released):
             self.record.legs = [leg_numbers(leg) for leg in reply.legs]
+            self._recording.finishing = reply.recording
 
     def _released(self) -> None:
         self._machine.released()

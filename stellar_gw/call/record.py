@@ -110,6 +110,7 @@ class CallRecord:
     reason: str = ""
     reason_header: str = ""
     legs: list[dict[str, Any]] = field(factory=list)
+    recording: dict[str, Any] | None = None
     transfers: list[dict[str, Any]] = field(factory=list)
     ladder: tuple[str, ...] = ()
 
@@ -146,6 +147,7 @@ class CallRecord:
             "reason": self.reason,
             "reason_header": self.reason_header,
             "legs": self.legs,
+            "recording": self.recording,
             "transfers": self.transfers,
             "ladder": list(self.ladder),
         }

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TextIO
 
 from stellar_gw.call.admission import (
@@ -52,7 +53,7 @@ def main(
         for problem in error.problems:
             out.write(f"{palette.red('error')}    {problem}\n")
         return 1
-    for warning in config.warnings:
+    for warning in (*config.warnings, *unwritable(config)):
         out.write(f"{palette.yellow('warning')}  {warning}\n")
     out.write(f"{palette.green('ok')}       {options.config}: {summary(config)}\n")
     if options.to is None:
@@ -94,6 +95,22 @@ def summary(config: Config) -> str:
         (len(held.connectors), "connector"),
     )
     return ", ".join(f"{count} {what}{'' if count == 1 else 's'}" for count, what in counts)
+
+
+def unwritable(config: Config) -> Sequence[str]:
+    """What is wrong with the folder of recordings, where one is needed; for the user who asks."""
+    if not config.recording:
+        return ()
+    folder = there = Path(config.records.recordings_folder)
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return ()
+    where = config.where("records.recordings")
+    return (
+        f"{where}: records.recordings: {printable(str(folder))} cannot be written to by this user, so calls are not "
+        "recorded; name a folder that the gateway's user may write to",
+    )
 
 
 def foretell(config: Config, options: argparse.Namespace) -> tuple[list[str], bool]:

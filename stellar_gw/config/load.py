@@ -121,6 +121,7 @@ def parse_config(text: str, path: str, environ: Mapping[str, str], addresses: Ho
         log=shape.log,
         http=shape.http,
         directory=YamlDirectory(snapshot),
+        recording=any(connector.record for connector in snapshot.connectors),
         warnings=problems.warnings,
         lines=_lines(document),
     )

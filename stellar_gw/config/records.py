@@ -172,9 +172,17 @@ class AgentConfig:
 
 @frozen(kw_only=True)
 class RecordsConfig:
-    """Where records go: ``cdr.jsonl`` and ``refusals.jsonl`` in one folder, an absolute path."""
+    """Where records go: ``cdr.jsonl`` and ``refusals.jsonl`` in one folder, an absolute path.
+
+    :ivar recordings: the folder of recorded calls; empty: ``recordings`` in ``directory``.
+    """
 
     directory: Annotated[str, rules.FilePath()] = "/var/lib/stellar-gw"
+    recordings: Annotated[str, rules.FilePath()] = ""
+
+    @property
+    def recordings_folder(self) -> str:
+        return self.recordings or f"{self.directory.rstrip('/')}/recordings"
 
 
 @frozen(kw_only=True)
@@ -204,6 +212,7 @@ class Config:
 
     :ivar domain: the digest realm, and a host that Request-URIs may name.
     :ivar aliases: further names of ours, in Request-URIs only.
+    :ivar recording: whether any connector's calls are recorded.
     :ivar warnings: one printable line for each thing that is allowed and looks wrong, in file order.
     :ivar lines: the line of every key that is written, by its path.
     """
@@ -221,6 +230,7 @@ class Config:
     log: LogConfig = LogConfig()
     http: HttpConfig = HttpConfig()
     directory: Directory = field(repr=False)
+    recording: bool = False
     warnings: tuple[str, ...] = ()
     lines: Mapping[str, int] = field(factory=dict, repr=False, eq=False)
 

@@ -285,7 +285,10 @@ class LegStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Released(Reply, frozen=True, kw_only=True):
+    """:ivar recording: one of the call is being finished: its :class:`RecordingEnded` is to come."""
+
     legs: tuple[LegStatistics, ...] = ()
+    recording: bool = False
 
 
 # --- the agent ----------------------------------------------------------------------------------
@@ -383,8 +386,8 @@ class Record(Request, frozen=True, kw_only=True):
     """Write down what a leg says and hears, from its :class:`Answered` on. Answered by :class:`Done` at once.
 
     At most one leg of a call is recorded; asking again changes nothing. It ends with the leg, or before, and
-    :class:`RecordingEnded` follows, after the leg's :class:`Released` where that ended it; none follows where the
-    leg was never answered.
+    :class:`RecordingEnded` follows, perhaps after the leg's :class:`Released`, which says so; none where the leg was
+    never answered.
     """
 
     call: str

@@ -186,6 +186,7 @@ class _Maker:
             fallback=shape.fallback,
             unavailable_status=int(shape.unavailable_status),
             unavailable_reason=shape.unavailable_reason,
+            record=shape.record,
             dtmf=shape.dtmf,
             options=shape.options,
             where=self._where(shape.place),

@@ -139,6 +139,7 @@ class Connector:
     :ivar version: ``published``, ``draft`` or a pinned version.
     :ivar srtp: None: the caller's, or ``media.srtp``.
     :ivar unavailable_status: what the caller gets while the agent is not there.
+    :ivar record: its calls are written down as audio files.
     :ivar dtmf: ``inband`` looks for digits in the caller's audio, too.
     """
 
@@ -156,6 +157,7 @@ class Connector:
     fallback: str = ""
     unavailable_status: int = 480
     unavailable_reason: str = ""
+    record: bool = False
     dtmf: Literal["events", "inband"] = "events"
     options: dict[str, str] = field(factory=dict)
     where: Where = NOWHERE

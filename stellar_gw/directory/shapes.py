@@ -158,6 +158,7 @@ class ConnectorShape:
     unavailable_reason: Annotated[
         str, rules.Text(re.compile(r"[\x20-\x7e]{0,80}"), "at most 80 plain characters (it is a SIP reason phrase)")
     ] = ""
+    record: bool = False
     dtmf: Literal["events", "inband"] = "events"
     options: dict[Variable, str] = field(factory=dict)
     place: Place = NOWHERE

@@ -20,6 +20,7 @@ class FakeCall:
     media: list[messages.SetMedia] = field(factory=list)
     agent: messages.StartAgent | None = None
     answered: bool = False
+    recorded: bool = False
     told: list[messages.Tell] = field(factory=list)
     outcomes: list[messages.Outcome] = field(factory=list)
     digits: list[str] = field(factory=list)
@@ -86,6 +87,8 @@ class FakeMediaPlane:
                 self._start(call, request)
             case messages.Answered():
                 call.answered = True
+            case messages.Record():
+                call.recorded = True
             case messages.Tell():
                 call.told.append(request)
             case messages.SendDigits():
@@ -127,6 +130,12 @@ class FakeMediaPlane:
             self.say(event)
 
     def _release(self, request: messages.Release) -> Deferred[messages.Reply]:
-        del self.calls[request.call]
+        call = self.calls.pop(request.call)
         self.released.append(request)
-        return succeed(messages.Released(request=0, legs=(messages.LegStatistics(leg="caller", codec="G722"),)))
+        recording = call.recorded and call.answered
+        if recording:
+            self.clock.callLater(2 * self.latency, self.say, messages.RecordingEnded(
+                generation=1, call=request.call, leg="caller", path=f"/recordings/{request.call}.wav", seconds=1.0,
+                octets=32044))  # fmt: skip
+        legs = (messages.LegStatistics(leg="caller", codec="G722"),)
+        return succeed(messages.Released(request=0, legs=legs, recording=recording))

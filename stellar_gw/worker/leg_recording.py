@@ -57,7 +57,13 @@ class LegRecording:
         if self._recording is not None:
             self._recorder.end(self._recording, self._now())
 
+    @property
+    def finishing(self) -> bool:
+        """It was ended, and what became of it is not known yet."""
+        return self._recording is not None and self._recording.stop_at is not None
+
     def _over(self, recorded: Recorded) -> None:
         if self._leg is not None and self._tap is not None:
             self._leg.port.untap(self._tap)
+            self._recording = None
             self._ended(self._leg.name, recorded)

@@ -224,6 +224,11 @@ class MediaSession:
         """
         self._recording.want(self._leg(name))
 
+    @property
+    def finishing(self) -> bool:
+        """A recording has ended with its leg, and what became of it will be told."""
+        return self._recording.finishing
+
     def tell(self, kind: str, detail: dict[str, str]) -> None:
         if self._conversation is not None:
             self._conversation.told(kind, detail)
