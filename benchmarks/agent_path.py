@@ -21,10 +21,9 @@ from twisted.internet.threads import deferToThread
 
 from benchmarks.load import bare_path
 from benchmarks.load.generator import Leg, Measured, run
-from benchmarks.load.machine import RELAY_CORE
+from benchmarks.load.machine import PRIORITY, RELAY_CORE
 from benchmarks.load.plot import bars
 from benchmarks.load.report import Effort, Report, bench, milliseconds, say, spread, verdict
-from benchmarks.load.rtpengine import PRIORITY
 from benchmarks.load.worker_end import G722, PCMU, Agent, EchoAgents, WorkerEnd, WorkerEndError
 from stellar_gw.control.messages import Codec
 

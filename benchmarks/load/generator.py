@@ -21,7 +21,7 @@ FIRST_PORT = 40000
 SOCKETS = 40
 """Pairs of ports; leg i has the pair i % 40."""
 PRIORITY = 20
-"""Of SCHED_FIFO, above the worker's 10: what the generator does late would be counted as the relay's doing."""
+"""Of SCHED_FIFO, above what is measured: what the generator does late would be counted as the relay's doing."""
 
 
 class GeneratorError(Exception):

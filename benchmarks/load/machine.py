@@ -9,6 +9,9 @@ RELAY_CORE = 1
 """What is measured has this core."""
 LOAD_CORE = 0
 """The generator and the agents have this one."""
+PRIORITY = 15
+"""Of SCHED_FIFO, of what is measured and of the agents. A worker asks for 10 by itself; that of another gateway on this
+machine, with the same priority, could keep it waiting, which would say nothing about either relay."""
 
 
 class TooSmallError(Exception):

@@ -20,12 +20,10 @@ from typing import Any
 from attrs import frozen
 
 from benchmarks.load.generator import Leg, address_of
-from benchmarks.load.machine import RELAY_CORE, pin, real_time
+from benchmarks.load.machine import PRIORITY, RELAY_CORE, pin, real_time
 
 HOST = "127.0.0.42"
 CONTROL = (HOST, 2223)
-PRIORITY = 10
-"""Of SCHED_FIFO, as the worker's."""
 SUITE = "AES_CM_128_HMAC_SHA1_80"
 
 

@@ -20,7 +20,7 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 from benchmarks.load.generator import Leg, Measured, address_of, run
-from benchmarks.load.machine import LOAD_CORE, RELAY_CORE, pin
+from benchmarks.load.machine import LOAD_CORE, PRIORITY, RELAY_CORE, pin
 from stellar_gw.control import messages
 from stellar_gw.control.messages import (
     Allocate,
@@ -76,7 +76,7 @@ class WorkerEnd:
     """Workers, each on a core of its own, and the calls they carry; an asynchronous context manager.
 
     :param cores: one for each worker.
-    :param real_time: have them ask for SCHED_FIFO, as they do by themselves.
+    :param real_time: have them ask for SCHED_FIFO, as they do by themselves, above others on this machine.
     :param environ: added to the workers' environment.
     """
 
@@ -93,7 +93,7 @@ class WorkerEnd:
         self._folder = tempfile.mkdtemp(prefix="sgw-bench-")
         self._numbers = count()
         self._calls: list[str] = []
-        options = () if real_time else ("--priority", "0")
+        options = ("--priority", str(PRIORITY if real_time else 0))
         self._settings = PoolSettings(
             workers=len(cores),
             ports=PORTS,
@@ -261,9 +261,9 @@ class EchoAgents:
     :ivar trusted: environment in which their certificate is trusted.
     """
 
-    def __init__(self, *, tls: bool = False, priority: int = 5) -> None:
+    def __init__(self, *, tls: bool = False) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="sgw-agent-"))
-        self._words = ["--core", str(LOAD_CORE), "--priority", str(priority)]
+        self._words = ["--core", str(LOAD_CORE), "--priority", str(PRIORITY)]
         self.trusted: dict[str, str] = {}
         if tls:
             authority = Authority.create()
