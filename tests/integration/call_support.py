@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from attrs import evolve
@@ -61,18 +62,31 @@ class CallTestCase(TestCase):
         plan = self.plan(number, transport, user=USER, password=PASSWORD, **conduct)
         return self.phone(transport, self.host).place(plan)
 
-    def record(self, report: CallReport) -> dict[str, Any]:
-        """The gateway's one record of the call."""
-        return self.gateway.record(report.call_id)
+    async def record(self, report: CallReport, name: str = "cdr") -> dict[str, Any]:
+        """The gateway's one record of the call; the phones go on while it is waited for."""
+        await until(lambda: any(each["sip_call_id"] == report.call_id for each in self.gateway.records(name)))
+        return self.gateway.record(report.call_id, name)
 
-    def ending(self, report: CallReport) -> tuple[Any, ...]:
+    async def ending(self, report: CallReport) -> tuple[Any, ...]:
         """How the call ended, for the phone and in the record."""
-        record = self.record(report)
+        record = await self.record(report)
         return report.status, report.ended_by, record["cause"], record["ended_by"]
 
 
 def pause(seconds: float) -> Deferred[None]:
     return deferLater(reactor, seconds)
+
+
+async def until(true: Callable[[], object], seconds: float = 20.0) -> None:
+    """Look every 50 ms until it is true.
+
+    :raise AssertionError: it does not come true.
+    """
+    began = reactor.seconds()
+    while not true():
+        if reactor.seconds() - began > seconds:
+            raise AssertionError(f"not within {seconds:g} s: {true}")
+        await pause(0.05)
 
 
 def heard(call: PhoneCall) -> bytes:

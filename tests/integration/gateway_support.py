@@ -20,6 +20,7 @@ TRUNK = "127.0.0.2"
 DOMAIN = "sip.acme.example"
 USER, PASSWORD = "freepbx-hq", "correct horse"
 ECHO, TONE, READBACK, GREETING, CLOSED, BOT, NOBODY = "600", "601", "602", "603", "604", "999", "998"
+RECORDED_ECHO, RECORDED_TONE = "605", "606"
 """What callers dial; behind ``BOT`` and ``NOBODY`` are Twilio agents, at the URLs that a test names."""
 
 CONFIGURATION = """\
@@ -55,6 +56,8 @@ tenants:
       readback: {identifier: "602", agent: "builtin:readback"}
       greeting: {identifier: "603", agent: "builtin:greeting"}
       closed: {identifier: "604", agent: "builtin:echo", enabled: false}
+      recorded-echo: {identifier: "605", agent: "builtin:echo", record: true}
+      recorded-tone: {identifier: "606", agent: "builtin:tone", record: true}
       bot: {identifier: "999", agent: bot}
       nobody: {identifier: "998", agent: nobody}
       main-line: {type: phone, number: "+31201230000", provider: trunk, agent: bot}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from array import array
 
-from stellar_gw.media.analysis import tone_ms
+from stellar_gw.media.analysis import find, level_dbfs, tone_ms
 from stellar_gw.media.source import dtmf_frequencies
 from stellar_gw.phone.rtp import RATE
 
-__all__ = ["RATE", "keys_in", "noise"]
+__all__ = ["RATE", "keys_in", "noise", "recognised"]
 
 
 def noise(seconds: float) -> bytes:
@@ -19,6 +19,18 @@ def noise(seconds: float) -> bytes:
         level += 0.35 * (source.gauss(0, 9000) - level)
         samples.append(max(-32768, min(32767, round(level))))
     return samples.tobytes()
+
+
+def recognised(said: bytes, heard: bytes) -> float:
+    """How much of what was said is in what was heard: the share of its audible pieces of 300 ms.
+
+    A machine that is held up leaves gaps, so one long piece would tell little. The last of what was said may have
+    had no time to arrive.
+    """
+    piece = 2 * RATE * 300 // 1000
+    pieces = [said[place : place + piece] for place in range(0, len(said) - 2 * piece, piece)]
+    pieces = [each for each in pieces if level_dbfs(each) > -45]
+    return sum(find(each, heard, RATE).correlation > 0.75 for each in pieces) / max(1, len(pieces))
 
 
 def keys_in(pcm: bytes) -> str:

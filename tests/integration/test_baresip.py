@@ -7,18 +7,16 @@ from contextlib import ExitStack
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.media.analysis import dominant_tone, find, tone_ms
+from stellar_gw.media.analysis import dominant_tone, tone_ms
 from stellar_gw.media.pcm import pcm_from_ulaw
 from stellar_gw.media.resample import Resampler
 from stellar_gw.testing.agents import AgentServer, Heard, tone
 from tests.integration.baresip_support import Baresip
 from tests.integration.gateway_support import BOT, ECHO, READBACK, USER, soon, start_gateway
-from tests.integration.sound import RATE, keys_in, noise
+from tests.integration.sound import RATE, keys_in, noise, recognised
 
 TALK = 3.0
 AGENT_HZ = 440
-START = bytes(2 * RATE)
-"""A second of silence before a recording: it may have begun before or after the one it is compared with."""
 
 
 class BaresipTests(SynchronousTestCase):
@@ -52,20 +50,19 @@ class BaresipTests(SynchronousTestCase):
         self.check_records(transport, wanted)
         for phone, (codec, number) in zip(phones, wanted, strict=True):
             if number == ECHO:
-                came_back = find(phone.said, START + phone.heard, RATE)
-                self.assertGreater(came_back.correlation, 0.8, f"{codec}: what came back is not what was said")
+                self.assertGreater(recognised(phone.said, phone.heard), 0.5, f"{codec}: what came back")
             else:
                 self.check_agent(codec, phone)
 
     def check_agent(self, codec: str, phone: Baresip) -> None:
         """The phone heard the agent's tone, and the agent heard the phone's noise."""
-        self.assertGreater(tone_ms(phone.heard, RATE, AGENT_HZ), TALK * 1000 - 600, codec)
+        self.assertGreater(tone_ms(phone.heard, RATE, AGENT_HZ), TALK * 1000 / 2, codec)
         soon(lambda: any(self.codec(call) == codec for call in self.agent.calls), f"the agent's call with {codec}")
         (call,) = [call for call in self.agent.calls if self.codec(call) == codec]
         self.assertTrue(call.ended.wait(5.0))
         self.assertEqual((call.events[:2], call.events[-1]), (["connected", "start"], "stop"))
         heard = Resampler(8000, RATE).resample(pcm_from_ulaw(bytes(call.audio)))
-        self.assertGreater(find(phone.said, START + heard, RATE).correlation, 0.8, f"{codec}: what the agent heard")
+        self.assertGreater(recognised(phone.said, heard), 0.5, f"{codec}: what the agent heard")
 
     def codec(self, call: Heard) -> str:
         return str(call.start.get("customParameters", {}).get("codec"))
@@ -82,7 +79,7 @@ class BaresipTests(SynchronousTestCase):
         )
         legs = [leg for record in records for leg in record["legs"]]
         packets = TALK * 1000 / 20
-        good = [leg["packets_lost"] == 0 and min(leg["packets_received"], leg["packets_sent"]) > 0.9 * packets
+        good = [leg["packets_lost"] == 0 and min(leg["packets_received"], leg["packets_sent"]) > 0.6 * packets
                 for leg in legs]  # fmt: skip
         self.assertEqual(good, [True] * len(wanted), f"{legs}")
         self.assertEqual(self.gateway.records("refusals"), [])

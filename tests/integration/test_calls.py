@@ -9,7 +9,7 @@ from importlib.resources import files
 from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from stellar_gw.media.analysis import find, tone_ms
+from stellar_gw.media.analysis import tone_ms
 from stellar_gw.media.pcm import pcm_from_ulaw
 from stellar_gw.media.resample import Resampler
 from stellar_gw.media.wav import read_wav
@@ -20,7 +20,7 @@ from stellar_gw.phone.rtp import RATE
 from stellar_gw.sip.flow import Transport
 from stellar_gw.sip.offer_answer import CODECS
 from stellar_gw.testing.agents import AgentServer, Heard, tone
-from tests.integration.call_support import CallTestCase, heard, pause
+from tests.integration.call_support import SOUND, CallTestCase, heard, pause, until
 from tests.integration.gateway_support import (
     BOT,
     ECHO,
@@ -34,7 +34,7 @@ from tests.integration.gateway_support import (
     soon,
     start_gateway,
 )
-from tests.integration.sound import keys_in
+from tests.integration.sound import keys_in, recognised
 
 GREETING_PCM = read_wav(files("stellar_gw.agent").joinpath("greeting.wav").read_bytes()).at(RATE)
 
@@ -62,11 +62,11 @@ class AudioTests(CallTestCase):
         }
         reports: list[CallReport] = await gatherResults([call.ended for call in calls.values()])
         for report, (number, call) in zip(reports, calls.items(), strict=True):
-            self.check_report(transport, codec, report)
-            self.check_sound(number, call, report)
+            await self.check_report(transport, codec, report)
+            await self.check_sound(number, call, report)
         return calls[BOT]
 
-    def check_report(self, transport: str, codec: str, report: CallReport) -> None:
+    async def check_report(self, transport: str, codec: str, report: CallReport) -> None:
         media = report.media
         assert media is not None
         self.assertEqual(
@@ -74,7 +74,7 @@ class AudioTests(CallTestCase):
             (200, "", codec, True, 0, 0),
         )
         self.assertTrue(media.mos is not None and media.mos > 4.0, media.mos)
-        record = self.record(report)
+        record = await self.record(report)
         self.assertEqual(
             (record["transport"], record["codec"], record["caller"], record["cause"], record["status"]),
             (transport, codec, USER, "caller_hangup", 200),
@@ -82,32 +82,29 @@ class AudioTests(CallTestCase):
         (leg,) = record["legs"]
         self.assertEqual((leg["codec"], leg["packets_lost"], leg["packets_rejected"]), (codec, 0, 0))
         # Without loss either way; what the gateway sent while our BYE was under way is nobody's.
-        self.assertTrue(leg["packets_received"] >= media.packets_sent - 3 > 90, (leg, media))
-        self.assertGreater(media.packets_received, 90)
+        self.assertTrue(leg["packets_received"] >= media.packets_sent - 3 > 50, (leg, media))
+        self.assertGreater(media.packets_received, 50)
 
-    def check_sound(self, number: str, call: PhoneCall, report: CallReport) -> None:
+    async def check_sound(self, number: str, call: PhoneCall, report: CallReport) -> None:
         """What the agent behind the number says is what the phone heard."""
         assert report.media is not None
         if number == ECHO:
-            echo = report.media.echo
-            self.assertTrue(echo.correlation > 0.8 and echo.delay_ms is not None, echo)
+            self.assertGreater(recognised(bytes(call.rtp.sent.kept), heard(call)), 0.5)
+            self.assertIsNotNone(report.media.echo.delay_ms)
         elif number in (TONE, BOT):
-            self.assertGreater(tone_ms(heard(call), RATE, 440), 2400)
+            self.assertGreater(tone_ms(heard(call), RATE, 440), 1500)
         elif number == READBACK:
             self.assertEqual(keys_in(heard(call)), "27")
-            self.assertEqual(self.record(report)["legs"][0]["digits"], "27")
+            self.assertEqual((await self.record(report))["legs"][0]["digits"], "27")
         else:
-            said = GREETING_PCM[: 2 * RATE]  # its first second
-            self.assertGreater(find(said, heard(call), RATE, window_ms=800).correlation, 0.7)
+            self.assertGreater(recognised(GREETING_PCM[: 4 * RATE], heard(call)), 0.5)  # its first two seconds
 
     def check_agent(self, talk: Heard, call: PhoneCall) -> None:
         """The agent heard what the phone said."""
         self.assertTrue(talk.ended.wait(5.0))
         self.assertEqual((talk.events[:2], talk.events[-1], talk.close_code), (["connected", "start"], "stop", 1000))
         came = Resampler(8000, RATE).resample(pcm_from_ulaw(bytes(talk.audio)))
-        said = bytes(call.rtp.sent.kept)
-        # The agent hears from the answer on, the phone's recording begins a moment earlier or later.
-        self.assertGreater(find(said, bytes(RATE) + came, RATE).correlation, 0.8)
+        self.assertGreater(recognised(bytes(call.rtp.sent.kept), came), 0.5)
 
     async def test_udp(self) -> None:
         """Over UDP."""
@@ -126,21 +123,26 @@ class HoldTests(CallTestCase):
     async def test_hold_and_resume(self) -> None:
         """On hold the caller is sent nothing; resumed, it hears the agent again; the call goes on throughout."""
         self.start()
-        call = self.place(TONE, codecs=("G722",), duration=4.0, hold_after=1.0, hold_for=1.5)
+        call = self.place(TONE, codecs=("G722",), duration=0)
         await call.answered
-        await pause(1.4)
+        await pause(1.0)
+        call.hold()
+        await until(lambda: call.rtp.negotiated is not None and call.rtp.negotiated.direction == "sendonly")
+        await pause(0.3)  # what was under way has come
         before = call.rtp.reception.packets
-        await pause(0.8)
-        held = call.rtp.reception.packets - before
+        await pause(1.0)
+        self.assertEqual(call.rtp.reception.packets, before)
+        call.resume()
+        await until(lambda: call.rtp.reception.packets > before + 50)
+        call.hang_up()
         report = await call.ended
-        self.assertEqual((held, self.ending(report)), (0, (200, "local", "caller_hangup", "caller")))
-        audible = tone_ms(heard(call), RATE, 440)
-        self.assertTrue(2000 <= audible <= 2700, f"{audible} ms of tone in 4 s, 1.5 s of them on hold")
-        assert report.media is not None
-        self.assertEqual(
-            (sum(rung.start_line.startswith("INVITE") for rung in report.ladder), report.media.direction),
-            (3, "sendrecv"),
-        )
+        self.assertEqual(await self.ending(report), (200, "local", "caller_hangup", "caller"))
+        self.assertEqual(sum(rung.start_line.startswith("INVITE") for rung in report.ladder), 3)
+        recorded = heard(call)
+        resumed = recorded[-2 * RATE :]
+        self.assertGreater(tone_ms(resumed, RATE, 440), 400)
+        silent = len(recorded) // 2 / RATE * 1000 - tone_ms(recorded, RATE, 440)
+        self.assertGreater(silent, 1000)
 
 
 class ManyTests(CallTestCase):
@@ -157,7 +159,8 @@ class ManyTests(CallTestCase):
         found = [report.media.heard for report in reports if report.media is not None]
         wrong = [(sound, hertz) for sound, hertz in zip(found, tones, strict=True) if not is_tone(sound, hertz)]
         self.assertEqual(wrong, [])
-        records = self.gateway.wait_for_records(20)
+        await until(lambda: len(self.gateway.records()) == 20)
+        records = self.gateway.records()
         self.assertEqual(
             (len(records), {record["cause"] for record in records}, len({record["source"] for record in records})),
             (20, {"caller_hangup"}, 1),
@@ -165,7 +168,7 @@ class ManyTests(CallTestCase):
 
 
 def is_tone(sound: Sound, hertz: float) -> bool:
-    return sound.tone_hz is not None and abs(sound.tone_hz - hertz) < 10 and sound.tone_share > 0.8
+    return sound.tone_hz is not None and abs(sound.tone_hz - hertz) < 10 and sound.tone_share > 0.5
 
 
 class SixTests(CallTestCase):
@@ -185,11 +188,11 @@ class SixTests(CallTestCase):
         transports: tuple[Transport, ...] = ("udp", "tcp", "tls")
         calls = [self.place_by_digest(ECHO, transport) for transport in transports]
         reports: list[CallReport] = await gatherResults([call.ended for call in calls])
-        for transport, report in zip(transports, reports, strict=True):
+        for transport, call, report in zip(transports, calls, reports, strict=True):
             assert report.media is not None
             self.assertEqual((report.status, report.problem, report.transport), (200, "", transport))
-            self.assertGreater(report.media.echo.correlation, 0.8)
-            record = self.record(report)
+            self.assertGreater(recognised(SOUND, heard(call)), 0.3)  # two seconds of three
+            record = await self.record(report)
             self.assertRegex(record["source"], r"\A\[::1\]:\d+\Z")
             self.assertEqual((record["transport"], record["cause"]), (transport, "caller_hangup"))
 
