@@ -90,6 +90,7 @@ class PolledTransport:
         self._fd = sock.fileno()
         self._family = sock.family
         self.connected: Address | None = None
+        self._bound = sock.getsockname()
         self._checked: Address | None = None
         self._stopped: list[Deferred[None]] = []
         self._closed = False
@@ -155,9 +156,16 @@ class PolledTransport:
         if self.connected is None:
             return
         self.connected = None
-        if not self._closed and _libc.connect(self._fd, _UNSPEC, len(_UNSPEC)) < 0:
-            number = ctypes.get_errno()
-            _log.error("{host} stays connected: {reason}", host=self.getHost(), reason=os.strerror(number))
+        if self._closed:
+            return
+        try:
+            if _libc.connect(self._fd, _UNSPEC, len(_UNSPEC)) < 0:
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number))
+            if self._socket.getsockname() != self._bound:  # the kernel had chosen the port, and takes it back
+                self._socket.bind(self._bound)
+        except OSError:
+            self.fail(Failure(), "its connection could not be dissolved")
 
     def getHost(self) -> IPv4Address | IPv6Address:
         name = self._socket.getsockname()

@@ -191,6 +191,40 @@ class TransportContract:
         self.assertEqual(peer.received, [(b"bye", address)])
 
 
+class Reconnecting:
+    """What the workers' transports can besides."""
+
+    async def test_disconnected(self: Any) -> None:
+        """A connected transport hears its one peer alone; once disconnected it hears everybody, and sends anywhere."""
+        receiver, to, friend, from_friend = self.pair()
+        stranger = Recorder()
+        from_stranger = self.open(stranger)
+        to.connect(*self.address(from_friend))
+        from_stranger.write(b"unheard", self.address(to))
+        from_friend.write(b"1", self.address(to))
+        await receiver.arrived(1)
+        to.disconnect()
+        to.disconnect()
+        from_stranger.write(b"2", self.address(to))
+        await receiver.arrived(2)
+        to.write(b"3", self.address(from_stranger))
+        await stranger.arrived(1)
+        to.connect(*self.address(from_stranger))
+        to.write(b"4")
+        await stranger.arrived(2)
+        heard = [(b"1", self.address(from_friend)), (b"2", self.address(from_stranger))]
+        self.assertEqual((receiver.received, friend.received, to.connected), (heard, [], self.address(from_stranger)))
+
+    async def test_disconnected_wildcard(self: Any) -> None:
+        """The port stays bound when a connection of a socket on all addresses is dissolved."""
+        receiver, friend = Recorder(), Recorder()
+        to, from_friend = self.open(receiver, "0.0.0.0"), self.open(friend)
+        port = to.getHost().port
+        to.connect(*self.address(from_friend))
+        to.disconnect()
+        self.assertEqual(to.getHost().port, port)
+
+
 class ListenUdpContractTests(TransportContract, TestCase):
     def listen(self, protocol: DatagramProtocol, host: str = LOOPBACK, port: int = 0) -> Any:
         return reactor.listenUDP(port, protocol, host, maxPacketSize=65535)
@@ -218,7 +252,7 @@ class ListenUdpContractTests(TransportContract, TestCase):
         self.assertEqual((last.life[-1], peer.received), ("stopped", [(b"bye", address)]))
 
 
-class MemoryContractTests(TransportContract, TestCase):
+class MemoryContractTests(Reconnecting, TransportContract, TestCase):
     def setUp(self) -> None:
         self.network = DatagramNetwork(reactor)
 
@@ -226,7 +260,7 @@ class MemoryContractTests(TransportContract, TestCase):
         return self.network.listen(protocol, host, port)
 
 
-class PollerContractTests(TransportContract, TestCase):
+class PollerContractTests(Reconnecting, TransportContract, TestCase):
     def setUp(self) -> None:
         self.poller = DatagramPoller(reactor)
         self.addCleanup(self.poller.close)

@@ -234,6 +234,24 @@ class LockedTests(SynchronousTestCase):
         self.assertEqual((any(accepted), leg.locked), (False, NAT))
 
 
+class FinalTests(SynchronousTestCase):
+    def test_final(self) -> None:
+        """The SDP address is final at once, another source once the first second is over."""
+        direct, behind_nat = latch(), latch()
+        send(direct, SDP, [1], 0.0)
+        send(behind_nat, NAT, range(4), 0.0)
+        self.assertEqual((latch().is_final(9.0), direct.is_final(0.0)), (False, True))
+        self.assertEqual([behind_nat.is_final(now) for now in (0.5, 0.99, 1.01)], [False, False, True])
+
+    def test_heard_elsewhere(self) -> None:
+        """A source that was heard without being shown is not silent, and its numbers go on."""
+        locked = latch()
+        send(locked, SDP, [1], 0.0)
+        locked.heard(packet(500), 10.0)
+        self.assertEqual((send(locked, MOVED, range(501, 506), 10.4), locked.heard_at), ([False] * 5, 10.0))
+        self.assertEqual(send(locked, MOVED, range(501, 506), 10.6), [False] * 3 + [True] * 2)
+
+
 class FreshTests(SynchronousTestCase):
     """A re-INVITE."""
 

@@ -153,6 +153,30 @@ class CountingTests(SynchronousTestCase):
         self.assertTrue(0 <= reception.lost <= reception.expected)
 
 
+class RunTests(SynchronousTestCase):
+    @settings(max_examples=200, derandomize=True, deadline=None)
+    @given(st.integers(0, 0xFFFF), st.lists(st.integers(1, 300), min_size=1, max_size=5), st.integers(0, 200))
+    def test_counted_together(self, first: int, runs: list[int], late: int) -> None:
+        """Packets counted in runs count as if each had been shown, for what comes late or twice after them, too."""
+        single, together = receive([first, first + 1]), receive([first, first + 1])
+        number = first + 1
+        for length in runs:
+            for _ in range(length):
+                number += 1
+                single.received(packet(number), 0.0, event=True)
+            together.ran(length, 0, together.jitter, together.transit or 0.0)
+            for each in (single, together):
+                each.received(packet(number - late), 0.0, event=True)
+                each.received(packet(number + 2), 0.0, event=True)
+            number += 2
+        self.assertEqual(totals(single), totals(together))
+        self.assertEqual((single.next, single.report_block(0.0)), (together.next, together.report_block(0.0)))
+
+    def test_no_number_is_next(self) -> None:
+        """Before a source is proven no number is the next."""
+        self.assertEqual([receive(numbers).next for numbers in ([], [7], [7, 8], [0xFFFE, 0xFFFF])], [None, None, 9, 0])
+
+
 class JitterTests(SynchronousTestCase):
     def test_formula(self) -> None:
         """J += (|D| - J) / 16 with D the change of transit time (A.8), here 5 ms and 5 ms back."""

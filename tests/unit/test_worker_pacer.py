@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.worker.pacer import Pacer
+from stellar_gw.worker.pacer import SLOW_SLOTS, Pacer
 
 
 class Member:
@@ -119,3 +119,38 @@ class PacerTests(SynchronousTestCase):
         self.pacer.remove(b)
         self.pacer.add(a)
         self.assertEqual(timer.calls, ["start", "stop", "start"])
+
+    def test_slow(self) -> None:
+        """A slow member is ticked once in ten frames, whatever was missed, and spreads like the others."""
+        slow = [Member(name, self.ticks) for name in "abc"]
+        for member in slow:
+            self.pacer.add(member, slow=True)
+        for _ in range(2 * SLOW_SLOTS):
+            self.pacer.expired(1)
+        self.assertEqual(self.ticks, [("a", 0), ("b", 0), ("c", 0)] * 2)
+        self.pacer.expired(2000)
+        self.assertEqual((len(self.pacer), self.pacer.skipped, {missed for _, missed in self.ticks}), (3, 0, {0}))
+
+    def test_from_slow_to_fast(self) -> None:
+        """A member that needs its pace again is ticked in the very next slot, and then each 20 ms."""
+        for name in "abc":
+            self.member(name)
+        self.pacer.expired(2)
+        member = Member("x", self.ticks)
+        self.pacer.add(member, slow=True)
+        self.pacer.add(member)
+        self.pacer.add(member)
+        self.ticks.clear()
+        self.pacer.expired(5)
+        self.assertEqual((self.names(), len(self.pacer)), ("cxabcx", 4))
+
+    def test_from_fast_to_slow(self) -> None:
+        """A member that needs no pace any more is ticked no faster; removed, not at all."""
+        member = self.member("a")
+        self.pacer.add(member, slow=True)
+        for _ in range(SLOW_SLOTS):
+            self.pacer.expired(1)
+        self.pacer.remove(member)
+        for _ in range(SLOW_SLOTS):
+            self.pacer.expired(1)
+        self.assertEqual((self.names(), len(self.pacer)), ("a", 0))
