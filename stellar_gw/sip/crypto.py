@@ -13,6 +13,7 @@ import re
 from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Mapping
+from itertools import islice
 from types import MappingProxyType
 from typing import Final
 
@@ -31,6 +32,8 @@ KEY_OCTETS: Mapping[str, int] = MappingProxyType(
 )
 """Master key and master salt together: 16 + 14 octets (RFC 4568 6.2), 16 + 12 and 32 + 12 (RFC 7714 12)."""
 
+MOST_LINES = 64
+"""Of one m-line; what comes after them is not looked at. Nobody needs more than one for each suite and key length."""
 MOST_PACKETS = 2**48
 """The longest life of a master key, in SRTP packets (RFC 3711 9.2, RFC 7714 12)."""
 
@@ -150,7 +153,7 @@ def crypto_lines(media: MediaDescription) -> tuple[tuple[CryptoLine, ...], tuple
     """
     usable: list[CryptoLine] = []
     reasons: list[str] = []
-    values = list(media.values("crypto"))
+    values = list(islice(media.values("crypto"), MOST_LINES))
     tags = Counter(_number(value) for value in values)
     for value in values:
         line = read_crypto(value)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.errors import LocalProtocolError
-from stellar_gw.sip.crypto import KEY_OCTETS, CryptoLine, MasterKey, Unusable, crypto_lines, read_crypto
+from stellar_gw.sip.crypto import KEY_OCTETS, MOST_LINES, CryptoLine, MasterKey, Unusable, crypto_lines, read_crypto
 from stellar_gw.sip.sdp import MediaDescription
 
 OCTETS = bytes(range(30))
@@ -120,6 +120,13 @@ class ReadTests(SynchronousTestCase):
                  "tag 05: it comes twice"),
             ),
         )  # fmt: skip
+
+    def test_most_lines(self) -> None:
+        """Of thousands of lines the first are looked at."""
+        many = [f"{tag} F8_128_HMAC_SHA1_80 {INLINE}" for tag in range(MOST_LINES - 1)]
+        good = [f"{tag} AES_CM_128_HMAC_SHA1_80 {INLINE}" for tag in (1000, 1001)]
+        usable, reasons = crypto_lines(media(*many, *good, *many))
+        self.assertEqual(([line.tag for line in usable], len(reasons)), (["1000"], MOST_LINES - 1))
 
     def test_no_key_shows(self) -> None:
         """Neither in a repr nor in an error; only in the attribute, which is for SDP."""

@@ -6,6 +6,8 @@ import hmac
 import json
 import random
 import struct
+import subprocess
+import sys
 from hashlib import sha1
 from pathlib import Path
 from typing import Any
@@ -288,6 +290,24 @@ class KeyTests(SynchronousTestCase):
         report = old.protect_rtcp(REPORT) or b""
         theirs.set_keys(key(2), key(2))
         self.assertEqual(theirs.unprotect_rtcp(report), REPORT)
+
+
+class HardeningTests(SynchronousTestCase):
+    def test_memory_that_may_not_become_code(self) -> None:
+        """The library works under systemd's MemoryDenyWriteExecute, which the unit sets."""
+        program = (
+            "import ctypes\n"
+            "refused = ctypes.CDLL(None).prctl(65, 1, 0, 0, 0)  # PR_SET_MDWE\n"
+            "from tests.unit.test_media_srtp import key, packets, srtp\n"
+            "each = srtp(key(1, 'AEAD_AES_256_GCM'))\n"
+            "assert each.unprotect(each.protect(packets(1)[0])) == packets(1)[0]\n"
+            "print('no MDWE' if refused else 'done')\n"
+        )
+        root = Path(__file__).resolve().parents[2]
+        done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
+        if done.stdout == "no MDWE\n":
+            raise SkipTest("this kernel has no PR_SET_MDWE (Linux 6.3)")
+        self.assertEqual((done.stdout, done.stderr), ("done\n", ""))
 
 
 class AnythingTests(SynchronousTestCase):
