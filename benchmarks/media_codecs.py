@@ -18,13 +18,16 @@ import G722
 import numpy as np
 
 from stellar_gw.media.codec import CODECS
+from stellar_gw.media.concealment import Concealment
 from stellar_gw.media.dtmf import DtmfReceiver
+from stellar_gw.media.inband import InbandDetector
 from stellar_gw.media.jitter import Reorder
 from stellar_gw.media.latch import Latch
 from stellar_gw.media.playout import Playout
 from stellar_gw.media.reception import Reception
 from stellar_gw.media.resample import Resampler
 from stellar_gw.media.rtp import RtpPacket, RtpSender, parse_rtp
+from stellar_gw.media.source import dtmf_tones
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -137,6 +140,36 @@ def packets(rounds: int) -> dict[str, float]:
     }
 
 
+def losses(rounds: int) -> dict[str, float]:
+    """Concealment: what a packet that came costs more, and a lost one with the joint after it."""
+    results = {}
+    for name in ("PCMU", "G722"):
+        codec = CODECS[name]
+        payloads = [codec.encoder().encode(frame) for frame in speech_like(codec.rate)]
+        concealment, decoder = Concealment(codec.decoder()), codec.decoder()
+
+        def lose(payload: bytes, concealment: Concealment = concealment) -> None:
+            concealment.decode(payload)
+            concealment.conceal(160)
+
+        came = microseconds(concealment.decode, payloads, rounds)
+        results[f"{name} kept"] = came - microseconds(decoder.decode, payloads, rounds)
+        results[f"{name} lost"] = microseconds(lose, payloads, rounds) - came
+    return results
+
+
+def tones(rounds: int) -> dict[str, float]:
+    """The search for digits in the audio."""
+    silence = [bytes(320)] * FRAMES
+    pressed = dtmf_tones("5" * (FRAMES // 10), 8000, 120, 80)
+    keys = [pressed[at : at + 320] for at in range(0, len(pressed), 320)]
+    kinds = {"8 kHz": speech_like(8000), "16 kHz": speech_like(16000), "silence": silence, "keys": keys}
+    return {
+        f"tones, {kind}": microseconds(InbandDetector(16000 if kind == "16 kHz" else 8000).heard, frames, rounds)
+        for kind, frames in kinds.items()
+    }
+
+
 def main() -> None:
     """Measure, print, and with ``--json`` print for a program."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -144,6 +177,7 @@ def main() -> None:
     options.add_argument("--json", action="store_true")
     chosen = options.parse_args()
     ours = codecs(chosen.rounds) | rates(chosen.rounds) | packets(chosen.rounds)
+    ours |= losses(chosen.rounds) | tones(chosen.rounds)
     peers = other_codecs(chosen.rounds) | linear(chosen.rounds)
     if chosen.json:
         print(json.dumps({"us": ours, "peer_us": peers}))
