@@ -108,7 +108,7 @@ def unwritable(config: Config) -> Sequence[str]:
         return ()
     where = config.where("records.recordings")
     return (
-        f"{where}: records.recordings: {printable(str(folder))} cannot be written to by this user, so calls are not "
+        f"{where}: records.recordings: {printable(str(folder), 500)} cannot be written to by this user, so calls are not "
         "recorded; name a folder that the gateway's user may write to",
     )
 

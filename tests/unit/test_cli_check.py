@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from io import StringIO
 from pathlib import Path
 
@@ -100,6 +101,36 @@ class FileTests(CheckTestCase):
         """A file that is not there is a problem like any other."""
         Path(self.path).unlink()
         self.assertEqual(self.check(), (1, ["error    conf.yaml: cannot be read: No such file or directory"]))
+
+
+class RecordingsTests(CheckTestCase):
+    """The folder of recordings, for the user who asks."""
+
+    def warnings(
+        self, folder: str, text: str = FILE.replace('identifier: "600",', 'identifier: "600", record: true,')
+    ) -> list[str]:
+        Path(self.path).write_text(f"{text}records: {{directory: {folder}}}\n")
+        return [line for line in self.check()[1] if line.startswith("warning")]
+
+    def test_folder_that_can_be_made(self) -> None:
+        """Nothing is said where the folder can be made, or no connector is recorded."""
+        there = str(Path(self.mktemp()).absolute())
+        self.assertEqual(
+            (self.warnings(f"{there}/a/b"), self.warnings("/proc/none", FILE), os.path.exists(there)), ([], [], False)
+        )
+
+    def test_folder_that_cannot(self) -> None:
+        """A folder below a file is a warning with its place."""
+        file = Path(self.mktemp()).absolute()
+        file.write_text("")
+        line = FILE.count("\n") + 1
+        self.assertEqual(
+            self.warnings(f"{file}/a"),
+            [
+                f"warning  conf.yaml:{line}: records.recordings: {file}/a/recordings cannot be written to by this user, "
+                "so calls are not recorded; name a folder that the gateway's user may write to"
+            ],
+        )
 
 
 class CallTests(CheckTestCase):

@@ -1,0 +1,104 @@
+"""Recorded calls to a real gateway: what is in the files, by content."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import wave
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+from stellar_gw.media.analysis import dominant_tone, find
+from stellar_gw.media.wav import read_wav
+from stellar_gw.phone.plan import playable
+from tests.integration.call_support import SOUND, CallTestCase, heard, pause, until
+from tests.integration.gateway_support import ECHO, RECORDED_ECHO, RECORDED_TONE
+from tests.integration.sound import RATE
+
+
+def channels(path: str) -> tuple[int, bytes, bytes]:
+    """Rate, left and right."""
+    with wave.open(path) as file:
+        pcm, rate = file.readframes(file.getnframes()), file.getframerate()
+    left, right = (b"".join(pcm[at : at + 2] for at in range(side, len(pcm), 4)) for side in (0, 2))
+    return rate, left, right
+
+
+class RecordingTests(CallTestCase):
+    def setUp(self) -> None:
+        self.start()
+        self.folder = Path(self.gateway.records_folder) / "recordings"
+
+    async def recorded(self, number: str, **conduct: Any) -> tuple[Any, dict[str, Any]]:
+        """A call, and what its record says of the recording."""
+        call = self.place(number, **conduct)
+        record = await self.record(await call.ended)
+        self.assertEqual((record["cause"], record["status"]), ("caller_hangup", 200))
+        recording = record["recording"]
+        assert isinstance(recording, dict)
+        return call, recording
+
+    async def test_two_tones(self) -> None:
+        """The caller's 700 Hz is left, the agent's 440 Hz is right, in every codec; the record says what there is."""
+        for codec, rate in (("G722", 16000), ("PCMU", 8000), ("PCMA", 8000)):
+            _, recording = await self.recorded(RECORDED_TONE, codecs=(codec,), play=playable("tone:700"), duration=3.0)
+            path = recording["path"]
+            self.assertEqual((recording["note"], os.path.dirname(path)), ("", str(self.folder)))
+            status = os.stat(path)
+            self.assertEqual((status.st_size, stat.S_IMODE(status.st_mode)), (recording["octets"], 0o640))
+            found, left, right = channels(path)
+            self.assertEqual((found, round(len(left) / 2 / found, 3)), (rate, recording["seconds"]))
+            self.assertTrue(2.5 < recording["seconds"] < 4.0, recording)
+            tones = [dominant_tone(pcm[rate:-rate], rate) for pcm in (left, right)]
+            self.assertEqual([round(tone.hertz) if tone else None for tone in tones], [700, 440])
+            self.assertTrue(all(tone and tone.share > 0.9 for tone in tones), tones)
+
+    async def test_aligned(self) -> None:
+        """The echo lies as long after what was said in the file as the caller heard it, within 20 ms."""
+        call, recording = await self.recorded(RECORDED_ECHO, codecs=("PCMU",), duration=5.0)
+        rate, left, right = channels(recording["path"])
+        in_file = find(left, right, rate)
+        at_phone = find(SOUND + SOUND, heard(call), RATE)
+        assert in_file.delay_ms is not None and at_phone.delay_ms is not None
+        self.assertGreater(in_file.correlation, 0.9)
+        self.assertLess(abs(in_file.delay_ms - at_phone.delay_ms), 20.0)
+
+    async def test_not_asked_for(self) -> None:
+        """Other connectors' calls are not recorded; the folder is there."""
+        call = self.place(ECHO, duration=0.5)
+        record = await self.record(await call.ended)
+        self.assertEqual((record["recording"], os.listdir(self.folder)), (None, []))
+
+    async def test_no_folder_any_more(self) -> None:
+        """Where files can no longer be made calls go on as they are, with one line in the log for each."""
+        self.folder.rmdir()
+        self.folder.write_text("in the way")
+        call, recording = await self.recorded(RECORDED_ECHO, duration=3.0)
+        self.assertEqual((recording["path"], recording["seconds"], recording["octets"]), ("", 0.0, 0))
+        self.assertIn("it cannot be written: ", recording["note"])
+        self.assertGreater(find(SOUND, heard(call), RATE).correlation, 0.9)
+        self.assertEqual(self.gateway.log.count(recording["note"]), 1)
+
+    async def test_killed_worker(self) -> None:
+        """The file of a worker that was killed is readable, by us and by sox, but for its last two seconds."""
+        call = self.place(RECORDED_TONE, codecs=("PCMU",), play=playable("tone:700"), duration=20.0)
+        await until(lambda: any(path.stat().st_size > 100_000 for path in self.files()))
+        [worker] = self.gateway.workers
+        os.kill(worker, signal.SIGKILL)
+        report = await call.ended
+        record = await self.record(report)
+        self.assertEqual((record["cause"], record["recording"]["path"]), ("worker_lost", ""))
+        [path] = self.files()
+        self.assertIn(record["call_id"], path.name)
+        self.assertGreater(read_wav(path.read_bytes()).seconds, 2.9)
+        if which("sox") is not None:
+            sox = subprocess.run(["sox", str(path), "-n", "stat"], capture_output=True, text=True, check=True)
+            self.assertIn("Length (seconds):", sox.stderr)
+        await until(lambda: self.gateway.workers not in ([], [worker]))
+        await pause(0.1)
+
+    def files(self) -> list[Path]:
+        return list(self.folder.iterdir())
