@@ -92,7 +92,7 @@ class PhoneTests(SrtpCallTestCase):
         for report, (suite, _) in zip(reports, wanted, strict=True):
             leg = self.check_echo(report, suite)
             self.assertEqual((leg["packets_rejected"], leg["packets_unauthenticated"]), (0, 0))
-        kept = [path.read_bytes() for path in self.gateway.records_folder.iterdir()]
+        kept = [path.read_bytes() for path in self.gateway.records_folder.glob("*.jsonl")]
         self.assertEqual([b"inline:" in text for text in (self.gateway.log.encode(), *kept)], [False] * (1 + len(kept)))
 
     async def test_over_udp_with_one_port(self) -> None:
