@@ -108,8 +108,8 @@ def unwritable(config: Config) -> Sequence[str]:
         return ()
     where = config.where("records.recordings")
     return (
-        f"{where}: records.recordings: {printable(str(folder), 500)} cannot be written to by this user, so calls are not "
-        "recorded; name a folder that the gateway's user may write to",
+        f"{where}: records.recordings: {printable(str(folder), 500)} cannot be written to by this user, so calls are "
+        "not recorded; name a folder that the gateway's user may write to",
     )
 
 

@@ -127,8 +127,8 @@ class RecordingsTests(CheckTestCase):
         self.assertEqual(
             self.warnings(f"{file}/a"),
             [
-                f"warning  conf.yaml:{line}: records.recordings: {file}/a/recordings cannot be written to by this user, "
-                "so calls are not recorded; name a folder that the gateway's user may write to"
+                f"warning  conf.yaml:{line}: records.recordings: {file}/a/recordings cannot be written to by this "
+                "user, so calls are not recorded; name a folder that the gateway's user may write to"
             ],
         )
 
