@@ -256,11 +256,12 @@ class RtpPort(DatagramProtocol):
         now = self._now()
         if shortcut is not None:
             self.take_the_long_way()
-        locked = latch.locked
+        fed_by = self.fed_by
+        locked = None if fed_by is None else latch.locked
         authentic = srtp is not None and srtp.active
         if latch.authentic(addr, packet, now) if authentic else latch.accepts(addr, packet, now):  # they count
-            if latch.locked != locked and self.fed_by is not None:
-                self.fed_by.take_the_long_way()  # the way there has changed
+            if fed_by is not None and latch.locked != locked:
+                fed_by.take_the_long_way()  # the way there has changed
             self._accepted(packet, now)
 
     def _opened(self, srtp: Srtp, datagram: bytes, addr: Address) -> bytes | None:
@@ -426,7 +427,8 @@ class RtpPort(DatagramProtocol):
     def advance(self) -> None:
         """What only time brings: packets waited for in vain, digits without an end, reports, the end of patience."""
         now = self._now()
-        self.settle()
+        if self._shortcut is not None or self.fed_by is not None:
+            self.settle()
         if self._connectable is not None and (self.fed_by is not None or self._connectable.connected is not None):
             self._connect(self._connectable, now)
         if self._listens:
@@ -435,7 +437,9 @@ class RtpPort(DatagramProtocol):
                 if pieces:
                     self._listener.heard(pieces)
             for events in self._events.values():
-                self._pressed(events.advance(now))
+                ended = events.advance(now)
+                if ended:
+                    self._pressed(ended)
         if now >= self._schedule.due:
             self._schedule.sent(self._send_report(now), now)
         if now >= self._check_due and self._answered_at is not None:
