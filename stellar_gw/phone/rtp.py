@@ -139,7 +139,8 @@ class RtpSession:
         self.round_trip: float | None = None
         self.remote_loss: float | None = None
         self.first_packet_after: float | None = None
-        self._reorder, self._dtmf_in = Reorder(), DtmfReceiver()
+        self._reorder = Reorder()
+        self._dtmf_in: dict[int, DtmfReceiver] = {}
         self._dtmf_out: DtmfSender | None = None
         self._latch: Latch | None = None
         self._sending: _Sending | None = None
@@ -228,7 +229,8 @@ class RtpSession:
             self._due += period
             self._frame(self.negotiated)
         self._pass(self._reorder.advance(now))
-        self.digits_heard += "".join(digit.digit for digit in self._dtmf_in.advance(now))
+        for dtmf in self._dtmf_in.values():
+            self.digits_heard += "".join(digit.digit for digit in dtmf.advance(now))
         if now >= self._schedule.due:
             self._send_rtcp()
         self._alarm = self._reactor.callLater(max(0.0, self._due - self._reactor.seconds()), self._tick)
@@ -283,12 +285,12 @@ class RtpSession:
             return
         if self.first_packet_after is None:
             self.first_packet_after = now - self._began
-        event = any(packet.payload_type == codec.payload_type for codec in self.negotiated.dtmf_receive)
-        if event:
-            self.digits_heard += "".join(digit.digit for digit in self._dtmf_in.received(packet, now))
-        self.reception.received(packet, now, event)
+        dtmf = self._dtmf_in.get(packet.payload_type)
+        if dtmf is not None:
+            self.digits_heard += "".join(digit.digit for digit in dtmf.received(packet, now))
+        self.reception.received(packet, now, event=dtmf is not None)
         if "recv" in self.negotiated.direction:
-            samples = 0 if event or packet.payload_type == COMFORT_NOISE else len(packet.payload)
+            samples = 0 if dtmf is not None or packet.payload_type == COMFORT_NOISE else len(packet.payload)
             self._pass(self._reorder.put(packet, samples, now))
 
     def _pass(self, pieces: list[Piece]) -> None:
@@ -337,10 +339,13 @@ class RtpSession:
             codec = CODECS[each.name]
             if known.get(each.payload_type) != codec:
                 self._receiving[each.payload_type] = _Receiving(codec, codec.decoder(), Resampler(codec.rate, RATE))
+        receivers = {each.payload_type: DtmfReceiver(each.clock) for each in negotiated.dtmf_receive}
+        self._dtmf_in = {**receivers, **{kind: dtmf for kind, dtmf in self._dtmf_in.items()
+                                         if kind in receivers and receivers[kind].clock == dtmf.clock}}  # fmt: skip
         if negotiated.dtmf_send is None:
             self._dtmf_out = None
-        elif self._dtmf_out is None:
-            self._dtmf_out = DtmfSender(negotiated.dtmf_send.payload_type)
+        elif self._dtmf_out is None or self._dtmf_out.clock != negotiated.dtmf_send.clock:
+            self._dtmf_out = DtmfSender(negotiated.dtmf_send.payload_type, negotiated.dtmf_send.clock)
         else:
             self._dtmf_out.payload_type = negotiated.dtmf_send.payload_type
 

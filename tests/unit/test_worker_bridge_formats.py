@@ -68,6 +68,32 @@ class DigitTests(BridgeTestCase):
         self.assertEqual((self.heard(self.target, 96, 16000), self.told()), ([("7", 160)], [("caller", "7", 160)]))
         self.assertEqual(self.target.packets[-1].payload, SAID["caller"])
 
+    def test_another_clock_beside_a_common_one(self) -> None:
+        """Events of the clock that the peer does not have are sent anew, those that it has are passed on."""
+        wide = Codec(name="telephone-event", payload_type=97, clock=48000)
+        self.set_up(caller={"dtmf_receive": (EVENTS, wide)})
+        self.bridge()
+        self.talk(5)
+        for kind, code, duration in ((97, 3, 4800), (EVENTS.payload_type, 4, 800)):
+            event = bytes((code, 0x8A)) + duration.to_bytes(2, "big")
+            self.caller.send(self.caller.sender.packet_at(self.caller.sender.timestamp, event, kind), self.rtp)
+            self.caller.sender.timestamp += 800
+            self.world.tick(20)
+            self.talk(5)
+        self.assertEqual(self.heard(self.target, 101), [("3", 100), ("4", 100)])
+        self.assertEqual(self.told(), [("caller", "3", 100), ("caller", "4", 100)])
+
+    def test_by_info(self) -> None:
+        """A digit by SIP INFO is sent on as an event where the caller has no events, and only then."""
+        for has_events, sent in ((False, [("9", 200)]), (True, [])):
+            self.setUp()
+            self.set_up(caller={} if has_events else {"dtmf_send": None, "dtmf_receive": ()})
+            self.bridge()
+            self.talk(5)
+            self.world.ask(messages.Pressed(request=0, call="c-1", digit="9", duration_ms=200))
+            self.talk(30)
+            self.assertEqual((self.heard(self.target, 101), self.told()), (sent, [("caller", "9", 200)]))
+
     def test_as_tones(self) -> None:
         """A peer that knows no events hears tones, and then the other leg again, in one stream."""
         self.set_up(target={"dtmf_send": None, "dtmf_receive": ()})
