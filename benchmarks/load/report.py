@@ -39,8 +39,8 @@ class Effort:
     quick: bool
 
 
-FULL = Effort(runs=5, seconds=6, warmup=3, quick=False)
-QUICK = Effort(runs=1, seconds=3, warmup=2, quick=True)
+FULL = Effort(runs=5, seconds=5, warmup=2, quick=False)
+QUICK = Effort(runs=1, seconds=2, warmup=1, quick=True)
 
 
 @define
