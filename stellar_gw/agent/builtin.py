@@ -7,9 +7,10 @@ socket. The agents themselves are in :mod:`stellar_gw.agent.builtin_agents`.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -124,11 +125,17 @@ class _BuiltinLink:
 
 @frozen
 class ConnectorByScheme:
-    """The worker's one connector: built-in agents, and everything else over WebSocket."""
+    """The worker's one connector: by the URL's scheme, everything unknown over WebSocket.
+
+    :ivar others: scheme to connector, such as ``audiosocket``.
+    """
 
     builtin: Connector
     websocket: Connector
+    others: Mapping[str, Connector] = field(factory=dict)
 
     def connect(self, target: Target, events: LinkEvents, limits: LinkLimits) -> Link:
-        connector = self.builtin if target.url.startswith(SCHEME) else self.websocket
+        if target.url.startswith(SCHEME):
+            return self.builtin.connect(target, events, limits)
+        connector = self.others.get(target.url.partition(":")[0], self.websocket)
         return connector.connect(target, events, limits)

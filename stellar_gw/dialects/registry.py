@@ -17,6 +17,7 @@ OURS: Final = {
     "twilio": "stellar_gw.dialects.twilio:PLUGIN",
     "native": "stellar_gw.dialects.native:PLUGIN",
     "vonage": "stellar_gw.dialects.native:VONAGE",
+    "audiosocket": "stellar_gw.dialects.audiosocket:PLUGIN",
     "builtin": "stellar_gw.dialects.builtin:PLUGIN",
 }
 """Named here too, so that they are found in a source folder that was never installed."""

@@ -65,6 +65,7 @@ def _run(reactor: Any, loop: asyncio.AbstractEventLoop, options: argparse.Namesp
     from twisted.logger import Logger, globalLogBeginner
 
     from stellar_gw.agent.builtin import BuiltinConnector, ConnectorByScheme
+    from stellar_gw.agent.tcp_link import TcpConnector
     from stellar_gw.agent.ws_link import WsConnector
     from stellar_gw.worker.process import Worker, WorkerIdentity
     from stellar_gw.worker.readers import DirectReaders
@@ -78,7 +79,11 @@ def _run(reactor: Any, loop: asyncio.AbstractEventLoop, options: argparse.Namesp
     identity = WorkerIdentity(
         socket=options.socket, worker=options.worker, generation=options.generation, orphan_time=options.orphan_time
     )
-    connector = ConnectorByScheme(builtin=BuiltinConnector(reactor), websocket=WsConnector(loop))
+    connector = ConnectorByScheme(
+        builtin=BuiltinConnector(reactor),
+        websocket=WsConnector(loop),
+        others={"audiosocket": TcpConnector(reactor)},
+    )
     worker = Worker(reactor, identity, connector, clocks, random.SystemRandom(), DirectReaders(loop, reactor))
     loop.add_signal_handler(signal.SIGTERM, worker.drain)
     log.info("started (pid {pid}): {scheduling}", pid=os.getpid(), scheduling=_schedule(options.priority))

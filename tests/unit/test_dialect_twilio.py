@@ -182,7 +182,7 @@ class RegistryTests(SynchronousTestCase):
     def test_unknown(self) -> None:
         """An unknown name is an error that lists the known ones."""
         error = self.assertRaises(UnknownDialectError, make_dialect, "twillio", CONTEXT, {})
-        self.assertEqual(str(error), "no dialect 'twillio'; there are twilio, native, vonage, builtin")
+        self.assertEqual(str(error), "no dialect 'twillio'; there are twilio, native, vonage, audiosocket, builtin")
 
     def test_json_is_exact(self) -> None:
         """The media template and the JSON encoder agree to the octet."""

@@ -1,0 +1,229 @@
+"""AudioSocket links over real sockets, and a whole call to a server of ours."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from stellar_gw.agent.link import Link, LinkClosed, LinkLimits, Target
+from stellar_gw.agent.tcp_link import TcpConnector
+from stellar_gw.dialects.contract import Frame
+from stellar_gw.media.analysis import dominant_tone
+from stellar_gw.testing.gateway_process import GatewayProcess
+from stellar_gw.testing.ports import take_ports
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Server:
+    """Takes one connection in a thread of its own; what it was sent is kept, frame by frame."""
+
+    def __init__(self, behave: Callable[[Server, socket.socket], None]) -> None:
+        self.frames: list[tuple[int, bytes]] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening.settimeout(20.0)
+        self.url = f"audiosocket://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._behave = behave
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            connection, _ = self._listening.accept()
+        except OSError:
+            return
+        with connection:
+            connection.settimeout(20.0)
+            try:
+                self._behave(self, connection)
+            except OSError:
+                return
+
+    def read(self, connection: socket.socket) -> tuple[int, bytes] | None:
+        """The next frame; None at the end."""
+        head = _exactly(connection, 3)
+        if head is None:
+            return None
+        kind, length = struct.unpack(">BH", head)
+        payload = _exactly(connection, length)
+        if payload is None:
+            return None
+        self.frames.append((kind, payload))
+        return kind, payload
+
+    def stop(self) -> None:
+        self._listening.close()
+        self._thread.join(10.0)
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes | None:
+    data = b""
+    while len(data) < count:
+        chunk = connection.recv(count - len(data))
+        if not chunk:
+            return None
+        data += chunk
+    return data
+
+
+def echo(server: Server, connection: socket.socket) -> None:
+    """Say back what is heard; hang up at the digit ``#``."""
+    while (frame := server.read(connection)) is not None:
+        kind, payload = frame
+        if kind == 0x10:
+            connection.sendall(struct.pack(">BH", kind, len(payload)) + payload)
+        elif (kind, payload) == (0x03, b"#"):
+            connection.sendall(b"\x00\x00\x00")
+
+
+def in_pieces(server: Server, connection: socket.socket) -> None:
+    """Two frames, an octet at a time, then the end."""
+    for octet in b"\x10\x00\x04abcd\x03\x00\x015":
+        connection.sendall(bytes([octet]))
+
+
+def deaf(server: Server, connection: socket.socket) -> None:
+    """Never read; leave when the gateway does."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    threading.Event().wait(6.0)
+
+
+class Events:
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.opened: Deferred[float] = Deferred()
+        self.closed: Deferred[LinkClosed] = Deferred()
+
+    def link_opened(self, connect_ms: float) -> None:
+        self.opened.callback(connect_ms)
+
+    def link_received(self, frame: Frame) -> None:
+        self.frames.append(frame)
+
+    def link_closed(self, closed: LinkClosed) -> None:
+        self.closed.callback(closed)
+
+
+class LinkTests(TestCase):
+    timeout = 30
+
+    def connect(self, url: str, **limits: float) -> tuple[Link, Events]:
+        events = Events()
+        link = TcpConnector(reactor).connect(Target(url=url), events, LinkLimits(**limits))  # type: ignore[arg-type]
+        return link, events
+
+    def serve(self, behave: Callable[[Server, socket.socket], None]) -> Server:
+        server = Server(behave)
+        self.addCleanup(server.stop)
+        return server
+
+    async def test_frames_are_handed_on_whole_however_they_come(self) -> None:
+        _, events = self.connect(self.serve(in_pieces).url)
+        closed = await events.closed
+        self.assertEqual(events.frames, [b"\x10\x00\x04abcd", b"\x03\x00\x015"])
+        self.assertEqual((closed.code, closed.established), ("lost", True))
+
+    async def test_what_is_sent_arrives_before_the_close(self) -> None:
+        server = self.serve(lambda server, connection: [*iter(lambda: server.read(connection), None)] and None)
+        link, events = self.connect(server.url)
+        await events.opened
+        link.send(b"\x01\x00\x02id")
+        link.close()
+        link.send(b"\x03\x00\x01x")
+        closed = await events.closed
+        await deferLater(reactor, 0.3)
+        server.stop()
+        self.assertEqual((server.frames, closed.code), ([(1, b"id")], "cancelled"))
+
+    async def test_nobody_there(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as unused:
+            port = unused.getsockname()[1]
+        _, events = self.connect(f"audiosocket://127.0.0.1:{port}")
+        closed = await events.closed
+        self.assertEqual((closed.code, closed.established), ("refused", False))
+
+    async def test_a_url_without_a_host(self) -> None:
+        _, events = self.connect("audiosocket://")
+        self.assertEqual((await events.closed).code, "invalid_url")
+
+    async def test_giving_up_while_connecting_leaves_no_connection(self) -> None:
+        server = self.serve(lambda server, connection: server.frames.append((0, connection.recv(1))))
+        link, events = self.connect(server.url)
+        link.close()
+        self.assertEqual((await events.closed).code, "cancelled")
+        self.assertNoResult(events.opened)
+
+    async def test_an_agent_that_does_not_read_is_taken_for_dead(self) -> None:
+        link, events = self.connect(self.serve(deaf).url, ping_interval=0.3, ping_timeout=0.3)
+        await events.opened
+        for _ in range(2000):
+            link.send(b"\x10\xff\xff" + bytes(65535))
+            if events.closed.called:
+                break
+            await deferLater(reactor, 0.001)
+        closed = await events.closed
+        self.assertEqual((closed.code, closed.established), ("unresponsive", True))
+
+
+CONFIGURATION = """\
+domain: sip.acme.example
+listeners: {{udp: {{bind: "127.0.0.1:0"}}}}
+media: {{ports: {ports}, bind: 127.0.0.1, workers: 1}}
+records: {{directory: "{{records}}"}}
+trunk_providers: {{local: {{allowed_ips: [127.0.0.1], tenants: [acme]}}}}
+tenants:
+  acme:
+    agents: {{bot: {{environments: {{production: {{dialect: audiosocket, url: "{url}"}}}}}}}}
+    connectors: {{bot: {{identifier: "700", agent: bot}}}}
+"""
+
+
+class CallTests(SynchronousTestCase):
+    timeout = 60
+
+    def test_a_whole_call(self) -> None:
+        """The server hears the caller's tone and digit; its echo is heard; its hang-up ends the call."""
+        server = Server(echo)
+        self.addCleanup(server.stop)
+        block = take_ports()
+        self.addCleanup(block.release)
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        with GatewayProcess(CONFIGURATION.format(ports=block.range, url=server.url), folder) as gateway:
+            uri = f"sip:700@127.0.0.1:{gateway.ports['udp']}"
+            words = [
+                "--json",
+                "--quiet",
+                "--play",
+                "tone:440",
+                "--dtmf",
+                "#",
+                "--dtmf-after",
+                "3",
+                "--expect-tone",
+                "440",
+            ]
+            done = subprocess.run(
+                [sys.executable, "-m", "stellar_gw.cli.call", uri, "--duration", "10", *words],
+                capture_output=True, text=True, timeout=40, cwd=ROOT,
+            )  # fmt: skip
+            self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+            (record,) = gateway.wait_for_records(1)
+        self.assertEqual((record["cause"], record["legs"][0]["digits"]), ("agent_hangup", "#"))
+        self.assertEqual(json.loads(done.stdout)["status"], 200)
+        self.assertEqual(server.frames[0][0], 0x01)
+        heard = b"".join(payload for kind, payload in server.frames if kind == 0x10)
+        tone = dominant_tone(heard[16000:32000], 8000)
+        assert tone is not None
+        self.assertEqual(round(tone.hertz), 440)
