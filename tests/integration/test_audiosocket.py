@@ -87,6 +87,11 @@ def echo(server: Server, connection: socket.socket) -> None:
             connection.sendall(b"\x00\x00\x00")
 
 
+def listen(server: Server, connection: socket.socket) -> None:
+    while server.read(connection) is not None:
+        continue
+
+
 def in_pieces(server: Server, connection: socket.socket) -> None:
     """Two frames, an octet at a time, then the end."""
     for octet in b"\x10\x00\x04abcd\x03\x00\x015":
@@ -135,7 +140,7 @@ class LinkTests(TestCase):
         self.assertEqual((closed.code, closed.established), ("lost", True))
 
     async def test_what_is_sent_arrives_before_the_close(self) -> None:
-        server = self.serve(lambda server, connection: [*iter(lambda: server.read(connection), None)] and None)
+        server = self.serve(listen)
         link, events = self.connect(server.url)
         await events.opened
         link.send(b"\x01\x00\x02id")
