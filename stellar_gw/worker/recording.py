@@ -1,12 +1,12 @@
 """Calls recorded as stereo WAV files, by one thread for all calls of a worker.
 
 The loop only puts packets into a tap's queue. Folders, files, decoding and writing are the thread's, which wakes for
-each recording twice a second. Whatever the disk does, the call does not notice: a recording that cannot be written
-ends with a note, one whose disk is too slow does so too, and none begins while the disk does not answer.
+each recording four times a second. Whatever the disk does, the call does not notice: a recording that cannot be
+written ends with a note, one whose disk is too slow does so too, and none begins while the disk does not answer.
 
-The thread inherits the loop's scheduling on purpose: it holds the interpreter's lock at times, and a loop of real-time
-priority must not wait for a thread that is of none. It holds it for less than a millisecond at a time, because each
-write lets go of it.
+The thread inherits the loop's scheduling on purpose: it holds the interpreter's lock at times, and a loop of real-
+time priority must not wait for a thread that is of none. It holds it for less than half a millisecond at a time,
+because each write lets go of it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from stellar_gw.media.wav import MAX_RECORDING, WavWriter
 from stellar_gw.worker.rtp_port import Clocks
 from stellar_gw.worker.tap import Tap
 
-TURN = 0.5
+TURN = 0.25
 """Seconds between two looks at a recording."""
 SLOW = 5.0
 """Seconds without a turn after which packets that were dropped are the disk's fault, and no recording begins."""
