@@ -90,6 +90,18 @@ def cm_rtp(master: SrtpKey, packet: bytes) -> bytes:
     return sealed + hmac.digest(auth_key, sealed + bytes(4), sha1)[: TAGS[master.suite]]
 
 
+def cm_rtcp(master: SrtpKey, packet: bytes, index: int) -> bytes:
+    """RFC 3711 3.4, encrypted; the tag has 80 bits in both suites (RFC 4568 6.2)."""
+    master_key, master_salt = master.octets[:16], master.octets[16:]
+    session_key, auth_key, salt = (
+        derive(master_key, master_salt, label, length) for label, length in ((3, 16), (4, 20), (5, 14))
+    )
+    iv = xor(salt + b"\0\0", bytes(4) + packet[4:8] + struct.pack("!Q", index << 16))
+    sealed = packet[:8] + xor(packet[8:], keystream(session_key, iv, len(packet) - 8))
+    sealed += struct.pack("!I", index | 0x80000000)
+    return sealed + hmac.digest(auth_key, sealed, sha1)[:10]
+
+
 def vectors() -> Any:
     if not VECTORS.exists():
         raise SkipTest(f"{VECTORS} is absent")
@@ -156,6 +168,11 @@ class VectorTests(SynchronousTestCase):
             self.assertEqual(
                 [ours.protect(packet) for packet in packets(5)],
                 [cm_rtp(key(7, suite), packet) for packet in packets(5)],
+            )
+            report = REPORT + bytes(range(24))
+            self.assertEqual(
+                [ours.protect_rtcp(report) for _ in range(2)],
+                [cm_rtcp(key(7, suite), report, index) for index in (1, 2)],
             )
 
 
