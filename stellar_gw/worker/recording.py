@@ -4,13 +4,14 @@ The loop only puts packets into a tap's queue. Folders, files, decoding and writ
 each recording four times a second. Whatever the disk does, the call does not notice: a recording that cannot be
 written ends with a note, one whose disk is too slow does so too, and none begins while the disk does not answer.
 
-The thread inherits the loop's scheduling on purpose: it holds the interpreter's lock at times, and a loop of real-
-time priority must not wait for a thread that is of none. It holds it for less than half a millisecond at a time,
-because each write lets go of it.
+The thread asks for the loop's kind of scheduling: it holds the interpreter's lock at times, and a loop of real-time
+priority must not wait for a thread that waits for everybody else. It holds it for less than half a millisecond at a
+time, because each write lets go of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -204,9 +205,26 @@ class Recording:
             file.close()
 
 
+def _schedule_below(other: int) -> None:
+    """Schedule this thread as another one is, whose SCHED_RESET_ON_FORK kept it from that, but after it.
+
+    :param other: its id; a process's own is that of its main thread.
+    """
+    policy = os.sched_getscheduler(other) & ~os.SCHED_RESET_ON_FORK
+    if policy == os.SCHED_FIFO:
+        priority = max(1, os.sched_getparam(other).sched_priority - 1)
+        with contextlib.suppress(OSError):  # then as before
+            os.sched_setscheduler(0, policy | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
+
+
 def daemon_thread(run: Callable[[], None]) -> threading.Thread:
     """A thread that does not keep the process from ending, should the disk never answer again."""
-    thread = threading.Thread(target=run, name="recorder", daemon=True)
+
+    def scheduled() -> None:
+        _schedule_below(os.getpid())
+        run()
+
+    thread = threading.Thread(target=scheduled, name="recorder", daemon=True)
     thread.start()
     return thread
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, BinaryIO
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from stellar_gw.control import messages
 from stellar_gw.control.messages import Allocate, Answered, Done, Failed, Record, RecordingEnded, Release, bridge
@@ -23,7 +23,7 @@ from stellar_gw.media.codec import G722 as G722_CODEC
 from stellar_gw.media.pcm import pcm_from_ulaw
 from stellar_gw.media.source import tone
 from stellar_gw.media.wav import read_wav
-from stellar_gw.worker.recording import RESERVE, SLOW, WAV_HEADER, Disk, Recorded, Recorder, open_new
+from stellar_gw.worker.recording import RESERVE, SLOW, WAV_HEADER, Disk, Recorded, Recorder, daemon_thread, open_new
 from stellar_gw.worker.rtp_port import Clocks
 from stellar_gw.worker.tap import Tap
 from tests.unit.worker_world import G722, PCMU, WALL, FakeLink, Phone, World, set_media, start_agent
@@ -485,6 +485,24 @@ class ThreadTests(RecordedCallCase):
             recorder.begin(f"c-{number}", Tap(set_media(), 1.0), partial(note, notes))
         recorder.close(30.0)
         self.assertEqual(([channels(path)[1] for path in self.files(folder)], notes), ([QUIET * 16000] * 3, [""] * 3))
+
+    def test_scheduling(self) -> None:
+        """Beside a loop of real-time priority the thread has one just below; beside another it has none."""
+        found: list[tuple[int, int]] = []
+
+        def look() -> None:
+            found.append((os.sched_getscheduler(0), os.sched_getparam(0).sched_priority))
+
+        daemon_thread(look).join(30.0)
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(10))
+        except OSError as reason:
+            raise SkipTest(f"SCHED_FIFO is denied here: {reason.strerror}") from None
+        try:
+            daemon_thread(look).join(30.0)
+        finally:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        self.assertEqual(found, [(os.SCHED_OTHER, 0), (os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, 9)])
 
     def files(self, folder: str) -> Iterable[str]:
         return [os.path.join(folder, name) for name in os.listdir(folder)]
