@@ -66,6 +66,14 @@ class RecordingTests(CallTestCase):
         self.assertGreater(in_file.correlation, 0.9)
         self.assertLess(abs(in_file.delay_ms - at_phone.delay_ms), 20.0)
 
+    async def test_srtp(self) -> None:
+        """A call with SRTP is recorded as it was spoken, both ways."""
+        conduct = {"codecs": ("PCMU",), "play": playable("tone:700"), "duration": 2.5, "srtp": "required"}
+        _, recording = await self.recorded(RECORDED_TONE, transport="tls", **conduct)
+        rate, left, right = channels(recording["path"])
+        tones = [dominant_tone(pcm[rate:-rate], rate) for pcm in (left, right)]
+        self.assertEqual([round(tone.hertz) if tone else None for tone in tones], [700, 440])
+
     async def test_not_asked_for(self) -> None:
         """Other connectors' calls are not recorded; the folder is there."""
         call = self.place(ECHO, duration=0.5)
