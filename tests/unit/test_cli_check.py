@@ -72,14 +72,14 @@ class FileTests(CheckTestCase):
 
     def test_a_bad_file(self) -> None:
         """Every problem on a line of its own; exit status 1, and no call is looked at."""
-        Path(self.path).write_text(FILE.replace("agent: reception}", "agent: receptoin}").replace("wss:", "https:"))
+        Path(self.path).write_text(FILE.replace("agent: reception}", "agent: receptoin}").replace("wss:", "ftp:"))
         self.assertEqual(
             self.check("--to", "600"),
             (
                 1,
                 [
                     "error    conf.yaml:16: tenants.acme.agents.reception.environments.production.url: must begin "
-                    "with ws:// or wss:// where the dialect is twilio",
+                    "with ws://, wss://, http:// or https:// where the dialect is twilio",
                     "error    conf.yaml:18: tenants.acme.connectors.front.agent: agent 'receptoin' not in tenant acme "
                     "(reception)",
                 ],
