@@ -1,7 +1,8 @@
-"""Packets in order, with silence where there is none: the caller's audio on its way to the agent.
+"""Packets in order, and the gaps between them: the caller's audio on its way to the agent.
 
 Nothing is delayed that came in order. A packet that came too early waits until those before it have come,
-at most 60 ms; then they count as lost, and silence as long as the timestamps say takes their place.
+at most 60 ms; then they count as lost, and a gap as long as the timestamps say takes their place, which
+:mod:`stellar_gw.media.concealment` fills.
 
 A peer with silence suppression stops sending (RFC 3551 4.1), but what detects the end of speech behind us
 needs to hear the pause. So 200 ms after the last audio silence begins to flow by the clock, and the next

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from array import array
 
+from attrs import evolve
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
@@ -111,6 +112,27 @@ class PacingTests(SynchronousTestCase):
         audio.update(AGREED, "")
         reactor.advance(0.02)
         self.assertEqual(rtp(reactor.open[0][2]), [(0, 0, 160), (1, 960, 160)])
+
+
+class DigitTests(SynchronousTestCase):
+    def test_other_clock_rates(self) -> None:
+        """Digits go out, and are understood, in the clock rate that was agreed on, which may change."""
+        reactor = FakeReactor()
+        audio = session(reactor)
+        lengths = []
+        for clock in (8000, 48000):
+            event = evolve(EVENT, clock=clock)
+            audio.update(evolve(AGREED, dtmf_send=event, dtmf_receive=(event,)), "")
+            audio.send_digits("5")
+            reactor.open[0][2].written.clear()
+            for _ in range(20):
+                reactor.advance(0.02)
+            sent = [packet for datagram, _ in reactor.open[0][2].written if (packet := parse_rtp(datagram))]
+            lengths.append(max(int.from_bytes(p.payload[2:], "big") for p in sent if p.payload_type == 101))
+            pressed = bytes((6, 0x8A)) + (clock // 10).to_bytes(2, "big")
+            packet = RtpPacket(101, False, clock // 8000, clock, 9, pressed)
+            reactor.open[0][1].datagramReceived(build_rtp(packet), PEER)
+        self.assertEqual((lengths, audio.digits_heard, audio.digits_sent), ([1280, 7680], "66", "55"))
 
 
 class HearingTests(SynchronousTestCase):
