@@ -28,19 +28,29 @@ from twisted.python.failure import Failure
 
 from stellar_gw import __version__
 from stellar_gw.call.calls import Calls
+from stellar_gw.call.events import CallEvent
 from stellar_gw.call.ports import WorkerLost
 from stellar_gw.config import Config, reload_config
 from stellar_gw.config.addresses import own_addresses
+from stellar_gw.console.site import HttpListening, Sources
+from stellar_gw.console.twilio_record import CallIndex
+from stellar_gw.control.messages import CallContext
 from stellar_gw.control.messages import Event as MediaEvent
+from stellar_gw.directory.records import Environment
+from stellar_gw.directory.twilio_account import find_environment
 from stellar_gw.errors import ConfigError, StellarError
 from stellar_gw.gateway.driver import Driver
+from stellar_gw.gateway.http_client import HttpClient
 from stellar_gw.gateway.journal import Journal
 from stellar_gw.gateway.log import log_writer
+from stellar_gw.gateway.metrics import Metrics, Sight
 from stellar_gw.gateway.notify import Notifier
 from stellar_gw.gateway.pool import WorkerPool
 from stellar_gw.gateway.pool_settings import PoolSettings
 from stellar_gw.gateway.report import Reporter
+from stellar_gw.gateway.webhook import WebhookPlane
 from stellar_gw.gateway.worker_process import WorkerCommand
+from stellar_gw.net.descriptors import connections_within
 from stellar_gw.net.flows import Flows
 from stellar_gw.net.listen import Listening, listen
 from stellar_gw.net.reach import Reach
@@ -71,6 +81,7 @@ class _Parts:
     flows: Flows
     listening: Listening
     lookup: DnsLookup
+    http: HttpListening | None
 
 
 class GatewayService(Service):
@@ -99,6 +110,9 @@ class GatewayService(Service):
         self._journals = [Journal(records / name, reactor, run) for name in ("cdr.jsonl", "refusals.jsonl")]
         self._reporter = Reporter(*self._journals)
         self._pool = WorkerPool(reactor, pool_settings(config, self._runtime), self._heard)
+        self._sight = Sight(workers=self._pool.describe, journals=self._journals, draining=lambda: self._stopping)
+        self._metrics = Metrics(reactor.seconds, self._sight)
+        self._index = CallIndex()
         self._parts: _Parts | None = None
         self._watchdog = LoopingCall(self._look)
         self._watchdog.clock = reactor
@@ -142,6 +156,8 @@ class GatewayService(Service):
             f"{address_text(listener.bind)}/{listener.transport}"
             for listener in self._parts.listening.listeners.values()
         )
+        if self._parts.http is not None:
+            names += f", {address_text(self._parts.http.address)}/http"
         _log.info("stellar-gw {version} is ready on {names}", version=__version__, names=names)
         _settle_memory()
         self._notifier.ready(f"ready on {names}")
@@ -153,7 +169,7 @@ class GatewayService(Service):
             setup=config.sip.setup_timeout,
             idle=config.sip.idle_timeout,
             per_source=config.limits.connections,
-            total=config.limits.all_connections,
+            total=connections_within(config.limits.all_connections),
         )
         lookup = DnsLookup(clock)
         flows = Flows(clock, limits=limits, client_tls=ClientTls(clock.seconds), dscp=config.sip.dscp)
@@ -166,23 +182,53 @@ class GatewayService(Service):
             max_transactions=config.limits.transactions,
             able=Capabilities(allow=("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO")),
         )
-        driver = Driver(core, clock, Reach(flows, Resolver(clock, lookup)))
+        resolver = Resolver(clock, lookup)
+        driver = Driver(core, clock, Reach(flows, resolver))
         flows.owner = driver
         calls = Calls(
             config,
             listeners=listeners,
             signalling=driver,
-            plane=self._pool,
+            plane=self._plane(resolver),
             clock=clock,
             wall=time.time,
             rng=os.urandom,
-            tell=self._reporter.tell,
+            tell=self._tell,
         )
         driver.connect(calls)
         listening = listen(clock, flows, config.listeners.values())
         listeners.update(listening.listeners)  # before the reactor turns: nothing has been received yet
+        http = self._listen_http(calls)
         calls.start()
-        return _Parts(calls, driver, flows, listening, lookup)
+        return _Parts(calls, driver, flows, listening, lookup, http)
+
+    def _plane(self, resolver: Resolver) -> WebhookPlane:
+        """The workers, behind what asks webhooks."""
+
+        def environment(context: CallContext) -> Environment | None:
+            return find_environment(self._config.directory, context.tenant, context.agent, context.environment)
+
+        return WebhookPlane(
+            self._pool,
+            post=HttpClient(self._reactor, resolver.addresses).post,
+            environment=environment,
+            listener=self._heard,
+            clock=self._reactor,
+        )
+
+    def _listen_http(self, calls: Calls) -> HttpListening | None:
+        bind = self._config.http.bind
+        if bind is None:
+            return None
+        sources = Sources(
+            metrics=self._metrics,
+            sight=self._sight,
+            index=self._index,
+            count=lambda: len(calls),
+            find=calls.find,
+            directory=lambda: self._config.directory,
+        )
+        return HttpListening(self._reactor, bind, sources)
 
     def _failed(self, failure: Failure) -> None:
         """Could not start: one line, everything down again, status 1."""
@@ -199,7 +245,13 @@ class GatewayService(Service):
 
     # --- while it runs --------------------------------------------------------------------------
 
+    def _tell(self, event: CallEvent) -> None:
+        self._reporter.tell(event)
+        self._metrics.tell(event)
+        self._index.tell(event)
+
     def _heard(self, event: MediaEvent | WorkerLost) -> None:
+        self._metrics.heard(event)
         if self._parts is not None:
             self._parts.calls.heard(event)
 
@@ -255,6 +307,8 @@ class GatewayService(Service):
         if parts is not None:
             await self._drain(parts)
             await parts.listening.stop()
+            if parts.http is not None:
+                await parts.http.stop()
             parts.calls.stop()
             await parts.flows.stop()
             parts.driver.stop()

@@ -110,6 +110,10 @@ class Calls:
         self._config = config
         self._guard.limits = _guard_limits(config)
 
+    def find(self, call_id: str) -> Call | None:
+        """A call that is up, or on its way; by our own id."""
+        return self._by_id.get(call_id)
+
     def banned(self, source: str) -> bool:
         """Whether nothing of this source is to be looked at."""
         return self._guard.banned(source, self._clock.seconds())

@@ -45,6 +45,14 @@ def token_of(environment: Environment) -> str:
     return secret.value if secret is not None else ""
 
 
+def find_environment(directory: Directory, tenant: str, agent: str, environment: str) -> Environment | None:
+    """An agent's environment, by the names that a call was told; None where it is gone."""
+    for each in directory.agents():
+        if (each.tenant, each.name) == (tenant, agent):
+            return each.environments.get(environment)
+    return None
+
+
 def find_account(directory: Directory, sid: str, token: str) -> Account | None:
     """Whose sid and token these are. Every agent's is compared, in constant time each."""
     found = None

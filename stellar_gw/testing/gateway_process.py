@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 _READY = re.compile(r"is ready on (.*)")
-_PLACE = re.compile(r"(\S+):(\d+)/(udp|tcp|tls)")
+_PLACE = re.compile(r"(\S+):(\d+)/(udp|tcp|tls|http)")
 
 
 class GatewayProcess:
