@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 
 RELAY_CORE = 1
 """What is measured has this core."""
@@ -14,8 +19,40 @@ PRIORITY = 15
 machine, with the same priority, could keep it waiting, which would say nothing about either relay."""
 
 
+LONGEST_WAIT = 900.0
+"""Seconds for another benchmark to end."""
+
+
 class TooSmallError(Exception):
     """One core cannot hold both what is measured and the load."""
+
+
+class TakenError(Exception):
+    """Another benchmark does not end."""
+
+
+@contextmanager
+def alone(waiting: Callable[[str], None]) -> Iterator[None]:
+    """One benchmark at a time on this machine: two would measure each other.
+
+    :param waiting: told once, if another one runs.
+    :raise TakenError: it does not end within :data:`LONGEST_WAIT`.
+    """
+    path = Path(gettempdir()) / "stellar-gw-benchmark.lock"
+    with path.open("ab") as lock:
+        deadline, told = time.monotonic() + LONGEST_WAIT, False
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TakenError(f"another benchmark holds {path} for {LONGEST_WAIT:g} s now") from None
+                if not told:
+                    waiting("another benchmark runs on this machine; waiting for its end")
+                    told = True
+                time.sleep(0.5)
+        yield
 
 
 def check_cores() -> None:

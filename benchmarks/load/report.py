@@ -14,7 +14,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from benchmarks.load.generator import GeneratorError, build
-from benchmarks.load.machine import TooSmallError, check_cores, describe, load_average
+from benchmarks.load.machine import TakenError, TooSmallError, alone, check_cores, describe, load_average
 from benchmarks.load.rtpengine import RtpengineError
 from benchmarks.load.worker_end import WorkerEndError, run_with_reactor
 
@@ -102,7 +102,6 @@ def bench(name: str, work: Callable[[Any, Effort], Awaitable[Report]]) -> int:
     parser = argparse.ArgumentParser(f"python -m benchmarks.{name}")
     parser.add_argument("--quick", action="store_true", help="one short run of each figure, nothing written")
     effort = QUICK if parser.parse_args().quick else FULL
-    before, began = load_average(), time.monotonic()
     try:
         check_cores()
         build()
@@ -110,8 +109,10 @@ def bench(name: str, work: Callable[[Any, Effort], Awaitable[Report]]) -> int:
         async def measured(reactor: Any) -> Report:
             return await work(reactor, effort)
 
-        report = run_with_reactor(measured)
-    except (GeneratorError, RtpengineError, TooSmallError, WorkerEndError) as reason:
+        with alone(say):
+            before, began = load_average(), time.monotonic()
+            report = run_with_reactor(measured)
+    except (GeneratorError, RtpengineError, TakenError, TooSmallError, WorkerEndError) as reason:
         sys.stderr.write(f"{name}: {reason}\n")
         return 2
     after = load_average()
