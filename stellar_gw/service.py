@@ -50,7 +50,7 @@ from stellar_gw.gateway.pool_settings import PoolSettings
 from stellar_gw.gateway.report import Reporter
 from stellar_gw.gateway.webhook import WebhookPlane
 from stellar_gw.gateway.worker_process import WorkerCommand
-from stellar_gw.net.descriptors import connections_within
+from stellar_gw.net.descriptors import connections_within, raise_limit
 from stellar_gw.net.flows import Flows
 from stellar_gw.net.listen import Listening, listen
 from stellar_gw.net.reach import Reach
@@ -137,6 +137,7 @@ class GatewayService(Service):
         Deferred.fromCoroutine(self._start()).addErrback(self._failed)
 
     async def _start(self) -> None:
+        raise_limit()
         records = self._config.records
         _make_folder("records.directory", Path(records.directory))
         if self._config.recording:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import time
@@ -103,8 +105,8 @@ def fill(path: Path) -> None:
 
 class DescriptorTests(FaultCase):
     def test_descriptors_exhausted(self) -> None:
-        """A gateway that may open 64 files, with 200 connections on it: it does not spin, calls over UDP go on, and
-        when the crowd has left connections are served again."""
+        """A gateway that may open 64 files, with 200 connections on it: it does not spin, calls over UDP go on, records
+        are written, even a worker can be replaced; and when the crowd has left connections are served again."""
         gateway = self.start(wrapper=("prlimit", "--nofile=64:64"))
         phone = self.phone(gateway)
         (call,) = phone.call()
@@ -117,9 +119,13 @@ class DescriptorTests(FaultCase):
             share = (cpu_seconds(gateway.pid) - used) / (time.monotonic() - began)
             self.assertLess(share, 0.05)
             self.assertTrue(phone.call()[0].up)
-        phone.hang_up()
+            phone.hang_up()
+            self.assertEqual([record["cause"] for record in gateway.wait_for_records(2)], ["caller_hangup"] * 2)
+            os.kill(gateway.workers[0], signal.SIGKILL)
+            self.soon(lambda: phone.call()[0].up, "a call in the next worker", 15.0)
+            phone.hang_up()
         self.soon(lambda: answers_over_tcp(gateway), "an answer over TCP", 15.0)
-        self.assertEqual([record["cause"] for record in gateway.wait_for_records(2)], ["caller_hangup"] * 2)
+        self.assertIn("descriptors", gateway.log)
 
     def test_worker_exhausted(self) -> None:
         """A worker that has no descriptor left for RTP refuses with 503 and says so; the calls it carries go on, and
