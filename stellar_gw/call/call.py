@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from stellar_gw.call.agent import AgentLimits, start_agent
+from stellar_gw.call.agreement import Agreement
 from stellar_gw.call.asks import Asks, Told
 from stellar_gw.call.endings import (
     agent_ending,
@@ -102,7 +103,7 @@ class Call:
         self._machine = InboundCallMachine(self._outbox)
         self._running = False
         self._up_since: float | None = None
-        self._srtp_told: bool | None = None  # what the agent knows
+        self._agreement = Agreement(media=media, plane=plane, record=record, failed=self._media_failed, note=self._note)
         self._asks = Asks(
             call_id=record.call_id,
             answer=self._answer_for_agent,
@@ -164,7 +165,7 @@ class Call:
             self._signalling.reject(self.usage, 500, str(error), [("Retry-After", "5")])
         else:
             if not self._media.awaits_answer:
-                self._set_media()
+                self._agreement.apply()
             self._signalling.answer(self.usage, body)
 
     def request_in_dialog(self, event: RequestInDialog) -> None:
@@ -261,37 +262,13 @@ class Call:
             self.give_up(offer_ending(error, self._media.terms))
             return
         if self._media.negotiated is not None:
-            self._set_media()
+            self._agreement.apply()
         self._machine.allocated()
         self._run()
 
     def _media_failed(self, failure: Failure) -> None:
         """No worker can carry it: the whole gateway's affair, so 503 (upstream tries the next one)."""
         self.give_up(media_ending(failure.value))
-
-    def _set_media(self) -> None:
-        asked = self._plane.ask(self._media.set_media(self.call_id))
-        asked.addErrback(self._media_failed)
-        self.record.codec = self._media.codec
-        if self.record.srtp and not self._media.srtp:
-            self._note(
-                "srtp_ended",
-                "a re-INVITE took SRTP off, the audio is no longer encrypted; media.plain_reinvite: refuse, or srtp: "
-                "required, would not let it",
-            )
-        self.record.srtp = self._media.srtp
-        self._tell_srtp()
-
-    def _tell_srtp(self) -> None:
-        """The agent hears of it when what its context says is no longer so."""
-        encrypted = bool(self._media.srtp)
-        if self._srtp_told is None or self._srtp_told == encrypted:
-            return
-        self._srtp_told = encrypted
-        detail = {"encrypted": "true" if encrypted else "false", "suite": self._media.srtp}
-        self._plane.ask(messages.Tell(request=0, call=self.call_id, kind="srtp", detail=detail)).addErrback(
-            self._media_failed
-        )
 
     def _read_answer(self, request: Request) -> bool:
         """The answer to our offer, from an ACK; one that cannot be used ends the call (RFC 3261 14.2)."""
@@ -300,7 +277,7 @@ class Call:
         except RemoteProtocolError as error:
             self.give_up(Ending(cause="not_acceptable", by="gateway", reason=f"answer in ACK: {error.reason}"))
             return False
-        self._set_media()
+        self._agreement.apply()
         return True
 
     def _ring(self) -> None:
@@ -321,7 +298,7 @@ class Call:
         except StellarError as error:
             self.give_up(template_ending(error, self._route))
             return
-        self._srtp_told = bool(self._media.srtp)
+        self._agreement.agent_begins()
         self._plane.ask(request).addErrback(self._media_failed)
 
     def _await_decision(self) -> None:
