@@ -9,7 +9,10 @@ from stellar_gw.media.analysis import find, level_dbfs, tone_ms
 from stellar_gw.media.source import dtmf_frequencies
 from stellar_gw.phone.rtp import RATE
 
-__all__ = ["RATE", "keys_in", "noise", "recognised"]
+__all__ = ["ENOUGH", "RATE", "keys_in", "noise", "recognised"]
+
+ENOUGH = 0.25
+"""Of :func:`recognised`: nothing of what was not said is ever found, and an idle machine finds 0.8 and more."""
 
 
 def noise(seconds: float) -> bytes:

@@ -13,7 +13,7 @@ from stellar_gw.media.resample import Resampler
 from stellar_gw.testing.agents import AgentServer, Heard, tone
 from tests.integration.baresip_support import Baresip
 from tests.integration.gateway_support import BOT, ECHO, READBACK, USER, soon, start_gateway
-from tests.integration.sound import RATE, keys_in, noise, recognised
+from tests.integration.sound import ENOUGH, RATE, keys_in, noise, recognised
 
 TALK = 3.0
 AGENT_HZ = 440
@@ -50,7 +50,7 @@ class BaresipTests(SynchronousTestCase):
         self.check_records(transport, wanted)
         for phone, (codec, number) in zip(phones, wanted, strict=True):
             if number == ECHO:
-                self.assertGreater(recognised(phone.said, phone.heard), 0.5, f"{codec}: what came back")
+                self.assertGreater(recognised(phone.said, phone.heard), ENOUGH, f"{codec}: what came back")
             else:
                 self.check_agent(codec, phone)
 
@@ -62,7 +62,7 @@ class BaresipTests(SynchronousTestCase):
         self.assertTrue(call.ended.wait(5.0))
         self.assertEqual((call.events[:2], call.events[-1]), (["connected", "start"], "stop"))
         heard = Resampler(8000, RATE).resample(pcm_from_ulaw(bytes(call.audio)))
-        self.assertGreater(recognised(phone.said, heard), 0.5, f"{codec}: what the agent heard")
+        self.assertGreater(recognised(phone.said, heard), ENOUGH, f"{codec}: what the agent heard")
 
     def codec(self, call: Heard) -> str:
         return str(call.start.get("customParameters", {}).get("codec"))

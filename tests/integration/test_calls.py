@@ -34,7 +34,7 @@ from tests.integration.gateway_support import (
     soon,
     start_gateway,
 )
-from tests.integration.sound import keys_in, recognised
+from tests.integration.sound import ENOUGH, keys_in, recognised
 
 GREETING_PCM = read_wav(files("stellar_gw.agent").joinpath("greeting.wav").read_bytes()).at(RATE)
 
@@ -89,7 +89,7 @@ class AudioTests(CallTestCase):
         """What the agent behind the number says is what the phone heard."""
         assert report.media is not None
         if number == ECHO:
-            self.assertGreater(recognised(bytes(call.rtp.sent.kept), heard(call)), 0.5)
+            self.assertGreater(recognised(bytes(call.rtp.sent.kept), heard(call)), ENOUGH)
             self.assertIsNotNone(report.media.echo.delay_ms)
         elif number in (TONE, BOT):
             self.assertGreater(tone_ms(heard(call), RATE, 440), 1500)
@@ -97,14 +97,14 @@ class AudioTests(CallTestCase):
             self.assertEqual(keys_in(heard(call)), "27")
             self.assertEqual((await self.record(report))["legs"][0]["digits"], "27")
         else:
-            self.assertGreater(recognised(GREETING_PCM[: 4 * RATE], heard(call)), 0.5)  # its first two seconds
+            self.assertGreater(recognised(GREETING_PCM[: 4 * RATE], heard(call)), ENOUGH)  # its first two seconds
 
     def check_agent(self, talk: Heard, call: PhoneCall) -> None:
         """The agent heard what the phone said."""
         self.assertTrue(talk.ended.wait(5.0))
         self.assertEqual((talk.events[:2], talk.events[-1], talk.close_code), (["connected", "start"], "stop", 1000))
         came = Resampler(8000, RATE).resample(pcm_from_ulaw(bytes(talk.audio)))
-        self.assertGreater(recognised(bytes(call.rtp.sent.kept), came), 0.5)
+        self.assertGreater(recognised(bytes(call.rtp.sent.kept), came), ENOUGH)
 
     async def test_udp(self) -> None:
         """Over UDP."""
@@ -191,7 +191,7 @@ class SixTests(CallTestCase):
         for transport, call, report in zip(transports, calls, reports, strict=True):
             assert report.media is not None
             self.assertEqual((report.status, report.problem, report.transport), (200, "", transport))
-            self.assertGreater(recognised(SOUND, heard(call)), 0.3)  # two seconds of three
+            self.assertGreater(recognised(SOUND, heard(call)), ENOUGH)
             record = await self.record(report)
             self.assertRegex(record["source"], r"\A\[::1\]:\d+\Z")
             self.assertEqual((record["transport"], record["cause"]), (transport, "caller_hangup"))
