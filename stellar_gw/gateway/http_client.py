@@ -204,6 +204,8 @@ def _explain(origin: str, failure: Failure) -> Failure:
         error = error.reasons[-1].value
     if isinstance(error, HttpFailed):
         return failure
+    if isinstance(error, CancelledError):  # by who asked: our own timer has said so above
+        return Failure(error)
     return Failure(_failed(origin, error))
 
 
@@ -215,7 +217,7 @@ def _failed(origin: str, error: BaseException | None) -> HttpFailed:
             return HttpFailed("tls", f"{origin}: TLS failed, or the certificate is not accepted")
         case ConnectionRefusedError():
             return HttpFailed("refused", f"{origin} refused the connection; is it running there?")
-        case ConnectTimeout() | CancelledError():
+        case ConnectTimeout():
             return HttpFailed("timeout", f"{origin} did not answer in time")
         case ConnectError():
             return HttpFailed("refused", f"{origin} cannot be reached")

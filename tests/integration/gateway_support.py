@@ -19,6 +19,8 @@ TRUNK = "127.0.0.2"
 """Callers from here are a trunk provider's and need no password."""
 DOMAIN = "sip.acme.example"
 USER, PASSWORD = "freepbx-hq", "correct horse"
+AUTH_TOKEN = "0123456789abcdef-token"
+"""Of the agent behind ``BOT``: for its REST calls, and in the signatures of its webhook."""
 ECHO, TONE, READBACK, GREETING, CLOSED, BOT, NOBODY = "600", "601", "602", "603", "604", "999", "998"
 RECORDED_ECHO, RECORDED_TONE = "605", "606"
 """What callers dial; behind ``BOT`` and ``NOBODY`` are Twilio agents, at the URLs that a test names."""
@@ -33,6 +35,7 @@ media: {ports: @ports, bind: "@media", workers: 1, quarantine: 500ms}
 sip: {t1: @t1}
 limits: {requests: 10000, burst: 10000}
 records: {directory: "{records}"}
+http: {bind: "127.0.0.1:0"}
 trunk_providers:
   trunk: {allowed_ips: [127.0.0.2], tenants: [acme]}
 tenants:
@@ -47,6 +50,7 @@ tenants:
             url: "@bot"
             headers: {Authorization: "Bearer ${env:BOT_TOKEN}", X-Call-Id: "{call_id}"}
             variables: {company: Acme}
+            secrets: {auth_token: "${env:AUTH_TOKEN}"}
       nobody:
         environments:
           production: {dialect: twilio, url: "@nobody"}
@@ -101,7 +105,7 @@ class RealGateway(GatewayProcess):
         text = CONFIGURATION
         for place, value in places.items():
             text = text.replace(place, value)
-        super().__init__(text, folder, environ={"BOT_TOKEN": "s3cret-token"})
+        super().__init__(text, folder, environ={"BOT_TOKEN": "s3cret-token", "AUTH_TOKEN": AUTH_TOKEN})
         self.ca = Authority.create().write(self.folder, DOMAIN, host)[1]
 
     def media_sockets(self) -> int:
