@@ -103,7 +103,7 @@ class FaultCase(SynchronousTestCase):
         return phone
 
     def soon(self, true: Callable[[], object], what: str, timeout: float = 10.0) -> None:
-        self.assertTrue(wait_until(true, timeout), f"not within {timeout:g} s: {what}")
+        self.assertTrue(wait_until(true, timeout, 0.1), f"not within {timeout:g} s: {what}")
 
 
 # --- honest callers -----------------------------------------------------------------------------

@@ -122,9 +122,9 @@ class DescriptorTests(FaultCase):
             phone.hang_up()
             self.assertEqual([record["cause"] for record in gateway.wait_for_records(2)], ["caller_hangup"] * 2)
             os.kill(gateway.workers[0], signal.SIGKILL)
-            self.soon(lambda: phone.call()[0].up, "a call in the next worker", 15.0)
+            self.soon(lambda: phone.call()[0].up, "a call in the next worker", 40.0)
             phone.hang_up()
-        self.soon(lambda: answers_over_tcp(gateway), "an answer over TCP", 15.0)
+        self.soon(lambda: answers_over_tcp(gateway), "an answer over TCP", 40.0)
         self.assertIn("descriptors", gateway.log)
 
     def test_worker_exhausted(self) -> None:
