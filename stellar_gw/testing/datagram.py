@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from attrs import define, field
 from twisted.internet import error
 from twisted.internet.abstract import isIPAddress, isIPv6Address
@@ -32,6 +34,7 @@ class MemoryTransport:
         self._stopped: list[Deferred[None]] = []
         self._stopping = False
         self._closed = False
+        self.first: Callable[[memoryview, Address], bool] | None = None
         self.protocol = protocol
         self.written: list[tuple[bytes, Address]] = []
 
@@ -62,6 +65,22 @@ class MemoryTransport:
         self._check(host)
         self.connected = (host, port)
 
+    @property
+    def outlet(self) -> MemoryTransport:
+        """As the workers' transports have it: what their quick packets leave by."""
+        return self
+
+    def send(self, data: memoryview, /) -> int:
+        self.write(bytes(data))
+        return len(data)
+
+    def sendto(self, data: memoryview, address: Address, /) -> int:
+        self.write(bytes(data), address)
+        return len(data)
+
+    def not_sent(self, reason: OSError) -> None:
+        raise reason  # memory never refuses
+
     def disconnect(self) -> None:
         """Any address again; not part of IUDPTransport, but of what the workers' transports have."""
         self.connected = None
@@ -90,7 +109,8 @@ class MemoryTransport:
     def deliver(self, packet: bytes, source: Address) -> None:
         if self._stopping or self.connected not in (None, source):
             return
-        self.protocol.datagramReceived(packet, source)
+        if self.first is None or not self.first(memoryview(bytearray(packet)), source):
+            self.protocol.datagramReceived(packet, source)
 
     def refuse(self) -> None:
         """The destination's host says that nobody listens there; only connected sockets hear of it."""

@@ -35,6 +35,8 @@ EXPEDITED_FORWARDING = 46
 TURN = 256
 """Datagrams taken in one turn of the reactor, so that a flood never starves pacing or control."""
 LARGEST_DATAGRAM = 65535
+USUAL = 512
+"""Octets; shorter datagrams cost one object less."""
 _READABLE = select.EPOLLIN
 _libc = ctypes.CDLL(None, use_errno=True)
 _UNSPEC = struct.pack("=H14x", socket.AF_UNSPEC)
@@ -82,6 +84,9 @@ class PolledTransport:
     What the kernel refuses to send is counted and forgotten, as if the network had lost it.
 
     :ivar connected: the only address it sends to and hears from, None for any.
+    :ivar first: asked before a datagram goes to the protocol, of which it may make what it likes in the poller's own
+        buffer; True says that it has dealt with it.
+    :ivar outlet: the socket, for those who send more than one packet; what it raises goes to :meth:`not_sent`.
     """
 
     def __init__(self, poller: DatagramPoller, sock: socket.socket, protocol: DatagramProtocol) -> None:
@@ -90,6 +95,8 @@ class PolledTransport:
         self._fd = sock.fileno()
         self._family = sock.family
         self.connected: Address | None = None
+        self.first: Callable[[memoryview, Address], bool] | None = None
+        self.outlet = sock
         self._bound = sock.getsockname()
         self._checked: Address | None = None
         self._stopped: list[Deferred[None]] = []
@@ -114,25 +121,30 @@ class PolledTransport:
                 if addr != self._checked:
                     self._check(addr)
                 self._socket.sendto(packet, addr)
-        except BlockingIOError:
-            counts.would_block += 1
-        except ConnectionRefusedError:
-            counts.refused += 1
-            if self.connected is not None:
-                self._guarded_refusal()
         except OSError as reason:
             if reason.errno == EMSGSIZE:
                 raise error.MessageLengthError(f"{len(packet)} octets do not fit into a datagram") from None
+            self.not_sent(reason)
+        else:
+            counts.sent += 1
+
+    def not_sent(self, reason: OSError) -> None:
+        """The kernel refused to send: count it, and say so once."""
+        counts = self._poller.counts
+        if isinstance(reason, BlockingIOError):
+            counts.would_block += 1
+        elif isinstance(reason, ConnectionRefusedError):
+            counts.refused += 1
+            if self.connected is not None:
+                self._guarded_refusal()
+        else:
             counts.send_errors += 1
             if counts.send_errors == 1:
                 _log.warn(
-                    "{host} cannot send to {addr}: {reason}; more of these are only counted",
+                    "{host} cannot send: {reason}; more of these are only counted",
                     host=self.getHost(),
-                    addr=addr or self.connected,
                     reason=str(reason),
                 )
-        else:
-            counts.sent += 1
 
     def _check(self, addr: Address) -> None:
         if _family(addr[0]) != self._family:
@@ -200,9 +212,10 @@ class PolledTransport:
 
     def read(self) -> None:
         """Take one datagram and hand it on; what the protocol raises ends this transport alone."""
-        counts = self._poller.counts
+        poller = self._poller
+        counts = poller.counts
         try:
-            data, source = self._socket.recvfrom(LARGEST_DATAGRAM)
+            size, source = self._socket.recvfrom_into(poller.buffer)
         except BlockingIOError:
             counts.would_block += 1
             return
@@ -220,7 +233,8 @@ class PolledTransport:
         if self.connected is not None and source != self.connected:
             return  # it had been queued before connect()
         try:
-            self.protocol.datagramReceived(data, source)
+            if self.first is None or not self.first(poller.piece(size), source):
+                self.protocol.datagramReceived(bytes(poller.piece(size)), source)
         except Exception:
             self.fail(Failure(), "its protocol raised")
 
@@ -262,6 +276,9 @@ class DatagramPoller:
         self.reactor = reactor
         self.dscp = dscp
         self.counts = PollerCounts()
+        self.buffer = bytearray(LARGEST_DATAGRAM)
+        self._whole = memoryview(self.buffer)
+        self._pieces = [self._whole[:size] for size in range(USUAL)]
         self._epoll = select.epoll()
         self._transports: dict[int, PolledTransport] = {}
         reactor.addReader(self)
@@ -312,6 +329,10 @@ class DatagramPoller:
         if self._transports.get(transport.fileno()) is transport:
             del self._transports[transport.fileno()]
             self._epoll.unregister(transport.fileno())
+
+    def piece(self, size: int) -> memoryview:
+        """The beginning of the buffer that datagrams are read into: the last one, until the next is read."""
+        return self._pieces[size] if size < USUAL else self._whole[:size]
 
     # --- IReadDescriptor ------------------------------------------------------------------------
 

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from stellar_gw.control.messages import Codec
 from stellar_gw.media.dtmf import Digit
 from stellar_gw.media.jitter import Piece
-from stellar_gw.media.latch import COMFORT_NOISE, Address
+from stellar_gw.media.latch import COMFORT_NOISE
 from stellar_gw.media.rtp import RtpPacket
 from stellar_gw.media.splice import Splice
 from stellar_gw.worker.leg import Leg
 from stellar_gw.worker.leg_audio import Recoded
-from stellar_gw.worker.shortcut import CLOCK, first_words
+from stellar_gw.worker.shortcut import CLOCK, Exit
 
 QUIET = 1.0
 """Seconds without a packet after which silence is sent."""
@@ -44,7 +44,6 @@ class Relay:
         self._coded: frozenset[int] = frozenset()
         self._foreign_events: frozenset[int] = frozenset()
         self._untold = False
-        self._words: dict[int, int] = {}
         self._alike = 0
         source.port.relays = (*source.port.relays, self)
         target.port.fed_by = source.port
@@ -58,7 +57,7 @@ class Relay:
         source.take_the_long_way()
         self._splice.leave(self._now())
         source.relays = tuple(relay for relay in source.relays if relay is not self)
-        target.fed_by = target.splice = None
+        target.unfed()
         self.target.relay = None
 
     def agreed(self) -> None:
@@ -80,7 +79,6 @@ class Relay:
                 self._events = {codec.payload_type: ours.dtmf_send.payload_type for codec in events}
             self._foreign_events = frozenset(codec.payload_type for codec in theirs.dtmf_receive) - self._events.keys()
             self.audio.receive(theirs.receive)
-        self._words = first_words(self._types)
         if self.audio.active and not self._coded:
             self._pass_on_again()
 
@@ -117,15 +115,11 @@ class Relay:
         if not joined:
             self._changed()
 
-    def shortcut(self, now: float) -> tuple[Splice, dict[int, int], Address] | None:
-        destination = self.target.port.destination
-        if destination is None or not self._splice.joined or self.target.sounding:
+    def shortcut(self, payload_type: int) -> tuple[Splice, tuple[int, int], Exit] | None:
+        ours, destination = self._types.get(payload_type), self.target.port.destination
+        if ours is None or destination is None or not self._splice.joined or self.target.sounding:
             return None
-        return self._splice, self._words, destination
-
-    @property
-    def send(self) -> Callable[[bytes, Address], None]:
-        return self.target.port.way()
+        return self._splice, (payload_type, ours), self.target.port.exit(destination)
 
     # --- audio coded anew -----------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ seconds of a clock that does not run backwards.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList
@@ -19,7 +19,7 @@ from stellar_gw.control.messages import LegStatistics, SetMedia
 from stellar_gw.errors import LocalProtocolError
 from stellar_gw.media.dtmf import Digit, DtmfReceiver
 from stellar_gw.media.jitter import Piece, Reorder
-from stellar_gw.media.latch import COMFORT_NOISE, SILENCE, Address, Latch
+from stellar_gw.media.latch import COMFORT_NOISE, Address, Latch
 from stellar_gw.media.liveness import Back, Liveness, Lost
 from stellar_gw.media.presses import Presses, Way
 from stellar_gw.media.reception import Reception
@@ -37,7 +37,8 @@ from stellar_gw.media.rtcp import (
 from stellar_gw.media.rtp import RtpPacket, RtpSender, first_byte_kind, is_rtcp, parse_rtp
 from stellar_gw.media.splice import Splice
 from stellar_gw.media.srtp import Srtp, SrtpKey
-from stellar_gw.worker.shortcut import Shortcut
+from stellar_gw.worker.short_way import QuickTransport, ShortWay
+from stellar_gw.worker.shortcut import Counted, Exit
 from stellar_gw.worker.tap import Tap
 
 LONGEST_PAYLOAD = 2048
@@ -75,22 +76,11 @@ class Onward(Protocol):
     def forward(self, packet: RtpPacket, now: float) -> None:
         """A packet of the leg's came, whatever it holds."""
 
-    def shortcut(self, now: float) -> tuple[Splice, dict[int, int], Address] | None:
-        """What a shortcut needs to know, where there may be one: numbers, payload types, where to."""
+    def shortcut(self, payload_type: int) -> tuple[Splice, tuple[int, int], Exit] | None:
+        """What a shortcut needs to know, where there may be one: numbers, payload types theirs and ours, the way out.
 
-    @property
-    def send(self) -> Callable[[bytes, Address], None]:
-        """The way out of the other leg."""
-
-
-@runtime_checkable
-class Connectable(Protocol):
-    """A transport that can be connected, and whose connection can be dissolved."""
-
-    @property
-    def connected(self) -> Address | None: ...
-    def connect(self, host: str, port: int) -> None: ...
-    def disconnect(self) -> None: ...
+        :param payload_type: theirs.
+        """
 
 
 @frozen(kw_only=True)
@@ -162,8 +152,7 @@ class RtpPort(DatagramProtocol):
         self._round_trip = -1.0
         self._sent_before = 0
         self._ordered = True
-        self._shortcut: Shortcut | None = None
-        self._connectable: Connectable | None = None
+        self._short_way = ShortWay()
         self._srtp: Srtp | None = None
         self.relays: tuple[Onward, ...] = ()
         self.fed_by: RtpPort | None = None
@@ -174,7 +163,7 @@ class RtpPort(DatagramProtocol):
         self.cname = f"{clocks.number(96):024x}"
 
     def startProtocol(self) -> None:
-        self._connectable = self.transport if isinstance(self.transport, Connectable) else None
+        self._short_way.transport = self.transport if isinstance(self.transport, QuickTransport) else None
 
     # --- what offer and answer say --------------------------------------------------------------
 
@@ -187,8 +176,7 @@ class RtpPort(DatagramProtocol):
             self._srtp.set_keys(send, receive)
         now = self._now()
         self.take_the_long_way()
-        if self._connectable is not None:
-            self._connectable.disconnect()  # or a peer that has moved could never be heard
+        self._short_way.disconnect()  # or a peer that has moved could never be heard
         before, self._media = self._media, media
         for tap in self.taps:
             tap.negotiated(media)
@@ -236,9 +224,8 @@ class RtpPort(DatagramProtocol):
             if opened is None:
                 return
             datagram = opened
-        shortcut = self._shortcut
-        if shortcut is not None and shortcut.take(datagram, addr):
-            return
+            if self._short_way.take(datagram, addr):
+                return
         latch = self._latch
         if latch is None or not datagram or first_byte_kind(datagram[0]) != "rtp":
             self._rejected += 1
@@ -254,7 +241,7 @@ class RtpPort(DatagramProtocol):
             self._rejected += 1
             return
         now = self._now()
-        if shortcut is not None:
+        if self._short_way.open:
             self.take_the_long_way()
         fed_by = self.fed_by
         locked = None if fed_by is None else latch.locked
@@ -293,8 +280,8 @@ class RtpPort(DatagramProtocol):
             pieces = self._reorder.put(packet, samples, now)
             if pieces:
                 self._listener.heard(pieces)
-        elif events is None and len(self.relays) == 1 and not self.taps:
-            self._take_the_short_way(self.relays[0], now)
+        elif kind in self._audio_types and len(self.relays) == 1 and not self.taps:
+            self._take_the_short_way(self.relays[0], packet, now)
         if events is not None:
             self._pressed(events.received(packet, now))
         elif kind in self._noise_types:
@@ -309,60 +296,45 @@ class RtpPort(DatagramProtocol):
             self.take_the_long_way()
             self._reorder.reset()
 
-    def _take_the_short_way(self, relay: Onward, now: float) -> None:
+    def _take_the_short_way(self, relay: Onward, packet: RtpPacket, now: float) -> None:
         """For the packets that will be like this one, if the way is clear."""
-        latch, reception = self._latch, self._reception
-        found = relay.shortcut(now)
-        if found is None or latch is None or latch.locked is None or not latch.is_final(now):
-            return
-        splice, words, destination = found
-        if (
-            reception.ssrc != splice.ssrc
-            or reception.next != (splice.highest + 1) & 0xFFFF
-            or reception.transit is None
-        ):
-            return
-        counted = (reception, latch, self._liveness)
-        self._shortcut = Shortcut(
-            latch.locked, words, 12 + LONGEST_PAYLOAD, splice, counted, self._now, relay.send, destination
-        )
-
-    def _connect(self, transport: Connectable, now: float) -> None:
-        """Have a plain leg's socket connected while it is latched, hears its peer, and sends what another leg brings.
-
-        The kernel then looks up neither address nor route for each packet, a twentieth of what a packet costs. After
-        500 ms of silence the peer may have moved (:class:`stellar_gw.media.latch.Latch`), so any address is heard.
-        """
         latch = self._latch
-        wanted = (
-            latch is not None
-            and self.fed_by is not None
-            and self._srtp is None
-            and now - latch.heard_at < SILENCE
-            and latch.is_final(now)
-        )
-        if not wanted:
-            transport.disconnect()
-        elif transport.connected is None and latch is not None and latch.locked is not None:
-            transport.connect(*latch.locked)
+        found = relay.shortcut(packet.payload_type)
+        if found is None or latch is None or not latch.is_final(now):
+            return
+        splice, payload_type, out = found
+        if splice.highest == packet.sequence_number:
+            counted = Counted(self._reception, latch, self._liveness)
+            self._short_way.shorten(latch, payload_type, splice, counted, self._now, out, plain=self._srtp is None)
 
-    def way(self) -> Callable[[bytes, Address], None]:
+    def exit(self, destination: Address) -> Exit:
         """What :meth:`write` comes down to until :meth:`take_the_long_way`."""
-        transport = self.transport
-        return self.write if self._srtp is not None or self.taps or transport is None else transport.write
+        plain = self._srtp is None and not self.taps
+        return self._short_way.exit(destination, self.write, plain=plain)
 
     def take_the_long_way(self) -> None:
         """Something has changed: what the next packets mean is to be found out anew, here and where ours come from."""
-        for port in (self, self.fed_by):
-            if port is not None and port._shortcut is not None:
-                port._shortcut.settle()
-                port._shortcut = None
+        self._short_way.lengthen()
+        if self.fed_by is not None:
+            self.fed_by._short_way.lengthen()
 
     def settle(self) -> None:
         """Bring counts and numbers up to date, which packets on the short way leave behind."""
-        for port in (self, self.fed_by):
-            if port is not None and port._shortcut is not None:
-                port._shortcut.settle()
+        self._short_way.settle()
+        if self.fed_by is not None:
+            self.fed_by._short_way.settle()
+
+    def unfed(self) -> None:
+        """No relay sends anything from here any more."""
+        self.take_the_long_way()
+        self.fed_by = self.splice = None
+        self._short_way.disconnect()
+
+    def _connect(self, now: float) -> None:
+        """A plain leg that only sends what another brings has its socket connected while it hears its peer."""
+        latch, wanted = self._latch, self.fed_by is not None and self._srtp is None
+        if self._short_way.connect(latch, now) if wanted and latch is not None else self._short_way.disconnect():
+            self.take_the_long_way()
 
     # --- tapping --------------------------------------------------------------------------------
 
@@ -427,10 +399,9 @@ class RtpPort(DatagramProtocol):
     def advance(self) -> None:
         """What only time brings: packets waited for in vain, digits without an end, reports, the end of patience."""
         now = self._now()
-        if self._shortcut is not None or self.fed_by is not None:
+        if self.relays or self.fed_by is not None:
             self.settle()
-        if self._connectable is not None and (self.fed_by is not None or self._connectable.connected is not None):
-            self._connect(self._connectable, now)
+            self._connect(now)
         if self._listens:
             if self._ordered:
                 pieces = self._reorder.advance(now)
