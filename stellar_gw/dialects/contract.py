@@ -75,7 +75,14 @@ class Malformed:
     ask: str = ""
 
 
-AgentEvent = Audio | Mark | Clear | Hangup | SendDigits | Ask | Malformed
+@frozen
+class Reply:
+    """Frames to send back at once, for a dialect whose protocol answers a message by a message."""
+
+    frames: tuple[Frame, ...]
+
+
+AgentEvent = Audio | Mark | Clear | Hangup | SendDigits | Ask | Malformed | Reply
 
 
 @frozen

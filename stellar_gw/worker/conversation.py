@@ -18,6 +18,7 @@ from stellar_gw.dialects.contract import (
     Hangup,
     Malformed,
     Mark,
+    Reply,
     SendDigits,
 )
 from stellar_gw.media.dtmf import Digit
@@ -199,6 +200,8 @@ class Conversation:
                     self.outcome(event.ask, "failed" if refused else "done", True, detail)
             case Ask():
                 self._listener.agent_asked(event)
+            case Reply():
+                self._send(event.frames)
             case Malformed():
                 self.malformed += 1
                 if self.malformed <= COMPLAINTS and self._open:

@@ -16,6 +16,7 @@ from stellar_gw.dialects.contract import (
     Hangup,
     Malformed,
     Mark,
+    Reply,
     SendDigits,
 )
 from stellar_gw.media.dtmf import Digit
@@ -108,6 +109,16 @@ class ConversationTests(SynchronousTestCase):
         self.assertEqual(self.link.take(), ["audio 160 at 0", "audio 160 at 20", "audio 160 at 40"])
         first, guess, last = self.dialect.heard
         self.assertEqual((first, guess[:80], last[32:]), (b"\x11" * 160, b"\x11" * 80, b"\x22" * 128))
+
+    def test_replies(self) -> None:
+        """What a dialect answers goes back in its place among the other effects, and nowhere once the call is over."""
+        self.up()
+        self.says(Clear(), Reply(("one", "two")), Mark("m"))
+        self.assertEqual(self.link.take(), ["cleared 0 0", "one", "two", "mark m played 0"])
+        self.conversation.stop("caller_hangup", "caller")
+        self.link.take()
+        self.says(Reply(("three",)))
+        self.assertEqual(self.link.take(), [])
 
     def test_nothing_before_open(self) -> None:
         """While the link is not up nothing is sent to it."""
