@@ -87,6 +87,16 @@ def fill_header(template: str, context: Context) -> str:
     return _fill(template, context, as_is)
 
 
+def fill_text(template: str, context: Context) -> str:
+    """A text for people or models; a line's end in what the caller sent becomes a space.
+
+    :raise TemplateError: as :func:`check` does.
+    """
+    check(template, context.variables)
+    own = _OURS.union(set(context.variables) - _CALLERS)
+    return _fill(template, context, lambda name, value: value if name in own else _CONTROL.sub(" ", value))
+
+
 def _fill(template: str, context: Context, use: Callable[[str, str], str]) -> str:
     values = {**context.variables, **facts(context)}
     headers = {name.lower(): value for name, value in header_values(context).items()}
