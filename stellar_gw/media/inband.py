@@ -4,7 +4,8 @@ Every 5 ms the last 20 ms are looked at, under a Hamming window, at the eight fr
 computes, here as one matrix product for all windows of a piece). A window *hints* at a digit where one frequency of
 each group holds, together with the other, more than half of all energy, near enough to where it should be; it *shows*
 the digit where they hold nearly all of it, loud enough and of like level. A digit is told when it is over, if four
-windows in a row have shown it and six have hinted at it: no tone below 25 ms does that, and every one of 35 ms does.
+windows in a row have shown it: no tone below 25 ms does that, and every one of 35 ms does. Its length is that of the
+hints.
 
 How far a frequency is off is read from the turn of its phase from one window to the next, which no window of 20 ms
 could resolve. It also tells how much of the tone its filter has missed.
@@ -38,10 +39,10 @@ FAINTEST = -30.0
 HINTS = 0.5
 SHOWS = 0.9
 """Shares of the energy in the window; with noise 15 dB below the tones they hold 0.97."""
-HINTED = 6
 SHOWN = 4
-BRIDGED = 6
-"""Windows without a hint that do not end a digit: interruptions up to 10 ms must not, pauses from 40 ms must."""
+"""Windows in a row: a tone of L ms makes L / 5 - 2 of them, or one less."""
+BRIDGED = 4
+"""Windows without a hint that do not end a digit: interruptions up to 10 ms make 2, pauses of 40 ms make 7."""
 
 _0_DBM0 = 22302.0
 """The amplitude of a sine of 0 dBm0 in 16 bits: G.711's full scale, 32124 for mu-law, is +3.17 dBm0."""
@@ -103,7 +104,6 @@ class InbandDetector:
         self._before: NDArray[np.complex64] = np.zeros(8, np.complex64)
         self._digit = ""
         self._windows = 0
-        self._hinted = 0
         self._streak = 0
         self._shown = 0
         self._missed = 0
@@ -176,12 +176,11 @@ class InbandDetector:
             self._streak = 0
             return
         self._missed = 0
-        self._hinted += 1
         self._streak = self._streak + 1 if shown else 0
         self._shown = max(self._shown, self._streak)
 
     def _end(self, digits: list[Digit]) -> None:
-        if self._hinted >= HINTED and self._shown >= SHOWN:
+        if self._shown >= SHOWN:
             digits.append(Digit(self._digit, (self._windows - self._missed) * HOP_MS, 0))
         self._digit = ""
-        self._windows = self._hinted = self._streak = self._shown = self._missed = 0
+        self._windows = self._streak = self._shown = self._missed = 0

@@ -191,6 +191,25 @@ class SetUpTests(CallCase):
         self.hang_up()
         self.settle()
 
+    def test_the_worker_learns_every_way_of_digits_and_comfort_noise(self) -> None:
+        """What the offer names, whatever its clock; to the peer itself goes noise of our codecs' clock alone."""
+        rtpmaps = (b"a=rtpmap:97 telephone-event/48000\r\na=rtpmap:118 CN/16000\r\n", b"a=rtpmap:99 CN/8000\r\n")
+        for more, noise in ((rtpmaps[0], None), (b"".join(rtpmaps), 99)):
+            self.invite(body=OFFER.replace(b"8 101", b"8 101 97 118 99") + more)
+            self.clock.pump([0.002, 0.002])
+            (call,) = self.plane.calls.values()
+            (media,) = call.media
+            self.assertEqual(
+                [(each.payload_type, each.clock) for each in media.dtmf_receive], [(101, 8000), (97, 48000)]
+            )
+            self.assertEqual((media.dtmf_send, media.comfort_noise), (media.dtmf_receive[0], noise))
+            self.assertEqual(
+                {(each.payload_type, each.clock) for each in media.noise_receive},
+                {(118, 16000), (99, 8000)} if noise else {(118, 16000)},
+            )
+            self.hang_up()
+            self.settle()
+
     def test_an_invite_without_an_offer_gets_ours_and_the_ack_answers_it(self) -> None:
         """Delayed offer (RFC 3261 13.2.1): nothing is known of the caller's media before the ACK."""
         self.invite(body=b"")

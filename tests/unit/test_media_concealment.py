@@ -25,6 +25,13 @@ def voice(rate: int, pitch: float = 137.0, seconds: float = 1.0) -> Samples:
     return np.asarray(sum(np.sin(2 * np.pi * pitch * k * at + k) * 6000 / k for k in range(1, 15)), np.float64)
 
 
+def gliding(rate: int, first: float, last: float) -> Samples:
+    """A second of three harmonics; the first in Hz at its beginning and end."""
+    at = np.arange(rate) / rate
+    turns = first * at + (last - first) * at * at / 2
+    return np.asarray(sum(np.sin(2 * np.pi * k * turns + k) * 8000 / k**2 for k in (1, 2, 3)), np.float64)
+
+
 def tone(rate: int) -> Samples:
     return np.asarray(10000 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate), np.float64)
 
@@ -99,6 +106,21 @@ class SeamTests(SynchronousTestCase):
                         steps[codec.name, pitch, count] = float(np.abs(np.diff(gapped)).max() / allowed)
         self.assertEqual(steps, {})
 
+    def test_no_steps_where_the_pitch_glides(self) -> None:
+        """Nor does a smooth voice whose pitch rises, so that no period is quite like the one before."""
+        steps = {}
+        for codec in CODECS.values():
+            for first, last in ((90.0, 150.0), (140.0, 240.0), (200.0, 110.0)):
+                frames = payloads(codec, gliding(codec.rate, first, last))
+                whole = np.concatenate(heard(codec, frames, set()))
+                allowed = 1.3 * np.abs(np.diff(whole)).max()
+                for start in range(10, 40, 3):
+                    gapped = np.concatenate(heard(codec, frames, {start, start + 1, start + 2}))
+                    largest = np.abs(np.diff(gapped)).max()
+                    if largest > allowed:
+                        steps[codec.name, first, start] = float(largest / allowed)
+        self.assertEqual(steps, {})
+
     def test_no_clicks_in_tones(self) -> None:
         """A tone is lost, replaced and taken up again without a step at its seams, at 8 and at 16 kHz."""
         for codec in CODECS.values():
@@ -120,7 +142,7 @@ class PauseTests(SynchronousTestCase):
     def test_where_the_peer_sends_nothing(self) -> None:
         """Audio that stops fades away in 4 ms; then there is silence, and what comes next is untouched."""
         concealment = Concealment(PCMU.decoder())
-        frames = payloads(PCMU, voice(8000))
+        frames = payloads(PCMU, gliding(8000, 140, 140))
         before = [samples(concealment.decode(frame)) for frame in frames[:10]]
         pause, after = samples(concealment.pause(800)), samples(concealment.decode(frames[20]))
         seam = np.concatenate([before[-1], pause])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from stellar_gw.control import messages
 from stellar_gw.control.messages import Codec
+from stellar_gw.media.analysis import level_dbfs
 from stellar_gw.media.dtmf import DtmfReceiver
+from stellar_gw.media.pcm import pcm_from_ulaw, ulaw_from_pcm
 from stellar_gw.media.rtp import RtpPacket, timestamp_delta
+from stellar_gw.media.source import dtmf_tones
 from tests.unit.bridge_case import BridgeTestCase, Step, steps
-from tests.unit.worker_world import EVENTS, PCMA, PCMU, Phone
+from tests.unit.worker_world import EVENTS, PCMA, PCMU, Phone, start_agent
 
 REGULAR = Step(1, 160)
 MARKED = Step(1, 160, marker=True)
@@ -141,6 +144,39 @@ class NoiseTests(BridgeTestCase):
         """Where the peer did not name it, it is left out, and does not look lost."""
         self.set_up()
         self.assertEqual(self.noise(), [(0, 0), (0, 1), (0, 2)])
+
+    def test_coded_anew(self) -> None:
+        """Where the legs' codecs differ it is made audible: the target's pause has the level that it says."""
+        self.set_up(target={"send": PCMA, "receive": (PCMA,)})
+        self.bridge()
+        self.target.sender.payload_type = 8
+        self.talk(20, target=b"\x35" * 160)
+        self.target.send(self.target.sender.packet_at(self.target.sender.timestamp, b"\x32", 13), self.target_rtp)
+        self.talk(50, target=None)
+        levels = [level_dbfs(pcm_from_ulaw(packet.payload)) for packet in self.caller.packets[-20:]]
+        self.assertTrue(all(-53 < level < -47 for level in levels), levels)
+
+
+class ListeningAgentTests(BridgeTestCase):
+    def test_tones_are_not_sent_twice(self) -> None:
+        """A key that an agent finds in the audio of a bridged caller goes to the target in the audio alone."""
+        self.media("caller", dtmf_send=None, dtmf_receive=())
+        self.media("target")
+        self.done(start_agent(inband=True))
+        self.world.connector.links[0].events.link_opened(2.0)
+        for leg in ("caller", "target"):
+            self.done(messages.Answered(request=0, call="c-1", leg=leg))
+        self.bridge()
+        self.bind("target", "leg", peer="caller")
+        self.bind("caller", "leg", peer="target", agent_hears=True)
+        self.talk(5)
+        pressed = ulaw_from_pcm(dtmf_tones("5", 8000, 100, 100))
+        for at in range(0, len(pressed), 160):
+            self.talk(1, caller=pressed[at : at + 160])
+        self.talk(30)
+        told = [event for event in self.world.told() if isinstance(event, messages.DigitReceived)]
+        self.assertEqual([(event.leg, event.digit, event.way) for event in told], [("caller", "5", "inband")])
+        self.assertEqual({packet.payload_type for packet in self.target.packets}, {0})
 
 
 class TranscodingTests(BridgeTestCase):
