@@ -32,6 +32,18 @@ def gliding(rate: int, first: float, last: float) -> Samples:
     return np.asarray(sum(np.sin(2 * np.pi * k * turns + k) * 8000 / k**2 for k in (1, 2, 3)), np.float64)
 
 
+class Plain:
+    """A decoder of what is PCM already."""
+
+    rate = 8000
+
+    def decode(self, payload: bytes) -> bytes:
+        return payload
+
+    def silence(self, ms: int) -> bytes:
+        return bytes(16 * ms)
+
+
 def tone(rate: int) -> Samples:
     return np.asarray(10000 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate), np.float64)
 
@@ -106,20 +118,27 @@ class SeamTests(SynchronousTestCase):
                         steps[codec.name, pitch, count] = float(np.abs(np.diff(gapped)).max() / allowed)
         self.assertEqual(steps, {})
 
-    def test_no_steps_where_the_pitch_glides(self) -> None:
-        """Nor does a smooth voice whose pitch rises, so that no period is quite like the one before."""
-        steps = {}
-        for codec in CODECS.values():
-            for first, last in ((90.0, 150.0), (140.0, 240.0), (200.0, 110.0)):
-                frames = payloads(codec, gliding(codec.rate, first, last))
-                whole = np.concatenate(heard(codec, frames, set()))
-                allowed = 1.3 * np.abs(np.diff(whole)).max()
+    def test_no_kinks_in_smooth_voices(self) -> None:
+        """Nor does a smooth voice, growing louder and of rising or falling pitch, so that no period is like another.
+
+        Without a codec's noise even a small step stands out, as a kink: a large second difference.
+        """
+        kinks = {}
+        for first, last in ((90.0, 150.0), (140.0, 240.0), (200.0, 110.0), (137.0, 137.0)):
+            for growth in (-1.5, 0.0, 1.5):
+                signal = gliding(8000, first, last) * np.exp(growth * np.arange(8000) / 8000)
+                frames = [np.rint(signal[at : at + 160]).astype("<i2").tobytes() for at in range(0, 8000, 160)]
                 for start in range(10, 40, 3):
-                    gapped = np.concatenate(heard(codec, frames, {start, start + 1, start + 2}))
-                    largest = np.abs(np.diff(gapped)).max()
-                    if largest > allowed:
-                        steps[codec.name, first, start] = float(largest / allowed)
-        self.assertEqual(steps, {})
+                    concealment = Concealment(Plain())
+                    pieces = [
+                        concealment.conceal(160) if start <= place < start + 3 else concealment.decode(frame)
+                        for place, frame in enumerate(frames[: start + 6])
+                    ]
+                    around = slice(160 * (start - 2), None)
+                    smooth = np.abs(np.diff(signal[around][: 160 * 8], 2)).max()
+                    kink = np.abs(np.diff(samples(b"".join(pieces))[around], 2)).max()
+                    kinks[first, growth, start] = float(kink / smooth)
+        self.assertLess(max(kinks.values()), 3.0, max(kinks, key=lambda case: kinks[case]))
 
     def test_no_clicks_in_tones(self) -> None:
         """A tone is lost, replaced and taken up again without a step at its seams, at 8 and at 16 kHz."""
