@@ -1,0 +1,205 @@
+"""The HTTP server's bounds, whether calls can be taken, and TwiML carried out on a call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import define, evolve, field
+from twisted.internet.defer import Deferred, execute
+from twisted.internet.protocol import connectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.server import Request
+
+from stellar_gw.call.asks import Told
+from stellar_gw.call.events import CallEnded, CallStarted
+from stellar_gw.call.machine import Ending
+from stellar_gw.console.health import Health, not_ready
+from stellar_gw.console.twilio_record import MOST_ENDED, CallIndex, status_of
+from stellar_gw.console.twilio_verbs import DIGIT, OUTCOME_PATIENCE, VerbRefused, carry_out
+from stellar_gw.console.web import MOST_CONNECTIONS, PATIENCE, BoundedSite, Page, Root
+from stellar_gw.control.messages import AgentAsked, Outcome
+from stellar_gw.dialects.twilio import call_sid
+from stellar_gw.dialects.twiml import parse
+from stellar_gw.gateway.journal import Journal
+from stellar_gw.gateway.metrics import Sight
+from tests.unit.test_metrics import record, workers
+
+
+class Broken(Page):
+    def show(self, request: Request) -> None:
+        raise RuntimeError("a secret of ours")
+
+
+class ServerTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.site = BoundedSite(Root({"healthz": Health(), "broken": Broken()}, bare=("healthz",)), self.clock)
+        self.site.doStart()
+
+    def connect(self) -> tuple[ProtocolWrapper, StringTransport]:
+        connection = self.site.buildProtocol(None)
+        assert connection is not None
+        transport = StringTransport()
+        connection.makeConnection(transport)
+        return connection, transport
+
+    def test_connections_are_few(self) -> None:
+        """Beyond the most there is nothing to connect to; one that leaves makes room."""
+        connections = [self.connect()[0] for _ in range(MOST_CONNECTIONS)]
+        self.assertIsNone(self.site.buildProtocol(None))
+        connections[0].connectionLost(connectionDone)
+        self.connect()
+
+    def test_slow_and_idle_connections_are_cut(self) -> None:
+        """What finishes no request in time is cut, however busily it dribbles; what does, is not."""
+        dribbling, slow = self.connect()
+        asking, quick = self.connect()
+        for _ in range(int(PATIENCE // 5)):
+            self.clock.advance(5.0)
+            dribbling.dataReceived(b"X")
+            asking.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertEqual((slow.disconnected, quick.disconnected), (True, False))
+        self.assertEqual(quick.value().count(b'{"status":"ok"}'), PATIENCE // 5)
+
+    def test_what_breaks_is_told_to_the_log_alone(self) -> None:
+        """A page that raises is a 500 without a word of what happened."""
+        connection, transport = self.connect()
+        connection.dataReceived(b"GET /broken HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = transport.value()
+        self.assertTrue(answer.startswith(b"HTTP/1.1 500 "), answer)
+        self.assertTrue(answer.endswith(b'{"message":"internal error; the log of the gateway has it whole"}'), answer)
+        self.assertIn(b"Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n", answer)
+        self.assertNotIn(b"secret", answer)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+
+class ReadinessTests(SynchronousTestCase):
+    def test_reasons(self) -> None:
+        """No worker, records that cannot be written, and draining each say no; one worker of two is enough."""
+        journal = Journal(Path("cdr.jsonl"), Clock(), execute)
+        sight = Sight(workers=workers, journals=[journal], draining=lambda: False)
+        self.assertEqual(not_ready(sight), [])
+        journal.failing = "No space left on device"
+        none_up = evolve(sight, workers=lambda: [evolve(each, up=False) for each in workers()], draining=lambda: True)
+        self.assertEqual(
+            not_ready(none_up),
+            [
+                "the gateway is draining",
+                "no media worker is up",
+                "cdr.jsonl cannot be written: No space left on device",
+            ],
+        )
+
+
+class IndexTests(SynchronousTestCase):
+    def test_calls_by_sid(self) -> None:
+        """A tenant finds its own calls, up or ended a while ago, and nobody else's."""
+        index, first = CallIndex(), record("c-1")
+        index.tell(CallStarted(first))
+        self.assertIs(index.find(call_sid("c-1"), "acme"), first)
+        self.assertIsNone(index.find(call_sid("c-1"), "globex"))
+        for number in range(MOST_ENDED + 1):
+            index.tell(CallEnded(record(f"c-{number}")))
+        held = [
+            index.find(call_sid(f"c-{number}"), "acme") is not None for number in (0, 1, MOST_ENDED, MOST_ENDED + 1)
+        ]
+        self.assertEqual(held, [False, True, True, False])
+
+    def test_states(self) -> None:
+        """Twilio's words for where a call is."""
+        ringing, up = record("c"), record("c", answered=1.0)
+        told = [
+            status_of(call)
+            for call in (
+                ringing, up, evolve(up, ended=2.0, cause="agent_hangup"), evolve(ringing, ended=2.0, cause="cancelled"),
+                evolve(ringing, ended=2.0, status=486), evolve(ringing, ended=2.0, status=480),
+            )
+        ]  # fmt: skip
+        self.assertEqual(told, ["ringing", "in-progress", "completed", "canceled", "busy", "failed"])
+
+
+@define
+class FakeCall:
+    """Notes what is asked of it, and when; answers at once with what the test says.
+
+    :ivar outcome: state and code of every outcome; empty: none comes.
+    """
+
+    clock: Clock
+    outcome: tuple[str, str] | tuple[()] = ("done", "")
+    call_id: str = "c-1"
+    seen: list[tuple[float, str, dict[str, str]]] = field(factory=list)
+
+    def asked(self, event: AgentAsked, told: Told) -> None:
+        self.seen.append((self.clock.seconds(), event.verb, event.parameters))
+        if self.outcome:
+            state, code = self.outcome
+            told(Outcome(request=0, call="c-1", ask="", state=state, detail={"code": code, "message": "said why"}))
+
+    def give_up(self, ending: Ending) -> None:
+        self.seen.append((self.clock.seconds(), f"give up: {ending.cause} by {ending.by}", {}))
+
+
+class VerbTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.call = FakeCall(self.clock)
+
+    def carry_out(self, verbs: str) -> Deferred[None]:
+        verbs_read = parse(f"<Response>{verbs}</Response>")
+        return Deferred.fromCoroutine(carry_out(self.call, verbs_read, self.clock))
+
+    def refusal(self, verbs: str) -> tuple[int, int, str]:
+        failure: Failure = self.failureResultOf(self.carry_out(verbs), VerbRefused)
+        refused = failure.value
+        assert isinstance(refused, VerbRefused)
+        return refused.status, refused.code, str(refused)
+
+    def test_digits_take_their_time(self) -> None:
+        """The request is answered when the first digits are on their way; pauses and the hang-up wait their turn."""
+        self.successResultOf(self.carry_out('<Play digits="12wW3"/><Say>Bye</Say><Hangup/><Hangup/>'))
+        for _ in range(40):
+            self.clock.advance(0.125)
+        self.assertEqual(
+            self.call.seen,
+            [
+                (0.0, "send_dtmf", {"digits": "12"}),
+                (2 * DIGIT + 1.5, "send_dtmf", {"digits": "3"}),
+                (3 * DIGIT + 1.5, "give up: agent_hangup by agent", {}),
+            ],
+        )
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_transfers(self) -> None:
+        """A <Dial> is an INVITE of ours, a <Refer> a REFER; X-* headers go along."""
+        self.successResultOf(self.carry_out('<Dial timeout="9"><Sip>sip:a@b?X-Case=7</Sip></Dial><Hangup/>'))
+        self.successResultOf(self.carry_out("<Refer><Sip>sip:a@b</Sip></Refer>"))
+        invite = {"to": "sip:a@b", "method": "invite", "timeout_s": "9", "header:X-Case": "7"}
+        self.assertEqual(
+            self.call.seen,
+            [(0.0, "transfer", invite), (0.0, "transfer", {"to": "sip:a@b", "method": "refer"})],
+        )
+
+    def test_an_outcome_that_takes_long(self) -> None:
+        """The request is answered all the same."""
+        self.call.outcome = ()
+        asked = self.carry_out("<Dial>+31201234567</Dial>")
+        self.assertNoResult(asked)
+        self.clock.advance(OUTCOME_PATIENCE)
+        self.successResultOf(asked)
+
+    def test_refusals(self) -> None:
+        """Why not, by HTTP status and Twilio's code; what comes after is not begun."""
+        self.assertEqual(self.refusal("<Say>Hi</Say>"), (400, 12100, "the TwiML holds no verb that is done here"))
+        stream = '<Play digits="1"/><Connect><Stream url="wss://a"/></Connect>'
+        self.assertEqual(self.refusal(stream)[:2], (501, 21220))
+        self.assertEqual(self.call.seen, [])
+        self.call.outcome = ("failed", "unavailable")
+        self.assertEqual(self.refusal("<Dial>+31201234567</Dial>"), (501, 21220, "transfer: said why"))
+        self.call.outcome = ("failed", "bad_digits")
+        self.assertEqual(self.refusal('<Play digits="1"/><Hangup/>'), (400, 21220, "send_dtmf: said why"))
+        self.assertEqual([verb for _, verb, _ in self.call.seen], ["transfer", "send_dtmf"])
