@@ -168,7 +168,8 @@ def main() -> int:
             quiet = set_up_times(gateway.ports["udp"], 200)
             ours = median(cpu_of_signalling(gateway, folder, 500, 50) for _ in range(3))
             peer = median(cpu_of_peer(folder, 500, 50) for _ in range(3))
-            load = sipp(gateway.ports["udp"], folder, "-sf", str(HERE / "sipp" / "digest.xml"), "-m", "600", "-r", "50", "-d", "500")
+            scenario = str(HERE / "sipp" / "digest.xml")
+            load = sipp(gateway.ports["udp"], folder, "-sf", scenario, "-m", "600", "-r", "50", "-d", "500")
             busy = set_up_times(gateway.ports["udp"], 300)
             load.wait(timeout=60)
             slot, of_worker, of_gateway = media(gateway, folder, 100, 10)
@@ -188,7 +189,8 @@ def main() -> int:
     sys.stdout.write("".join(f"{name:<{width}}  {value}\n" for name, value in rows))
     results = HERE / "results"
     results.mkdir(exist_ok=True)
-    table = "| figure | value |\n|---|---|\n" + "".join(f"| {re.sub(' +', ' ', name).strip()} | {value} |\n" for name, value in rows)
+    lines = [f"| {re.sub(' +', ' ', name).strip()} | {value} |\n" for name, value in rows]
+    table = "| figure | value |\n|---|---|\n" + "".join(lines)
     (results / "calls.md").write_text(table, encoding="utf-8")
     return 0
 
