@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from attrs import define, field
 from twisted.internet import error
@@ -16,6 +16,13 @@ from zope.interface import implementer
 Address = tuple[str, int]
 LARGEST_PAYLOAD = 65507
 """65535 less the IPv4 and UDP headers."""
+
+
+class Shortcut(Protocol):
+    """Takes packets before the protocol sees them (:class:`stellar_gw.worker.shortcut.Shortcut`)."""
+
+    def take(self, packet: memoryview, source: Address) -> bool:
+        """Whether it has dealt with the packet, which it may change where it is."""
 
 
 @implementer(IUDPTransport)
@@ -34,7 +41,7 @@ class MemoryTransport:
         self._stopped: list[Deferred[None]] = []
         self._stopping = False
         self._closed = False
-        self.first: Callable[[memoryview, Address], bool] | None = None
+        self._shortcut: Shortcut | None = None
         self.protocol = protocol
         self.written: list[tuple[bytes, Address]] = []
 
@@ -64,6 +71,10 @@ class MemoryTransport:
             raise RuntimeError("already connected")
         self._check(host)
         self.connected = (host, port)
+
+    def shorten(self, shortcut: Shortcut | None) -> None:
+        """As the workers' transports: what a shortcut takes does not reach the protocol."""
+        self._shortcut = shortcut
 
     @property
     def outlet(self) -> MemoryTransport:
@@ -109,7 +120,7 @@ class MemoryTransport:
     def deliver(self, packet: bytes, source: Address) -> None:
         if self._stopping or self.connected not in (None, source):
             return
-        if self.first is None or not self.first(memoryview(bytearray(packet)), source):
+        if self._shortcut is None or not self._shortcut.take(memoryview(bytearray(packet)), source):
             self.protocol.datagramReceived(packet, source)
 
     def refuse(self) -> None:

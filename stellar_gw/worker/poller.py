@@ -28,6 +28,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from stellar_gw.worker.shortcut import Shortcut
+
 Address = tuple[str, int]
 
 EXPEDITED_FORWARDING = 46
@@ -57,6 +59,7 @@ class PollerCounts:
     """What went by unseen, over all sockets of the poller."""
 
     received: int = 0
+    """Those that took a shortcut are not counted, nor are they in ``sent``."""
     sent: int = 0
     refused: int = 0
     """ECONNREFUSED: the peer's host said that nobody listens there."""
@@ -84,9 +87,7 @@ class PolledTransport:
     What the kernel refuses to send is counted and forgotten, as if the network had lost it.
 
     :ivar connected: the only address it sends to and hears from, None for any.
-    :ivar first: asked before a datagram goes to the protocol, of which it may make what it likes in the poller's own
-        buffer; True says that it has dealt with it.
-    :ivar outlet: the socket, for those who send more than one packet; what it raises goes to :meth:`not_sent`.
+    :ivar outlet: the socket, for those who send without :meth:`write`; what it raises goes to :meth:`not_sent`.
     """
 
     def __init__(self, poller: DatagramPoller, sock: socket.socket, protocol: DatagramProtocol) -> None:
@@ -95,7 +96,6 @@ class PolledTransport:
         self._fd = sock.fileno()
         self._family = sock.family
         self.connected: Address | None = None
-        self.first: Callable[[memoryview, Address], bool] | None = None
         self.outlet = sock
         self._bound = sock.getsockname()
         self._checked: Address | None = None
@@ -211,32 +211,41 @@ class PolledTransport:
         return self._fd
 
     def read(self) -> None:
-        """Take one datagram and hand it on; what the protocol raises ends this transport alone."""
-        poller = self._poller
-        counts = poller.counts
+        """Take one datagram and hand it on."""
         try:
-            size, source = self._socket.recvfrom_into(poller.buffer)
-        except BlockingIOError:
+            size, source = self._socket.recvfrom_into(self._poller.buffer)
+        except OSError as reason:
+            self.not_read(reason)
+        else:
+            self.deliver(size, source)
+
+    def deliver(self, size: int, source: Any) -> None:
+        """Hand on what ``recvfrom_into`` has put into the poller's buffer."""
+        self._poller.counts.received += 1
+        if len(source) != 2:  # IPv6 adds flow label and scope
+            source = source[:2]
+        if self.connected is None or source == self.connected:  # else it had been queued before connect()
+            self.protocol.datagramReceived(bytes(self._poller.piece(size)), source)
+
+    def not_read(self, reason: OSError) -> None:
+        """``recvfrom_into`` raised."""
+        counts = self._poller.counts
+        if isinstance(reason, BlockingIOError):
             counts.would_block += 1
-            return
-        except ConnectionRefusedError:
+        elif isinstance(reason, ConnectionRefusedError):
             counts.refused += 1
             if self.connected is not None:
                 self._guarded_refusal()
-            return
-        except OSError:
-            self.fail(Failure(), "cannot be read")
-            return
-        counts.received += 1
-        if len(source) != 2:  # IPv6 adds flow label and scope
-            source = source[:2]
-        if self.connected is not None and source != self.connected:
-            return  # it had been queued before connect()
-        try:
-            if self.first is None or not self.first(poller.piece(size), source):
-                self.protocol.datagramReceived(bytes(poller.piece(size)), source)
-        except Exception:
-            self.fail(Failure(), "its protocol raised")
+        else:
+            self.fail(Failure(reason), "cannot be read")
+
+    def shorten(self, shortcut: Shortcut | None) -> None:
+        """Let a shortcut read the socket; None: nobody but this transport."""
+        poller = self._poller
+        if shortcut is None:
+            poller.read_by(self, self.read)
+        else:
+            poller.read_by(self, shortcut.reading(self._socket, poller.buffer, poller.piece(shortcut.size), self))
 
     def _guarded_refusal(self) -> None:
         try:
@@ -281,6 +290,7 @@ class DatagramPoller:
         self._pieces = [self._whole[:size] for size in range(USUAL)]
         self._epoll = select.epoll()
         self._transports: dict[int, PolledTransport] = {}
+        self._reads: dict[int, Callable[[], None]] = {}
         reactor.addReader(self)
 
     def __len__(self) -> int:
@@ -307,6 +317,7 @@ class DatagramPoller:
             sock.close()
             raise
         self._transports[sock.fileno()] = transport
+        self._reads[sock.fileno()] = transport.read
         self._epoll.register(sock.fileno(), _READABLE)
         return transport
 
@@ -327,8 +338,13 @@ class DatagramPoller:
     def forget(self, transport: PolledTransport) -> None:
         """Read the transport's socket no more; always before it is closed, for its number is used again."""
         if self._transports.get(transport.fileno()) is transport:
-            del self._transports[transport.fileno()]
+            del self._transports[transport.fileno()], self._reads[transport.fileno()]
             self._epoll.unregister(transport.fileno())
+
+    def read_by(self, transport: PolledTransport, read: Callable[[], None]) -> None:
+        """Call this whenever the transport's socket is readable."""
+        if self._transports.get(transport.fileno()) is transport:
+            self._reads[transport.fileno()] = read
 
     def piece(self, size: int) -> memoryview:
         """The beginning of the buffer that datagrams are read into: the last one, until the next is read."""
@@ -348,14 +364,18 @@ class DatagramPoller:
         One each keeps a flooded port from delaying the others, and saves the read that only finds EAGAIN. Looking
         again costs less than another turn of the reactor, and under load more has come meanwhile.
         """
-        transports = self._transports
+        reads = self._reads
         left = TURN
         while left > 0 and not self._epoll.closed and (ready := self._epoll.poll(0, left)):
             left -= len(ready)
             for fd, _ in ready:
-                transport = transports.get(fd)
-                if transport is not None:  # else closed by a datagram earlier in this batch
-                    transport.read()
+                read = reads.get(fd)
+                if read is None:  # closed by a datagram earlier in this batch
+                    continue
+                try:
+                    read()
+                except Exception:
+                    self._transports[fd].fail(Failure(), "its protocol raised")
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor lets go of us: at its end, or because the epoll itself failed."""

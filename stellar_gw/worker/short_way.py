@@ -9,17 +9,10 @@ from stellar_gw.media.latch import SILENCE, Address, Latch
 from stellar_gw.media.splice import Splice
 from stellar_gw.worker.shortcut import Counted, Exit, Outlet, Shortcut
 
-First = Callable[[memoryview, Address], bool]
-
 
 @runtime_checkable
 class QuickTransport(Protocol):
-    """A transport that can be connected and disconnected, and has a short way in and out.
-
-    :ivar first: asked before a datagram goes to the protocol; True says that it has dealt with it.
-    """
-
-    first: First | None
+    """A transport that can be connected and disconnected, and has a short way in and out."""
 
     @property
     def connected(self) -> Address | None:
@@ -30,6 +23,9 @@ class QuickTransport(Protocol):
 
     def connect(self, host: str, port: int) -> None: ...
     def disconnect(self) -> None: ...
+
+    def shorten(self, shortcut: Shortcut | None) -> None:
+        """Have a shortcut take what it can of what arrives; None: nobody."""
 
     def not_sent(self, reason: OSError) -> None:
         """What its outlet raised."""
@@ -90,7 +86,7 @@ class ShortWay:
             return
         self._shortcut = Shortcut(latch.locked, payload_type, splice, counted, now, out)
         if plain and self.transport is not None:
-            self.transport.first = self._shortcut.take
+            self.transport.shorten(self._shortcut)
 
     def lengthen(self) -> None:
         """What the next packet means is to be found out anew."""
@@ -98,7 +94,7 @@ class ShortWay:
             self._shortcut.settle()
             self._shortcut = None
             if self.transport is not None:
-                self.transport.first = None
+                self.transport.shorten(None)
 
     def settle(self) -> None:
         """Bring counts and numbers up to date."""
