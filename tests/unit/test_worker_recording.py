@@ -473,7 +473,8 @@ class ThreadTests(RecordedCallCase):
         ended = [event for event in world.told() if isinstance(event, RecordingEnded)]
         self.assertEqual({(event.seconds, event.octets, event.note) for event in ended}, {(0.2, 6444, "")})
         self.assertEqual(sorted(event.path for event in ended), sorted(self.files(folder)))
-        self.assertEqual((len(ended), threading.active_count(), self.descriptors()), (200, threads, descriptors))
+        self.assertEqual((len(ended), threading.active_count()), (200, threads))
+        self.assertLessEqual(self.descriptors(), descriptors)  # an earlier test's may go meanwhile
         self.assertEqual(recorder.begin("c-x", Tap(set_media(), 0.0), lambda recorded: None), None)
 
     def test_worker_ends(self) -> None:
