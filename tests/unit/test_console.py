@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from pathlib import Path
+from urllib.parse import quote
 
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, execute
@@ -18,14 +20,17 @@ from stellar_gw.call.asks import Told
 from stellar_gw.call.events import CallEnded, CallStarted
 from stellar_gw.call.machine import Ending
 from stellar_gw.console.health import Health, not_ready
+from stellar_gw.console.twilio_calls import TwilioCalls
 from stellar_gw.console.twilio_record import MOST_ENDED, CallIndex, status_of
 from stellar_gw.console.twilio_verbs import DIGIT, OUTCOME_PATIENCE, VerbRefused, carry_out
 from stellar_gw.console.web import MOST_CONNECTIONS, PATIENCE, BoundedSite, Page, Root
 from stellar_gw.control.messages import AgentAsked, Outcome
-from stellar_gw.dialects.twilio import call_sid
+from stellar_gw.dialects.twilio import account_sid, call_sid
 from stellar_gw.dialects.twiml import parse
+from stellar_gw.directory.records import Agent, Environment, Secret, Snapshot
 from stellar_gw.gateway.journal import Journal
 from stellar_gw.gateway.metrics import Sight
+from stellar_gw.testing.directory import MemoryDirectory
 from tests.unit.test_metrics import record, workers
 
 
@@ -46,6 +51,10 @@ class ServerTests(SynchronousTestCase):
         transport = StringTransport()
         connection.makeConnection(transport)
         return connection, transport
+
+    def test_at_rest(self) -> None:
+        """A server that nobody asks does nothing."""
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_connections_are_few(self) -> None:
         """Beyond the most there is nothing to connect to; one that leaves makes room."""
@@ -142,6 +151,53 @@ class FakeCall:
 
     def give_up(self, ending: Ending) -> None:
         self.seen.append((self.clock.seconds(), f"give up: {ending.cause} by {ending.by}", {}))
+
+
+class LeavingTests(SynchronousTestCase):
+    """Askers that do not wait for their answer."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.call = FakeCall(self.clock, outcome=())
+        index = CallIndex()
+        index.tell(CallStarted(record("c-1")))
+        environment = Environment(
+            name="production",
+            dialect="twilio",
+            url=Secret(value="wss://a.example/"),
+            secrets={"auth_token": Secret(value="0123456789abcdef")},
+        )
+        agent = Agent(name="bot", tenant="acme", environments={"production": environment})
+        directory = MemoryDirectory(Snapshot(domain="gw.example", agents=(agent,)))
+        calls = TwilioCalls(directory=lambda: directory, index=index, find=lambda _: self.call, clock=self.clock)
+        self.site = BoundedSite(Root({"2010-04-01": calls}, bare=()), self.clock)
+
+    def ask_and_leave(self, token: str) -> bytes:
+        connection = self.site.buildProtocol(None)
+        assert connection is not None
+        transport = StringTransport()
+        connection.makeConnection(transport)
+        account, body = account_sid("acme"), "Twiml=" + quote("<Response><Dial>+31201234567</Dial></Response>")
+        password = b64encode(f"{account}:{token}".encode()).decode()
+        connection.dataReceived(
+            f"POST /2010-04-01/Accounts/{account}/Calls/{call_sid('c-1')}.json HTTP/1.1\r\nHost: x\r\n"
+            f"Authorization: Basic {password}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+        )
+        connection.connectionLost(connectionDone)
+        self.clock.advance(10.0)
+        return bytes(transport.value())
+
+    def test_what_was_asked_for_stands(self) -> None:
+        """A transfer whose outcome nobody waits for is asked for all the same, and nothing is left behind."""
+        self.assertEqual(self.ask_and_leave("0123456789abcdef"), b"")
+        self.assertEqual([verb for _, verb, _ in self.call.seen], ["transfer"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_wrong_passwords(self) -> None:
+        """One who does not wait for the answer leaves nothing behind either."""
+        self.assertEqual(self.ask_and_leave("0123456789abcdeX"), b"")
+        self.assertEqual((self.call.seen, self.clock.getDelayedCalls()), ([], []))
 
 
 class VerbTests(SynchronousTestCase):
