@@ -7,7 +7,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from attrs import define, evolve, field
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, execute
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -20,6 +23,7 @@ from stellar_gw.call.asks import Told
 from stellar_gw.call.events import CallEnded, CallStarted
 from stellar_gw.call.machine import Ending
 from stellar_gw.console.health import Health, not_ready
+from stellar_gw.console.site import HttpListening, Sources
 from stellar_gw.console.twilio_calls import TwilioCalls
 from stellar_gw.console.twilio_record import MOST_ENDED, CallIndex, status_of
 from stellar_gw.console.twilio_verbs import DIGIT, OUTCOME_PATIENCE, VerbRefused, carry_out
@@ -28,8 +32,9 @@ from stellar_gw.control.messages import AgentAsked, Outcome
 from stellar_gw.dialects.twilio import account_sid, call_sid
 from stellar_gw.dialects.twiml import parse
 from stellar_gw.directory.records import Agent, Environment, Secret, Snapshot
+from stellar_gw.errors import StellarError
 from stellar_gw.gateway.journal import Journal
-from stellar_gw.gateway.metrics import Sight
+from stellar_gw.gateway.metrics import Metrics, Sight
 from stellar_gw.testing.directory import MemoryDirectory
 from tests.unit.test_metrics import record, workers
 
@@ -104,6 +109,31 @@ class ReadinessTests(SynchronousTestCase):
         )
 
 
+class ListeningTests(SynchronousTestCase):
+    def test_a_port_that_is_taken(self) -> None:
+        """The gateway does not start, and says which key is to be changed."""
+
+        class Taken(Clock):
+            def listenTCP(self, port: int, factory: object, interface: str) -> None:
+                raise CannotListenError(interface, port, OSError(98, "Address already in use"))
+
+        clock = Taken()
+        sight = Sight(workers=workers, journals=[], draining=lambda: False)
+        sources = Sources(
+            metrics=Metrics(clock.seconds, sight),
+            sight=sight,
+            index=CallIndex(),
+            count=lambda: 0,
+            find=lambda _: None,
+            directory=lambda: MemoryDirectory(Snapshot(domain="x")),
+        )
+        error = self.assertRaises(StellarError, HttpListening, clock, ("127.0.0.1", 8080), sources)
+        self.assertEqual(
+            str(error),
+            "http.bind 127.0.0.1:8080: Address already in use; bind another port, or end the program that has it",
+        )
+
+
 class IndexTests(SynchronousTestCase):
     def test_calls_by_sid(self) -> None:
         """A tenant finds its own calls, up or ended a while ago, and nobody else's."""
@@ -172,21 +202,39 @@ class LeavingTests(SynchronousTestCase):
         calls = TwilioCalls(directory=lambda: directory, index=index, find=lambda _: self.call, clock=self.clock)
         self.site = BoundedSite(Root({"2010-04-01": calls}, bare=()), self.clock)
 
-    def ask_and_leave(self, token: str) -> bytes:
+    def ask(self, authorization: bytes, body: bytes) -> tuple[ProtocolWrapper, StringTransport]:
         connection = self.site.buildProtocol(None)
         assert connection is not None
         transport = StringTransport()
         connection.makeConnection(transport)
-        account, body = account_sid("acme"), "Twiml=" + quote("<Response><Dial>+31201234567</Dial></Response>")
-        password = b64encode(f"{account}:{token}".encode()).decode()
+        place = f"/2010-04-01/Accounts/{account_sid('acme')}/Calls/{call_sid('c-1')}.json".encode()
         connection.dataReceived(
-            f"POST /2010-04-01/Accounts/{account}/Calls/{call_sid('c-1')}.json HTTP/1.1\r\nHost: x\r\n"
-            f"Authorization: Basic {password}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+            b"POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Basic %s\r\n"
+            b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s"
+            % (place, authorization, len(body), body)
         )
+        return connection, transport
+
+    def ask_and_leave(self, token: str) -> bytes:
+        body = "Twiml=" + quote("<Response><Dial>+31201234567</Dial></Response>")
+        connection, transport = self.ask(b64encode(f"{account_sid('acme')}:{token}".encode()), body.encode())
         connection.connectionLost(connectionDone)
         self.clock.advance(10.0)
         return bytes(transport.value())
+
+    @given(
+        st.binary(max_size=40).map(b64encode) | st.binary(max_size=40).map(lambda octets: octets.hex().encode()),
+        st.binary(max_size=200),
+    )
+    @settings(max_examples=200, deadline=None, derandomize=True)
+    def test_whatever_comes(self, authorization: bytes, body: bytes) -> None:
+        """Any password and any body has an answer that is not our fault."""
+        right = b64encode(f"{account_sid('acme')}:0123456789abcdef".encode())
+        for header in (authorization, right):
+            connection, transport = self.ask(header, body)
+            self.clock.advance(10.0)
+            self.assertIn(transport.value()[9:12], (b"400", b"401"))
+            connection.connectionLost(connectionDone)
 
     def test_what_was_asked_for_stands(self) -> None:
         """A transfer whose outcome nobody waits for is asked for all the same, and nothing is left behind."""
