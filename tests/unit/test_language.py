@@ -16,7 +16,9 @@ class LanguageTests(SynchronousTestCase):
         )
 
     def test_what_cannot_be_read_is_left_out(self) -> None:
-        self.assertEqual(language_ranges("nl-NL, ;;, q=1, toolonglanguage, en;q=2.5, de;q=0.12345, fr"), ("nl-NL", "fr"))
+        self.assertEqual(
+            language_ranges("nl-NL, ;;, q=1, toolonglanguage, en;q=2.5, de;q=0.12345, fr"), ("nl-NL", "fr")
+        )
 
     def test_without_languages_of_the_agent_the_callers_best_counts(self) -> None:
         self.assertEqual(detect_language("en;q=0.7, nl-NL", ()), "nl-NL")
