@@ -67,6 +67,11 @@ class DtmfReceiver:
         self._last: tuple[int, int] | None = None
         self.malformed = 0
 
+    @property
+    def pending(self) -> bool:
+        """An event has begun, and not ended yet: :meth:`advance` is needed."""
+        return self._event is not None
+
     def received(self, packet: RtpPacket, now: float) -> tuple[Digit, ...]:
         """A packet of the telephone-event payload type; the digits that it brings to their end, at most two."""
         if len(packet.payload) < 4:

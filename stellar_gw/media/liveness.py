@@ -39,6 +39,11 @@ class Liveness:
         self._since = now
         self._ever = True
 
+    @property
+    def lost(self) -> bool:
+        """What :meth:`check` said last."""
+        return self._lost
+
     def hold(self, held: bool, now: float) -> None:
         """The peer needs not send (our direction is sendonly or inactive), or must again.
 

@@ -77,7 +77,7 @@ class MemoryTransport:
         self._shortcut = shortcut
 
     @property
-    def outlet(self) -> MemoryTransport:
+    def socket(self) -> MemoryTransport:
         """As the workers' transports have it: what their quick packets leave by."""
         return self
 

@@ -87,16 +87,15 @@ class PolledTransport:
     What the kernel refuses to send is counted and forgotten, as if the network had lost it.
 
     :ivar connected: the only address it sends to and hears from, None for any.
-    :ivar outlet: the socket, for those who send without :meth:`write`; what it raises goes to :meth:`not_sent`.
+    :ivar socket: for those who send without :meth:`write`; what it raises goes to :meth:`not_sent`.
     """
 
     def __init__(self, poller: DatagramPoller, sock: socket.socket, protocol: DatagramProtocol) -> None:
         self._poller = poller
-        self._socket = sock
+        self.socket = sock
         self._fd = sock.fileno()
         self._family = sock.family
         self.connected: Address | None = None
-        self.outlet = sock
         self._bound = sock.getsockname()
         self._checked: Address | None = None
         self._stopped: list[Deferred[None]] = []
@@ -114,13 +113,13 @@ class PolledTransport:
             if self.connected is not None:
                 if addr is not None and addr != self.connected:
                     raise error.InvalidAddressError(addr[0], f"the transport is connected to {self.connected}")
-                self._socket.send(packet)
+                self.socket.send(packet)
             else:
                 if addr is None:
                     raise error.InvalidAddressError("None", "a transport that is not connected needs an address")
                 if addr != self._checked:
                     self._check(addr)
-                self._socket.sendto(packet, addr)
+                self.socket.sendto(packet, addr)
         except OSError as reason:
             if reason.errno == EMSGSIZE:
                 raise error.MessageLengthError(f"{len(packet)} octets do not fit into a datagram") from None
@@ -160,7 +159,7 @@ class PolledTransport:
         if self.connected is not None:
             raise RuntimeError("already connected")
         self._check((host, port))
-        self._socket.connect((host, port))
+        self.socket.connect((host, port))
         self.connected = (host, port)
 
     def disconnect(self) -> None:
@@ -174,13 +173,13 @@ class PolledTransport:
             if _libc.connect(self._fd, _UNSPEC, len(_UNSPEC)) < 0:
                 number = ctypes.get_errno()
                 raise OSError(number, os.strerror(number))
-            if self._socket.getsockname() != self._bound:  # the kernel had chosen the port, and takes it back
-                self._socket.bind(self._bound)
+            if self.socket.getsockname() != self._bound:  # the kernel had chosen the port, and takes it back
+                self.socket.bind(self._bound)
         except OSError:
             self.fail(Failure(), "its connection could not be dissolved")
 
     def getHost(self) -> IPv4Address | IPv6Address:
-        name = self._socket.getsockname()
+        name = self.socket.getsockname()
         if self._family == socket.AF_INET:
             return IPv4Address("UDP", name[0], name[1])
         return IPv6Address("UDP", name[0], name[1])
@@ -210,22 +209,14 @@ class PolledTransport:
     def fileno(self) -> int:
         return self._fd
 
-    def read(self) -> None:
-        """Take one datagram and hand it on."""
-        try:
-            size, source = self._socket.recvfrom_into(self._poller.buffer)
-        except OSError as reason:
-            self.not_read(reason)
-        else:
-            self.deliver(size, source)
-
-    def deliver(self, size: int, source: Any) -> None:
-        """Hand on what ``recvfrom_into`` has put into the poller's buffer."""
+    def take(self, packet: memoryview, source: Any) -> bool:
+        """Hand a datagram on to the protocol."""
         self._poller.counts.received += 1
         if len(source) != 2:  # IPv6 adds flow label and scope
             source = source[:2]
         if self.connected is None or source == self.connected:  # else it had been queued before connect()
-            self.protocol.datagramReceived(bytes(self._poller.piece(size)), source)
+            self.protocol.datagramReceived(bytes(packet), source)
+        return True
 
     def not_read(self, reason: OSError) -> None:
         """``recvfrom_into`` raised."""
@@ -240,12 +231,10 @@ class PolledTransport:
             self.fail(Failure(reason), "cannot be read")
 
     def shorten(self, shortcut: Shortcut | None) -> None:
-        """Let a shortcut read the socket; None: nobody but this transport."""
-        poller = self._poller
-        if shortcut is None:
-            poller.read_by(self, self.read)
-        else:
-            poller.read_by(self, shortcut.reading(self._socket, poller.buffer, poller.piece(shortcut.size), self))
+        """Let a shortcut take what it can; None: nobody but the protocol."""
+        if shortcut is not None:
+            shortcut.socket = self.socket
+        self._poller.read_by(self, self if shortcut is None else shortcut)
 
     def _guarded_refusal(self) -> None:
         try:
@@ -265,7 +254,7 @@ class PolledTransport:
             return
         self._closed = True
         self._poller.forget(self)
-        self._socket.close()
+        self.socket.close()
         try:
             self.protocol.doStop()
         except Exception:
@@ -285,12 +274,11 @@ class DatagramPoller:
         self.reactor = reactor
         self.dscp = dscp
         self.counts = PollerCounts()
-        self.buffer = bytearray(LARGEST_DATAGRAM)
-        self._whole = memoryview(self.buffer)
+        self._whole = memoryview(bytearray(LARGEST_DATAGRAM))
         self._pieces = [self._whole[:size] for size in range(USUAL)]
         self._epoll = select.epoll()
         self._transports: dict[int, PolledTransport] = {}
-        self._reads: dict[int, Callable[[], None]] = {}
+        self._readers: dict[int, PolledTransport | Shortcut] = {}
         reactor.addReader(self)
 
     def __len__(self) -> int:
@@ -317,7 +305,7 @@ class DatagramPoller:
             sock.close()
             raise
         self._transports[sock.fileno()] = transport
-        self._reads[sock.fileno()] = transport.read
+        self._readers[sock.fileno()] = transport
         self._epoll.register(sock.fileno(), _READABLE)
         return transport
 
@@ -338,17 +326,13 @@ class DatagramPoller:
     def forget(self, transport: PolledTransport) -> None:
         """Read the transport's socket no more; always before it is closed, for its number is used again."""
         if self._transports.get(transport.fileno()) is transport:
-            del self._transports[transport.fileno()], self._reads[transport.fileno()]
+            del self._transports[transport.fileno()], self._readers[transport.fileno()]
             self._epoll.unregister(transport.fileno())
 
-    def read_by(self, transport: PolledTransport, read: Callable[[], None]) -> None:
-        """Call this whenever the transport's socket is readable."""
+    def read_by(self, transport: PolledTransport, reader: PolledTransport | Shortcut) -> None:
+        """Show what arrives at the transport's socket to this one first."""
         if self._transports.get(transport.fileno()) is transport:
-            self._reads[transport.fileno()] = read
-
-    def piece(self, size: int) -> memoryview:
-        """The beginning of the buffer that datagrams are read into: the last one, until the next is read."""
-        return self._pieces[size] if size < USUAL else self._whole[:size]
+            self._readers[transport.fileno()] = reader
 
     # --- IReadDescriptor ------------------------------------------------------------------------
 
@@ -362,18 +346,25 @@ class DatagramPoller:
         """Take one datagram of each readable socket, and look again, until there are none or the turn is over.
 
         One each keeps a flooded port from delaying the others, and saves the read that only finds EAGAIN. Looking
-        again costs less than another turn of the reactor, and under load more has come meanwhile.
+        again costs less than another turn of the reactor, and under load more has come meanwhile. What a protocol
+        raises ends its transport alone.
         """
-        reads = self._reads
-        left = TURN
+        readers, whole, pieces, left = self._readers, self._whole, self._pieces, TURN
         while left > 0 and not self._epoll.closed and (ready := self._epoll.poll(0, left)):
             left -= len(ready)
             for fd, _ in ready:
-                read = reads.get(fd)
-                if read is None:  # closed by a datagram earlier in this batch
+                reader = readers.get(fd)
+                if reader is None:  # closed by a datagram earlier in this batch
                     continue
                 try:
-                    read()
+                    size, source = reader.socket.recvfrom_into(whole)
+                except OSError as reason:
+                    self._transports[fd].not_read(reason)
+                    continue
+                packet = pieces[size] if size < USUAL else whole[:size]
+                try:
+                    if not reader.take(packet, source):
+                        self._transports[fd].take(packet, source)
                 except Exception:
                     self._transports[fd].fail(Failure(), "its protocol raised")
 

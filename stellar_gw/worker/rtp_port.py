@@ -47,6 +47,8 @@ ONE_WAY = 5.0
 """Seconds after the answer at which a leg that has received nothing is worth a line in the log."""
 CHECK = 0.5
 """Seconds between two looks at whether the peer is alive."""
+CARE = 1.0
+"""Seconds that a port which only passes packets on may be left alone."""
 _NOWHERE = ("", "0.0.0.0", "::")
 
 
@@ -146,6 +148,7 @@ class RtpPort(DatagramProtocol):
         self._answered_at: float | None = None
         self._told_one_way = False
         self._check_due = 0.0
+        self._care_due = 0.0
         self._closed = False
         self._rejected = 0
         self._remote_loss = 0.0
@@ -302,6 +305,8 @@ class RtpPort(DatagramProtocol):
         found = relay.shortcut(packet.payload_type)
         if found is None or latch is None or not latch.is_final(now):
             return
+        if any(events.pending for events in self._events.values()):
+            return  # whose end may have been lost
         splice, payload_type, out = found
         if splice.highest == packet.sequence_number:
             counted = Counted(self._reception, latch, self._liveness)
@@ -332,9 +337,20 @@ class RtpPort(DatagramProtocol):
 
     def _connect(self, now: float) -> None:
         """A plain leg that only sends what another brings has its socket connected while it hears its peer."""
-        latch, wanted = self._latch, self.fed_by is not None and self._srtp is None
-        if self._short_way.connect(latch, now) if wanted and latch is not None else self._short_way.disconnect():
+        way, latch = self._short_way, self._latch
+        if latch is None or self.fed_by is None:
+            changed = way.disconnect()
+        elif self._srtp is None:
+            changed = way.connect(latch, now)
+        else:
+            changed = way.disconnect()
+            way.stay_unconnected()
+        if changed:
             self.take_the_long_way()
+
+    def at_ease(self, now: float) -> bool:
+        """Packets take the short way, and nothing else is to be done: :meth:`advance` may wait."""
+        return now < self._schedule.due and now < self._care_due and self._short_way.moves()
 
     # --- tapping --------------------------------------------------------------------------------
 
@@ -400,6 +416,7 @@ class RtpPort(DatagramProtocol):
         """What only time brings: packets waited for in vain, digits without an end, reports, the end of patience."""
         now = self._now()
         if self.relays or self.fed_by is not None:
+            self._care_due = now if self._liveness.lost else now + CARE
             self.settle()
             self._connect(now)
         if self._listens:

@@ -272,6 +272,11 @@ class MediaSession:
 
     def tick(self, missed: int) -> None:
         conversation, told = self._conversation, self._wiring.hears_agent
+        now = self._around.now()
+        if self._slow and all(leg.port.at_ease(now) for leg in self.legs.values()):
+            if conversation is not None:
+                conversation.muted(round(SLOW_FRAME * 1000))
+            return
         for name, leg in tuple(self.legs.items()):
             if leg.tick(missed) and name == told and conversation is not None:
                 conversation.played()

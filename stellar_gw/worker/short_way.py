@@ -19,7 +19,8 @@ class QuickTransport(Protocol):
         """The only address it sends to and hears from, None for any."""
 
     @property
-    def outlet(self) -> Outlet: ...
+    def socket(self) -> Outlet:
+        """What its quick packets leave by."""
 
     def connect(self, host: str, port: int) -> None: ...
     def disconnect(self) -> None: ...
@@ -54,10 +55,15 @@ class ShortWay:
     def __init__(self) -> None:
         self.transport: QuickTransport | None = None
         self._shortcut: Shortcut | None = None
+        self._ready = False
 
     @property
     def open(self) -> bool:
         return self._shortcut is not None
+
+    def moves(self) -> bool:
+        """Packets have passed since this was asked last, and the socket is as it shall be."""
+        return self._ready and self._shortcut is not None and self._shortcut.moved()
 
     def take(self, datagram: bytes, source: Address) -> bool:
         """A datagram that was no sooner to be had than now, because it had to be deciphered."""
@@ -112,13 +118,19 @@ class ShortWay:
             return False
         if now - latch.heard_at >= SILENCE or not latch.is_final(now) or latch.locked is None:
             return self.disconnect()
+        self._ready = True
         if transport.connected is None:
             transport.connect(*latch.locked)
             return True
         return False
 
+    def stay_unconnected(self) -> None:
+        """The socket shall never be connected, and needs no care."""
+        self._ready = True
+
     def disconnect(self) -> bool:
         """Hear any address; whether that has changed anything."""
+        self._ready = False
         transport = self.transport
         if transport is None or transport.connected is None:
             return False
@@ -133,7 +145,7 @@ class ShortWay:
         transport = self.transport
         if not plain or transport is None:
             return Exit(Written(write), destination, _ignore)
-        return Exit(transport.outlet, None if transport.connected == destination else destination, transport.not_sent)
+        return Exit(transport.socket, None if transport.connected == destination else destination, transport.not_sent)
 
 
 def _ignore(reason: OSError) -> None:

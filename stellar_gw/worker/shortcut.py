@@ -64,16 +64,6 @@ class Exit:
     failed: Callable[[OSError], None]
 
 
-class Inlet(Protocol):
-    """Whose socket a shortcut reads."""
-
-    def deliver(self, size: int, source: Address) -> None:
-        """What was read goes the long way."""
-
-    def not_read(self, reason: OSError) -> None:
-        """Reading raised."""
-
-
 @frozen
 class Counted:
     """What is to know of the packets that passed, once somebody asks."""
@@ -88,31 +78,29 @@ class Shortcut:
 
     :param source: the latched address, for good.
     :param payload_type: theirs and ours.
-    :ivar size: octets of the datagrams that it takes.
+    :ivar socket: where its packets come from; for the poller.
     """
 
     __slots__ = (
-        "_buffer",
         "_counted",
         "_destination",
         "_difference",
         "_failed",
         "_first",
         "_heard",
-        "_inlet",
         "_jitter",
         "_last",
         "_next",
         "_now",
         "_our_ssrc",
         "_outlet",
-        "_packet",
-        "_socket",
+        "_seen",
+        "_size",
         "_source",
         "_splice",
         "_ssrc",
         "_step",
-        "size",
+        "socket",
     )
 
     def __init__(
@@ -124,6 +112,7 @@ class Shortcut:
         now: Callable[[], float],
         out: Exit,
     ) -> None:
+        self.socket: socket.socket
         samples = splice.samples
         number, timestamp = (splice.highest + 1) & 0xFFFF, (splice.timestamp + samples) & 0xFFFFFFFF
         our_number = (number + splice.sequence_offset) & 0xFFFF
@@ -136,9 +125,9 @@ class Shortcut:
         self._outlet, self._destination, self._failed = out.outlet, out.destination, out.failed
         self._ssrc = splice.ssrc
         self._our_ssrc = splice.sender.ssrc
-        self.size = _HEADER.size + samples  # one octet in each unit of the clock, in all our codecs
+        self._size = _HEADER.size + samples  # one octet in each unit of the clock, in all our codecs
         self._step = _NUMBER + samples
-        self._first = self._next = (_VERSION_2_ALONE | theirs) << 48 | number << 32 | timestamp
+        self._first = self._seen = self._next = (_VERSION_2_ALONE | theirs) << 48 | number << 32 | timestamp
         self._difference = ((_VERSION_2_ALONE | ours) << 48 | our_number << 32 | our_timestamp) - self._next
         # Before a number or a timestamp goes over its end, and carries into what stands before it.
         numbers = 0xFFFF - max(number, our_number)
@@ -147,35 +136,15 @@ class Shortcut:
         self._heard = splice.heard
         self._jitter = counted.reception.jitter
 
-    def reading(self, sock: socket.socket, buffer: bytearray, packet: memoryview, inlet: Inlet) -> Callable[[], None]:
-        """What reads one datagram from a socket and passes it on, or has it delivered by whose socket it is.
-
-        :param packet: the buffer's first :attr:`size` octets.
-        """
-        self._socket, self._buffer, self._packet, self._inlet = sock, buffer, packet, inlet
-        return self._read
-
-    def _read(self) -> None:
-        try:
-            size, source = self._socket.recvfrom_into(self._buffer)
-        except OSError as reason:
-            self._inlet.not_read(reason)
-            return
-        if size != self.size or not self._pass(self._packet, source):
-            self._inlet.deliver(size, source)
-
     def take(self, packet: memoryview, source: Address) -> bool:
         """Pass a datagram on, changed where it is; False where it has to go the long way, and is as it was."""
-        return packet.nbytes == self.size and self._pass(packet, source)
-
-    def _pass(self, packet: memoryview, source: Address) -> bool:
-        if source != self._source:
+        if packet.nbytes != self._size or source != self._source:
             return False
         head, ssrc = _unpack(packet)
         if head != self._next or ssrc != self._ssrc or head > self._last:
             return False
         now = self._now()
-        late = (now - self._heard) * CLOCK - (self.size - 12)
+        late = (now - self._heard) * CLOCK - (self._size - 12)
         if late < 0.0:
             late = -late
         if late > IN_TIME:
@@ -193,15 +162,21 @@ class Shortcut:
             self._failed(reason)
         return True
 
+    def moved(self) -> bool:
+        """Whether anything has passed since this was asked last."""
+        moved = self._next != self._seen
+        self._seen = self._next
+        return moved
+
     def settle(self) -> None:
         """Add what passed to the statistics and to the streams' state."""
-        packets = (self._next - self._first) // self._step
-        if not packets:
+        if self._next == self._first:
             return
+        packets = (self._next - self._first) // self._step
         last = self._next - self._step
         self._first = self._next
         number, timestamp = last >> 32 & 0xFFFF, last & 0xFFFFFFFF
-        octets = packets * (self.size - _HEADER.size)
+        octets = packets * (self._size - _HEADER.size)
         heard, counted = self._heard, self._counted
         counted.reception.ran(packets, octets, self._jitter, heard * CLOCK - timestamp)
         counted.latch.heard(RtpPacket(0, False, number, timestamp, self._ssrc, b""), heard)

@@ -392,9 +392,9 @@ class PollerTests(TestCase):
         other = marked.listen(Recorder(), LOOPBACK, 0)
         self.assertEqual(
             [
-                v4._socket.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) >> 2,
-                v6._socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS) >> 2,
-                other._socket.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) >> 2,
+                v4.socket.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) >> 2,
+                v6.socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS) >> 2,
+                other.socket.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) >> 2,
             ],
             [46, 46, 10],
         )
