@@ -62,11 +62,15 @@ class Ask:
     parameters: tuple[tuple[str, str], ...] = ()
 
 
+AGENT_ERROR = "agent_error"
+"""The code of a message that is in order, and tells of an error at the agent's side."""
+
+
 @frozen
 class Malformed:
     """A message that does not follow the dialect: counted, logged, answered by a complaint, never fatal by itself.
 
-    :ivar code: a stable word, such as ``malformed`` or ``unknown_action``.
+    :ivar code: a stable word, such as ``malformed``, ``unknown_action`` or :data:`AGENT_ERROR`.
     :ivar ask: the agent's own id of the request, where it has one.
     """
 

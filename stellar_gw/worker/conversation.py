@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from stellar_gw.agent.link import Connector, Link, LinkClosed, LinkLimits, Target
 from stellar_gw.dialects.contract import (
+    AGENT_ERROR,
     AgentEvent,
     Ask,
     Audio,
@@ -138,7 +139,9 @@ class Conversation:
         if link is not None:
             link.close()
         if self.malformed > LOGGED:
-            _log.warn("{call}: the agent sent {count} malformed messages", call=self._call, count=self.malformed)
+            _log.warn(
+                "{call}: {count} messages of the agent were malformed or errors", call=self._call, count=self.malformed
+            )
 
     def _send(self, frames: Sequence[Frame]) -> None:
         if self._link is not None:
@@ -207,9 +210,8 @@ class Conversation:
                 if self.malformed <= COMPLAINTS and self._open:
                     self._send(self._dialect.complaint(event))
                 if self.malformed <= LOGGED:
-                    _log.warn(
-                        "{call}: the agent's message is malformed: {reason}", call=self._call, reason=event.reason
-                    )
+                    what = "the agent reports" if event.code == AGENT_ERROR else "the agent's message is malformed"
+                    _log.warn("{call}: {what}: {reason}", call=self._call, what=what, reason=event.reason)
 
     def _clear(self) -> None:
         queue = self.audio.playout
