@@ -17,6 +17,7 @@ OURS: Final = {
     "twilio": "stellar_gw.dialects.twilio:PLUGIN",
     "native": "stellar_gw.dialects.native:PLUGIN",
     "vonage": "stellar_gw.dialects.native:VONAGE",
+    "openai": "stellar_gw.dialects.openai_realtime:PLUGIN",
     "audiosocket": "stellar_gw.dialects.audiosocket:PLUGIN",
     "builtin": "stellar_gw.dialects.builtin:PLUGIN",
 }

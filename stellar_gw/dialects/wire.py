@@ -20,5 +20,10 @@ def reason(error: Exception) -> str:
     """An error as one printable line: it may quote what the agent sent."""
     if isinstance(error, RecursionError):
         return "JSON nested too deeply"
-    text = str(error)[:MAX_REASON].encode("ascii", "backslashreplace").decode("ascii")
+    return one_line(str(error))
+
+
+def one_line(text: str) -> str:
+    """What the agent sent, cut and printable."""
+    text = text[:MAX_REASON].encode("ascii", "backslashreplace").decode("ascii")
     return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)

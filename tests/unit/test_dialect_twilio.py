@@ -176,13 +176,14 @@ class RegistryTests(SynchronousTestCase):
         for name in OURS:
             dialect = make_dialect(name, CONTEXT, {})
             self.assertTrue(dialect.opened())
-            self.assertEqual(bool(dialect.stopped("caller_hangup", "caller")), name != "vonage")
+            self.assertEqual(bool(dialect.stopped("caller_hangup", "caller")), name not in ("vonage", "openai"))
             self.assertIsInstance(dialect.received("?")[0], Malformed)
 
     def test_unknown(self) -> None:
         """An unknown name is an error that lists the known ones."""
         error = self.assertRaises(UnknownDialectError, make_dialect, "twillio", CONTEXT, {})
-        self.assertEqual(str(error), "no dialect 'twillio'; there are twilio, native, vonage, audiosocket, builtin")
+        known = "twilio, native, vonage, openai, audiosocket, builtin"
+        self.assertEqual(str(error), f"no dialect 'twillio'; there are {known}")
 
     def test_json_is_exact(self) -> None:
         """The media template and the JSON encoder agree to the octet."""
