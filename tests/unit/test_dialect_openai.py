@@ -31,46 +31,16 @@ from stellar_gw.dialects.template import TemplateError
 from tests.unit.call_contexts import CONTEXT
 
 FIELDS = st.sampled_from(
-    [
-        "response",
-        "id",
-        "status",
-        "status_details",
-        "error",
-        "item",
-        "item_id",
-        "response_id",
-        "delta",
-        "call_id",
-        "name",
-        "arguments",
-        "type",
-        "code",
-        "event_id",
-        "session",
-        "audio",
-        "input",
-        "turn_detection",
-        "interrupt_response",
-        "rate_limits",
-        "remaining",
-    ]
-)
+    ["response", "id", "status", "status_details", "error", "item", "item_id", "response_id", "delta",
+     "call_id", "name", "arguments", "type", "code", "event_id", "session", "audio", "input",
+     "turn_detection", "interrupt_response", "rate_limits", "remaining"]
+)  # fmt: skip
 KINDS = st.sampled_from(
-    [
-        "session.updated",
-        "input_audio_buffer.speech_started",
-        "input_audio_buffer.speech_stopped",
-        "response.created",
-        "error",
-        "response.output_item.added",
-        "response.output_audio.delta",
-        "response.output_audio.done",
-        "response.done",
-        "response.function_call_arguments.done",
-        "rate_limits.updated",
-    ]
-)
+    ["session.updated", "input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped",
+     "response.created", "error", "response.output_item.added", "response.output_audio.delta",
+     "response.output_audio.done", "response.done", "response.function_call_arguments.done",
+     "rate_limits.updated"]
+)  # fmt: skip
 SCALARS = st.sampled_from([None, True, False, -1, 0, 2.5, "", "AAAA", "completed", "function_call", "\u2028"])
 NESTED = st.dictionaries(FIELDS, SCALARS | st.lists(SCALARS, max_size=2), max_size=4)
 EVENTS = st.builds(
