@@ -81,11 +81,11 @@ class MemoryTransport:
         """As the workers' transports have it: what their quick packets leave by."""
         return self
 
-    def send(self, data: memoryview, /) -> int:
+    def send(self, data: memoryview | bytes, /) -> int:
         self.write(bytes(data))
         return len(data)
 
-    def sendto(self, data: memoryview, address: Address, /) -> int:
+    def sendto(self, data: memoryview | bytes, address: Address, /) -> int:
         self.write(bytes(data), address)
         return len(data)
 

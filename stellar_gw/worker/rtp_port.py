@@ -314,8 +314,8 @@ class RtpPort(DatagramProtocol):
 
     def exit(self, destination: Address) -> Exit:
         """What :meth:`write` comes down to until :meth:`take_the_long_way`."""
-        plain = self._srtp is None and not self.taps
-        return self._short_way.exit(destination, self.write, plain=plain)
+        protect = None if self._srtp is None else self._srtp.protect
+        return self._short_way.exit(destination, self.write, protect, heard=bool(self.taps))
 
     def take_the_long_way(self) -> None:
         """Something has changed: what the next packets mean is to be found out anew, here and where ours come from."""

@@ -32,16 +32,35 @@ class QuickTransport(Protocol):
         """What its outlet raised."""
 
 
+class Sealed:
+    """The outlet of a leg whose packets are enciphered on their way out.
+
+    :param protect: None: it must not go out.
+    """
+
+    def __init__(self, protect: Callable[[bytes], bytes | None], outlet: Outlet) -> None:
+        self._protect = protect
+        self._outlet = outlet
+
+    def send(self, data: memoryview | bytes, /) -> int:
+        packet = self._protect(bytes(data))
+        return 0 if packet is None else self._outlet.send(packet)
+
+    def sendto(self, data: memoryview | bytes, address: Address, /) -> int:
+        packet = self._protect(bytes(data))
+        return 0 if packet is None else self._outlet.sendto(packet, address)
+
+
 class Written:
-    """The outlet of a leg whose packets are enciphered, or listened to, on their way out."""
+    """The outlet of a leg whose packets are listened to on their way out."""
 
     def __init__(self, write: Callable[[bytes, Address], None]) -> None:
         self._write = write
 
-    def send(self, data: memoryview, /) -> int:
+    def send(self, data: memoryview | bytes, /) -> int:
         raise OSError("not connected")
 
-    def sendto(self, data: memoryview, address: Address, /) -> int:
+    def sendto(self, data: memoryview | bytes, address: Address, /) -> int:
         self._write(bytes(data), address)
         return len(data)
 
@@ -137,15 +156,25 @@ class ShortWay:
         transport.disconnect()
         return True
 
-    def exit(self, destination: Address, write: Callable[[bytes, Address], None], *, plain: bool) -> Exit:
+    def exit(
+        self,
+        destination: Address,
+        write: Callable[[bytes, Address], None],
+        protect: Callable[[bytes], bytes | None] | None,
+        *,
+        heard: bool,
+    ) -> Exit:
         """The way out to ``destination``.
 
-        :param write: by which packets leave that are enciphered or listened to.
+        :param write: by which packets leave that somebody listens to.
+        :param protect: enciphers; None where nothing does.
+        :param heard: somebody does.
         """
         transport = self.transport
-        if not plain or transport is None:
+        if heard or transport is None:
             return Exit(Written(write), destination, _ignore)
-        return Exit(transport.socket, None if transport.connected == destination else destination, transport.not_sent)
+        outlet = transport.socket if protect is None else Sealed(protect, transport.socket)
+        return Exit(outlet, None if transport.connected == destination else destination, transport.not_sent)
 
 
 def _ignore(reason: OSError) -> None:

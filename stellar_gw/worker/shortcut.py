@@ -41,13 +41,13 @@ _NUMBER = 1 << 32
 class Outlet(Protocol):
     """Where packets leave: a UDP socket, or what enciphers them first."""
 
-    def send(self, data: memoryview, /) -> int:
+    def send(self, data: memoryview | bytes, /) -> int:
         """To the address it is connected to.
 
         :raise OSError: the kernel refuses.
         """
 
-    def sendto(self, data: memoryview, address: Address, /) -> int:
+    def sendto(self, data: memoryview | bytes, address: Address, /) -> int:
         """:raise OSError: the kernel refuses."""
 
 
