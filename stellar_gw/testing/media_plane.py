@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from stellar_gw.call.ports import MediaListener, WorkerFailed, WorkerLost
 from stellar_gw.control import messages
@@ -22,6 +22,8 @@ class FakeCall:
     answered: bool = False
     recorded: bool = False
     told: list[messages.Tell] = field(factory=list)
+    bound: list[messages.Rebind] = field(factory=list)
+    agent_stopped: messages.StopAgent | None = None
     outcomes: list[messages.Outcome] = field(factory=list)
     digits: list[str] = field(factory=list)
     pressed: list[messages.Pressed] = field(factory=list)
@@ -51,13 +53,20 @@ class FakeMediaPlane:
     released: list[messages.Release] = field(factory=list)
     listener: MediaListener | None = None
     _next_port: int = field(default=10000, init=False)
+    _waiting: dict[Deferred[messages.Reply], IDelayedCall] = field(factory=dict, init=False)
 
     def ask(self, request: messages.Request) -> Deferred[messages.Reply]:
         """Answer after ``latency`` seconds; 0 answers at once."""
         if self.latency <= 0.0:
             return self._answer(request)
         done: Deferred[messages.Reply] = Deferred()
-        self.clock.callLater(self.latency, lambda: self._answer(request).chainDeferred(done))
+
+        def answer() -> None:
+            del self._waiting[done]
+            if not done.called:
+                self._answer(request).chainDeferred(done)
+
+        self._waiting[done] = self.clock.callLater(self.latency, answer)
         return done
 
     def say(self, event: messages.Event | WorkerLost) -> None:
@@ -66,7 +75,12 @@ class FakeMediaPlane:
         self.listener(event)
 
     def lose(self) -> None:
-        """The worker dies with everything it carries."""
+        """The worker dies with everything it carries: first what was asked of it fails, as in the real pool."""
+        waiting, self._waiting = self._waiting, {}
+        for done, answer in waiting.items():
+            answer.cancel()
+            if not done.called:
+                done.errback(WorkerFailed("lost", "it closed the control channel"))
         lost = tuple(self.calls)
         self.calls.clear()
         self.say(WorkerLost(lost, "media worker 0 died (killed by signal 9)"))
@@ -91,6 +105,10 @@ class FakeMediaPlane:
                 call.recorded = True
             case messages.Tell():
                 call.told.append(request)
+            case messages.Rebind():
+                call.bound.append(request)
+            case messages.StopAgent():
+                call.agent_stopped = request
             case messages.SendDigits():
                 call.digits.append(request.digits)
             case messages.Outcome():
