@@ -8,7 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.gateway_support import ECHO, HOST, PASSWORD, USER, RealGateway, soon, start_gateway
-from tests.integration.sipp_support import SCENARIOS, Sipp
+from tests.integration.sipp_support import SCENARIOS, Result, Sipp
 
 TALK_MS = 1000
 """At 50 calls a second that takes a third of the 250 pairs of ports, those that rest after a call included."""
@@ -20,6 +20,11 @@ class SippCallTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.gateway: RealGateway = start_gateway(self)
         self.sipp = Sipp(self, self.gateway)
+
+    def why(self, result: Result) -> str:
+        """What the gateway refused, and what SIPp says."""
+        refused = Counter(record["reason"] for record in self.gateway.records("refusals"))
+        return f"{dict(refused)}\n{result.errors}"
 
     def check_calls(self, count: int, *, transport: str = "udp", caller: str = "trunk") -> list[dict[str, Any]]:
         """Every call has one record, and each was a good one, by its packets too."""
@@ -39,7 +44,7 @@ class SippCallTests(SynchronousTestCase):
     def test_500_calls_at_50_a_second(self) -> None:
         """500 calls over UDP at 50 a second, a second of echoed RTP each: none fails, each has its record."""
         result = self.sipp.run(SCENARIOS / "caller.xml", "-d", str(TALK_MS), to=ECHO, calls=500, rate=50, trace=False)
-        self.assertEqual(result.ok, (0, 500, 0), result.errors)
+        self.assertEqual(result.ok, (0, 500, 0), self.why(result))
         records = self.check_calls(500)
         self.assertEqual(self.gateway.records("refusals"), [])
         began = [record["started"] for record in records]
@@ -50,7 +55,7 @@ class SippCallTests(SynchronousTestCase):
         result = self.sipp.run(
             SCENARIOS / "caller.xml", "-d", str(TALK_MS), to=ECHO, calls=60, rate=20, transport="t1", trace=False
         )
-        self.assertEqual(result.ok, (0, 60, 0), result.errors)
+        self.assertEqual(result.ok, (0, 60, 0), self.why(result))
         records = self.check_calls(60, transport="tcp")
         self.assertEqual(len({record["source"] for record in records}), 1)
 
@@ -59,7 +64,7 @@ class SippCallTests(SynchronousTestCase):
         result = self.sipp.run(
             SCENARIOS / "caller.xml", "-d", str(TALK_MS), to=ECHO, calls=60, rate=20, transport="tn", trace=False
         )
-        self.assertEqual(result.ok, (0, 60, 0), result.errors)
+        self.assertEqual(result.ok, (0, 60, 0), self.why(result))
         records = self.check_calls(60, transport="tcp")
         self.assertGreater(len({record["source"] for record in records}), 30)
 
@@ -70,7 +75,7 @@ class SippCallTests(SynchronousTestCase):
             "-auth_uri", f"{ECHO}@{HOST}:{self.gateway.ports['udp']}",
             to=ECHO, source=HOST, calls=200, rate=40, trace=False,
         )  # fmt: skip
-        self.assertEqual(result.ok, (0, 200, 0), result.errors)
+        self.assertEqual(result.ok, (0, 200, 0), self.why(result))
         records = self.check_calls(200, caller=USER)
         self.assertEqual(self.gateway.records("refusals"), [])
         # By first lines: challenged, and admitted at the second try.
