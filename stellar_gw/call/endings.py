@@ -89,7 +89,7 @@ def media_ending(error: BaseException | None) -> Ending:
     return Ending(
         status=503,
         retry_after=5,
-        cause="no_ports" if code == "no_ports" else "media_failure",
+        cause=_MEDIA_CAUSES.get(code, "media_failure"),
         by="gateway",
         reason=f"media: {error}",
         check=code,
@@ -97,6 +97,8 @@ def media_ending(error: BaseException | None) -> Ending:
     )
 
 
+_MEDIA_CAUSES = {"no_ports": "no_ports", "lost": "worker_lost"}
+"""A request that dies with its worker fails before the news of the worker's death."""
 _MEDIA_FIXES = {
     "no_ports": "Widen media.ports",
     "no_descriptors": "Raise LimitNOFILE= in the unit, or ulimit -n",

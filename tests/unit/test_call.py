@@ -389,11 +389,23 @@ class EndTests(CallCase):
         self.said()
         self.plane.lose()
         self.assertEqual(
-            [said[:2] for said in self.said()], [("bye", 'Q.850;cause=41;text="worker lost"'), ("reject", 503)]
+            sorted(said[:2] for said in self.said()), [("bye", 'Q.850;cause=41;text="worker lost"'), ("reject", 503)]
         )
         self.settle()
         causes = [event.record.cause for event in self.events if isinstance(event, CallEnded)]
         self.assertEqual(causes, ["worker_lost", "worker_lost"])
+
+    def test_a_worker_that_dies_while_it_is_asked_is_the_cause_too(self) -> None:
+        """A request that fails because the worker died comes before the news of its death."""
+        self.invite()
+        for _ in range(1000):
+            if any(said[0] == "answer" for said in self.said()):
+                break
+            self.clock.advance(0.001)
+        self.plane.lose()
+        self.settle()
+        (record,) = [event.record for event in self.events if isinstance(event, CallEnded)]
+        self.assertEqual((record.cause, record.ended_by), ("worker_lost", "gateway"))
 
     def test_no_ports_left_is_503_with_retry_after(self) -> None:
         self.plane.ports = 0
