@@ -34,9 +34,13 @@ class Pair:
     def __init__(self) -> None:
         rng = Random(1).randbytes
         self.caller, self.callee = (
-            SipCore({"udp": Listener(name="udp", transport="udp", bind=at, advertise=at, media_advertise=at[0])},
-                    user_agent="benchmark", rng=rng)
-            for at in (CALLER, CALLEE))
+            SipCore(
+                {"udp": Listener(name="udp", transport="udp", bind=at, advertise=at, media_advertise=at[0])},
+                user_agent="benchmark",
+                rng=rng,
+            )
+            for at in (CALLER, CALLEE)
+        )
         self.out, self.back = Flow(1, "udp", "udp", CALLER, CALLEE), Flow(2, "udp", "udp", CALLEE, CALLER)
         self.uri = SipUri(user="600", host=CALLEE[0])
         self.me, self.you = NameAddr("", SipUri(user="me", host=CALLER[0])), NameAddr("", self.uri)

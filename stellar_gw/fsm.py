@@ -95,16 +95,21 @@ class Sealed(Generic[Inputs, Data]):
     def dot(self) -> str:
         """Draw it (graphviz): one sorted line for each row, filled rows left out."""
         rows = (row for row in self._automaton.allTransitions() if not _is_filled(row))
-        edges = sorted(f'  {_quote(old.name)} -> {_quote(new.name)} [label={_quote(_label(symbol, outputs))}];'
-                       for old, symbol, new, outputs in rows)
-        states = [f'  {_quote(name)};' for name in self.states()]
+        edges = sorted(
+            f"  {_quote(old.name)} -> {_quote(new.name)} [label={_quote(_label(symbol, outputs))}];"
+            for old, symbol, new, outputs in rows
+        )
+        states = [f"  {_quote(name)};" for name in self.states()]
         start = [f'  "" [shape=point]; "" -> {_quote(self._automaton.initialState.name)};']
-        head = [f'digraph {_quote(self.name)} {{', '  node [shape=box, style=rounded];']
+        head = [f"digraph {_quote(self.name)} {{", "  node [shape=box, style=rounded];"]
         return "\n".join([*head, *start, *states, *edges, "}"]) + "\n"
 
 
 def seal(
-    builder: TypeMachineBuilder[Inputs, Data], *, name: str, remote: Iterable[Callable[..., None]] = (),
+    builder: TypeMachineBuilder[Inputs, Data],
+    *,
+    name: str,
+    remote: Iterable[Callable[..., None]] = (),
 ) -> Sealed[Inputs, Data]:
     """Build a machine in which no peer can raise anything.
 

@@ -91,7 +91,7 @@ class WorkerSlot:
         self._lost = False
         settings = self._settings
         try:
-            self._process = spawn(
+            process = spawn(
                 self._reactor,
                 settings.command.line(settings.socket, self.number, generation),
                 settings.command.environment,
@@ -100,6 +100,9 @@ class WorkerSlot:
         except OSError as reason:
             self._lose(f"it cannot be started: {reason}")
             return
+        if self._lost:  # it ended so soon that we heard of it in there, and another start waits already
+            return
+        self._process = process
         self._wait(settings.start_timeout, self._lose, f"it did not say Hello within {settings.start_timeout:g} s")
 
     def attach(self, channel: WorkerChannel, hello: Hello) -> bool:

@@ -81,7 +81,7 @@ def _parts(content_type: str, body: bytes) -> list[tuple[Headers, bytes]]:
     # Delimiters stand at the beginning of a line; the line break before one belongs to it.
     pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode("ascii"), MAX_PARTS + 1)
     parts = []
-    for piece in pieces[1:MAX_PARTS + 1]:
+    for piece in pieces[1 : MAX_PARTS + 1]:
         if piece.startswith(b"--"):
             break
         piece = piece.lstrip(b" \t")

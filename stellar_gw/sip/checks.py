@@ -8,11 +8,25 @@ from stellar_gw.sip.body import SDP, accepts_sdp, is_identity, is_readable
 from stellar_gw.sip.message import Request
 from stellar_gw.sip.uri import SipUri
 
-KNOWN_METHODS = frozenset((
-    "INVITE", "ACK", "BYE", "CANCEL", "REGISTER", "OPTIONS",  # RFC 3261
-    # RFC 6086, 3262, 3311, 6665, 3515, 3428, 3903
-    "INFO", "PRACK", "UPDATE", "SUBSCRIBE", "NOTIFY", "REFER", "MESSAGE", "PUBLISH",
-))
+KNOWN_METHODS = frozenset(
+    (
+        "INVITE",
+        "ACK",
+        "BYE",
+        "CANCEL",
+        "REGISTER",
+        "OPTIONS",  # RFC 3261
+        # RFC 6086, 3262, 3311, 6665, 3515, 3428, 3903
+        "INFO",
+        "PRACK",
+        "UPDATE",
+        "SUBSCRIBE",
+        "NOTIFY",
+        "REFER",
+        "MESSAGE",
+        "PUBLISH",
+    )
+)
 # Never outside a dialog, so that one without a To tag, or for a dialog that is not, gets 481 (12.2.2).
 ONLY_IN_DIALOGS = frozenset(("BYE", "INFO", "PRACK", "UPDATE", "NOTIFY"))
 _INITIAL = ("INVITE", "OPTIONS")
@@ -52,7 +66,10 @@ class Capabilities:
     def options_headers(self) -> Items:
         """What an OPTIONS is answered with (11.2)."""
         return (
-            self.allow_header, ("Accept", SDP), ("Accept-Encoding", "identity"), ("Accept-Language", "en"),
+            self.allow_header,
+            ("Accept", SDP),
+            ("Accept-Encoding", "identity"),
+            ("Accept-Language", "en"),
             self.supported_header,
         )
 

@@ -52,16 +52,21 @@ class SipCore:
     """
 
     def __init__(
-        self, listeners: Mapping[str, Listener], *, user_agent: str, rng: Callable[[int], bytes],
-        timers: Timers = Timers(), max_transactions: int = 20_000, able: Capabilities = Capabilities(),  # noqa: B008 - frozen
+        self,
+        listeners: Mapping[str, Listener],
+        *,
+        user_agent: str,
+        rng: Callable[[int], bytes],
+        timers: Timers = Timers(),
+        max_transactions: int = 20_000,
+        able: Capabilities = Capabilities(),  # noqa: B008 - frozen
     ) -> None:
         self._heap = TimerHeap()
         self._wire = Wire()
         self._names = Names(listeners, rng)
         self._layer = TransactionLayer(self._wire, self._heap, timers)
         self._usages = Usages(self._wire, self._heap)
-        self._uas = Uas(
-            self._wire, self._layer, self._usages, self._names, timers, able, user_agent, max_transactions)
+        self._uas = Uas(self._wire, self._layer, self._usages, self._names, timers, able, user_agent, max_transactions)
         self._uac = Uac(self._wire, self._layer, self._usages, self._names, timers, able, user_agent)
 
     @property
@@ -127,7 +132,13 @@ class SipCore:
     # Judging new requests
 
     def respond(
-        self, request: Request, flow: Flow, status: int, reason: str = "", headers: Items = (), body: bytes = b"",
+        self,
+        request: Request,
+        flow: Flow,
+        status: int,
+        reason: str = "",
+        headers: Items = (),
+        body: bytes = b"",
     ) -> None:
         """Answer a request without keeping anything of it; its copies are told of again, and answered the same."""
         self._uas.respond(request, flow, status, reason, headers, body)
@@ -145,7 +156,13 @@ class SipCore:
     # A usage as UAS
 
     def ring(
-        self, usage: UsageId, now: float, status: int = 180, reason: str = "", headers: Items = (), body: bytes = b"",
+        self,
+        usage: UsageId,
+        now: float,
+        status: int = 180,
+        reason: str = "",
+        headers: Items = (),
+        body: bytes = b"",
     ) -> None:
         """Send a provisional response; it is repeated every minute."""
         if not 100 < status < 200:
@@ -196,7 +213,13 @@ class SipCore:
         return self._names.below(201) / 100
 
     def request_in(
-        self, usage: UsageId, method: str, now: float, headers: Items = (), body: bytes = b"", content_type: str = "",
+        self,
+        usage: UsageId,
+        method: str,
+        now: float,
+        headers: Items = (),
+        body: bytes = b"",
+        content_type: str = "",
     ) -> Token:
         """Send a request inside the dialog; ResponseReceived follows, before Ended at the latest."""
         if method in ("INVITE", "ACK", "BYE", "CANCEL"):
@@ -212,7 +235,13 @@ class SipCore:
         return token
 
     def respond_in(
-        self, token: Token, status: int, now: float, reason: str = "", headers: Items = (), body: bytes = b"",
+        self,
+        token: Token,
+        status: int,
+        now: float,
+        reason: str = "",
+        headers: Items = (),
+        body: bytes = b"",
     ) -> None:
         """Answer a request inside a dialog."""
         self._heap.now = now
@@ -221,9 +250,19 @@ class SipCore:
     # A usage as UAC
 
     def invite(
-        self, uri: Uri, flow: Flow, now: float, *, from_: NameAddr, to: NameAddr, headers: Items = (),
-        body: bytes = b"", route: Iterable[NameAddr] = (), credentials: ClientCredentials | None = None,
-        call_id: str | None = None, sequence: int = 1,
+        self,
+        uri: Uri,
+        flow: Flow,
+        now: float,
+        *,
+        from_: NameAddr,
+        to: NameAddr,
+        headers: Items = (),
+        body: bytes = b"",
+        route: Iterable[NameAddr] = (),
+        credentials: ClientCredentials | None = None,
+        call_id: str | None = None,
+        sequence: int = 1,
     ) -> UsageId:
         """Call somebody.
 
@@ -233,8 +272,17 @@ class SipCore:
         """
         self._heap.now = now
         usage = self._uac.invite(
-            uri, flow, from_=from_, to=to, headers=Headers(headers), body=body, route=tuple(route),
-            credentials=credentials, call_id=call_id, sequence=sequence)
+            uri,
+            flow,
+            from_=from_,
+            to=to,
+            headers=Headers(headers),
+            body=body,
+            route=tuple(route),
+            credentials=credentials,
+            call_id=call_id,
+            sequence=sequence,
+        )
         self._usages.turn(usage)
         return usage.id
 
@@ -254,15 +302,25 @@ class SipCore:
             self._usages.turn(leg)
 
     def request(
-        self, method: str, uri: Uri, flow: Flow, now: float, *, from_: NameAddr, to: NameAddr, headers: Items = (),
-        body: bytes = b"", credentials: ClientCredentials | None = None,
+        self,
+        method: str,
+        uri: Uri,
+        flow: Flow,
+        now: float,
+        *,
+        from_: NameAddr,
+        to: NameAddr,
+        headers: Items = (),
+        body: bytes = b"",
+        credentials: ClientCredentials | None = None,
     ) -> Token:
         """Send a request outside any dialog, such as OPTIONS; ResponseReceived follows."""
         if method in ("INVITE", "ACK", "BYE", "CANCEL"):
             raise LocalProtocolError(f"{method} has a call of its own")
         self._heap.now = now
         return self._uac.request(
-            method, uri, flow, from_=from_, to=to, headers=Headers(headers), body=body, credentials=credentials)
+            method, uri, flow, from_=from_, to=to, headers=Headers(headers), body=body, credentials=credentials
+        )
 
     # Flows
 
@@ -293,10 +351,15 @@ class SipCore:
     def counts(self) -> Counter[str]:
         """How much of everything there is, and (``dropped ...``) what came and had no use."""
         counts = Counter({f"dropped {kind}": times for kind, times in self._layer.dropped.items()})
-        counts.update({
-            "transactions": len(self._layer), "usages": len(self._usages), "dialogs": self._usages.dialogs,
-            "timers": len(self._heap), "flows awaited": self._wire.waiting,
-        })
+        counts.update(
+            {
+                "transactions": len(self._layer),
+                "usages": len(self._usages),
+                "dialogs": self._usages.dialogs,
+                "timers": len(self._heap),
+                "flows awaited": self._wire.waiting,
+            }
+        )
         return counts
 
     @property

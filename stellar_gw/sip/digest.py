@@ -146,9 +146,7 @@ class DigestAuthorization:
         return "Digest " + ", ".join(parts)
 
 
-_field_at = re.compile(
-    rf'{LWS}({TOKEN}){LWS}={LWS}({QUOTED_STRING}|[^\x00-\x20\x7f,"]++){LWS}(?:,|$)', re.DOTALL
-).match
+_field_at = re.compile(rf'{LWS}({TOKEN}){LWS}={LWS}({QUOTED_STRING}|[^\x00-\x20\x7f,"]++){LWS}(?:,|$)', re.DOTALL).match
 _scheme = re.compile(rf"({TOKEN})(?:[ \t]++|$)").match
 _is_nc = re.compile(r"[0-9A-Fa-f]{8}").fullmatch
 _is_response = re.compile(r"[0-9A-Fa-f]{32}(?:[0-9A-Fa-f]{32})?").fullmatch
@@ -313,7 +311,18 @@ def _token(text: str) -> str:
 
 
 __all__ = [
-    "ALGORITHMS", "DigestAuthorization", "DigestChallenge", "Nonces", "Verdict",
-    "answer_challenge", "authorization_for", "base_algorithm", "choose_challenge", "ha1", "is_digest",
-    "parse_authorization", "parse_challenge", "response_value",
+    "ALGORITHMS",
+    "DigestAuthorization",
+    "DigestChallenge",
+    "Nonces",
+    "Verdict",
+    "answer_challenge",
+    "authorization_for",
+    "base_algorithm",
+    "choose_challenge",
+    "ha1",
+    "is_digest",
+    "parse_authorization",
+    "parse_challenge",
+    "response_value",
 ]

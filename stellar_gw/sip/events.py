@@ -145,6 +145,15 @@ class Ended:
 
 
 Event = (
-    RequestReceived | Cancelled | Confirmed | Reoffered | RequestInDialog | Provisional | Answered | ReinviteRefused
-    | ResponseReceived | FlowNeeded | Ended
+    RequestReceived
+    | Cancelled
+    | Confirmed
+    | Reoffered
+    | RequestInDialog
+    | Provisional
+    | Answered
+    | ReinviteRefused
+    | ResponseReceived
+    | FlowNeeded
+    | Ended
 )

@@ -259,7 +259,6 @@ def _media_type(values: list[str]) -> str:
     return values[0].partition(";")[0].strip(" \t").lower() if values else ""
 
 
-
 READERS: tuple[tuple[str, Callable[[list[str]], object]], ...] = (
     ("via", parse_vias),
     ("from", _one_address),

@@ -22,9 +22,7 @@ _line_break = re.compile(r"\r\n(?![ \t])")
 _fold = re.compile(r"\r\n[ \t]+")
 _breaks_out = re.compile(r"[\r\n\0]").search
 # Of any version: a request of SIP/7.0 is answered too (505).
-_hop = re.compile(
-    rf"SIP{LWS}/{LWS}[0-9.]++{LWS}/{LWS}({TOKEN})[ \t]++({HOST})(?:{LWS}:{LWS}([0-9]++))?", re.I
-).match
+_hop = re.compile(rf"SIP{LWS}/{LWS}[0-9.]++{LWS}/{LWS}({TOKEN})[ \t]++({HOST})(?:{LWS}:{LWS}([0-9]++))?", re.I).match
 _branch = re.compile(rf";{LWS}branch{LWS}={LWS}({TOKEN})", re.I).search
 _tag = re.compile(rf";{LWS}tag{LWS}={LWS}({TOKEN})", re.I).search
 _is_word = re.compile(r"[^\x00-\x20\x7f]++").fullmatch

@@ -66,29 +66,62 @@ class Uac:
     """Sends requests, and follows each to its end."""
 
     def __init__(
-        self, wire: Wire, layer: TransactionLayer, usages: Usages, names: Names, timers: Timers,
-        able: Capabilities, user_agent: str,
+        self,
+        wire: Wire,
+        layer: TransactionLayer,
+        usages: Usages,
+        names: Names,
+        timers: Timers,
+        able: Capabilities,
+        user_agent: str,
     ) -> None:
         self._wire, self._layer, self._usages, self._names, self._timers = wire, layer, usages, names, timers
         self._writer = RequestWriter(names, able, user_agent)
-        usages.perform.update({
-            SendAck: self._send_ack, SendBye: self._send_bye, SendCancel: self._send_cancel,
-            SendReinvite: self._send_reinvite, RefuseSuccess: self._refuse_success, Abandon: self._abandon,
-            AnswerChallenge: self._answer_challenge, Adopt: self._adopt,
-        })
+        usages.perform.update(
+            {
+                SendAck: self._send_ack,
+                SendBye: self._send_bye,
+                SendCancel: self._send_cancel,
+                SendReinvite: self._send_reinvite,
+                RefuseSuccess: self._refuse_success,
+                Abandon: self._abandon,
+                AnswerChallenge: self._answer_challenge,
+                Adopt: self._adopt,
+            }
+        )
 
     # Requests outside any dialog
 
     def invite(
-        self, uri: Uri, flow: Flow, *, from_: NameAddr, to: NameAddr, headers: Headers, body: bytes,
-        route: tuple[NameAddr, ...], credentials: ClientCredentials | None, call_id: str | None, sequence: int,
+        self,
+        uri: Uri,
+        flow: Flow,
+        *,
+        from_: NameAddr,
+        to: NameAddr,
+        headers: Headers,
+        body: bytes,
+        route: tuple[NameAddr, ...],
+        credentials: ClientCredentials | None,
+        call_id: str | None,
+        sequence: int,
     ) -> Usage:
         """Begin a usage with an INVITE."""
         usage = Usage(id=self._names.tag(), contact_user=self._names.tag(), cancel_patience=self._timers.timeout)
         usage.sips = getattr(uri, "scheme", "") == "sips"
         sending = self._outside(
-            "INVITE", uri, flow, from_=from_, to=to, headers=headers, body=body, route=route,
-            credentials=credentials, call_id=call_id, sequence=sequence)
+            "INVITE",
+            uri,
+            flow,
+            from_=from_,
+            to=to,
+            headers=headers,
+            body=body,
+            route=route,
+            credentials=credentials,
+            call_id=call_id,
+            sequence=sequence,
+        )
         sending.usage, sending.contact_user = usage, usage.contact_user
         usage.initial = usage.calling = sending
         usage.credentials = sending.credentials
@@ -97,28 +130,66 @@ class Uac:
         return usage
 
     def request(
-        self, method: str, uri: Uri, flow: Flow, *, from_: NameAddr, to: NameAddr, headers: Headers, body: bytes,
+        self,
+        method: str,
+        uri: Uri,
+        flow: Flow,
+        *,
+        from_: NameAddr,
+        to: NameAddr,
+        headers: Headers,
+        body: bytes,
         credentials: ClientCredentials | None,
     ) -> Token:
         """Send a request that makes no dialog."""
         sending = self._outside(
-            method, uri, flow, from_=from_, to=to, headers=headers, body=body, route=(), credentials=credentials,
-            call_id=None, sequence=1)
+            method,
+            uri,
+            flow,
+            from_=from_,
+            to=to,
+            headers=headers,
+            body=body,
+            route=(),
+            credentials=credentials,
+            call_id=None,
+            sequence=1,
+        )
         sending.token = token = self._wire.token()
         self._transmit(sending)
         return token
 
     def _outside(
-        self, method: str, uri: Uri, flow: Flow, *, from_: NameAddr, to: NameAddr, headers: Headers, body: bytes,
-        route: tuple[NameAddr, ...], credentials: ClientCredentials | None, call_id: str | None, sequence: int,
+        self,
+        method: str,
+        uri: Uri,
+        flow: Flow,
+        *,
+        from_: NameAddr,
+        to: NameAddr,
+        headers: Headers,
+        body: bytes,
+        route: tuple[NameAddr, ...],
+        credentials: ClientCredentials | None,
+        call_id: str | None,
+        sequence: int,
     ) -> Sending:
         self._names.listener(flow)
         next_hop = way(uri, route)[2]
         return Sending(
-            method=method, uri=uri, route_set=route, flow=flow, to=to, headers=headers, body=body,
+            method=method,
+            uri=uri,
+            route_set=route,
+            flow=flow,
+            to=to,
+            headers=headers,
+            body=body,
             from_=from_ if from_.tag else from_.with_tag(self._names.tag()),
-            call_id=call_id or self._names.call_id(), sequence=sequence, contact_user=self._names.tag(),
-            credentials=credentials if credentials is not None and credentials.are_for(next_hop) else None)
+            call_id=call_id or self._names.call_id(),
+            sequence=sequence,
+            contact_user=self._names.tag(),
+            credentials=credentials if credentials is not None and credentials.are_for(next_hop) else None,
+        )
 
     # Requests inside a dialog
 
@@ -135,9 +206,20 @@ class Uac:
 
     def _inside(self, usage: Usage, dialog: Dialog, method: str, headers: Headers, body: bytes = b"") -> Sending:
         return Sending(
-            method=method, headers=headers, body=body, dialog=dialog, uri=dialog.remote_target, from_=dialog.local,
-            to=dialog.remote, call_id=dialog.call_id, sequence=0, flow=dialog.flow, contact_user=usage.contact_user,
-            usage=usage, credentials=usage.credentials)
+            method=method,
+            headers=headers,
+            body=body,
+            dialog=dialog,
+            uri=dialog.remote_target,
+            from_=dialog.local,
+            to=dialog.remote,
+            call_id=dialog.call_id,
+            sequence=0,
+            flow=dialog.flow,
+            contact_user=usage.contact_user,
+            usage=usage,
+            credentials=usage.credentials,
+        )
 
     def _send_inside(self, sending: Sending, dialog: Dialog) -> None:
         usage = sending.usage
@@ -168,7 +250,8 @@ class Uac:
             ready(flow)
 
         self._wire.need(
-            by_transport_of(hop, dialog.flow), dialog.flow.listener, dialog.flow, found, lambda why: failed())
+            by_transport_of(hop, dialog.flow), dialog.flow.listener, dialog.flow, found, lambda why: failed()
+        )
 
     # Writing them
 
@@ -205,7 +288,8 @@ class Uac:
         attempt = sending.attempt = _Attempt(self, sending)
         # Inside a dialog a connection that breaks under a request is replaced; outside, its sender chose the way.
         sending.transaction = self._layer.send_request(
-            request, sending.flow, attempt, hop, reconnects=sending.dialog is not None)
+            request, sending.flow, attempt, hop, reconnects=sending.dialog is not None
+        )
 
     # What becomes of them
 
@@ -371,9 +455,20 @@ class Uac:
 
         def ready(flow: Flow) -> None:
             ack = Sending(
-                method="ACK", headers=Headers(), body=body, dialog=dialog, uri=dialog.remote_target,
-                route_set=dialog.route_set, from_=dialog.local, to=dialog.remote, call_id=dialog.call_id,
-                sequence=number, flow=flow, contact_user=sending.contact_user, transaction=invite)
+                method="ACK",
+                headers=Headers(),
+                body=body,
+                dialog=dialog,
+                uri=dialog.remote_target,
+                route_set=dialog.route_set,
+                from_=dialog.local,
+                to=dialog.remote,
+                call_id=dialog.call_id,
+                sequence=number,
+                flow=flow,
+                contact_user=sending.contact_user,
+                transaction=invite,
+            )
             data = self._writer.write(ack, "ACK", body)[0].to_bytes()
             sending.acks[dialog.remote_tag] = Acknowledgement(data, flow, dialog, body)
             self._wire.send(data, flow)

@@ -54,8 +54,15 @@ class Uas:
     """
 
     def __init__(
-        self, wire: Wire, layer: TransactionLayer, usages: Usages, names: Names, timers: Timers,
-        able: Capabilities, user_agent: str, max_transactions: int,
+        self,
+        wire: Wire,
+        layer: TransactionLayer,
+        usages: Usages,
+        names: Names,
+        timers: Timers,
+        able: Capabilities,
+        user_agent: str,
+        max_transactions: int,
     ) -> None:
         self.usages = usages
         self.available = True
@@ -63,10 +70,15 @@ class Uas:
         self._able, self._max_transactions = able, max_transactions
         self._server = ("Server", user_agent)
         self._asked: dict[Token, tuple[Usage, ServerTransaction]] = {}
-        usages.perform.update({
-            Respond: self._respond_to_invite, Refuse: self._refuse, RefuseAsked: self._refuse_asked,
-            RepeatSuccess: self._repeat_success, RepeatProvisional: self._repeat_provisional,
-        })
+        usages.perform.update(
+            {
+                Respond: self._respond_to_invite,
+                Refuse: self._refuse,
+                RefuseAsked: self._refuse_asked,
+                RepeatSuccess: self._repeat_success,
+                RepeatProvisional: self._repeat_provisional,
+            }
+        )
 
     # Requests
 
@@ -182,7 +194,13 @@ class Uas:
     # Answers that leave no state behind
 
     def respond(
-        self, request: Request, flow: Flow, status: int, reason: str, headers: Iterable[tuple[str, str]], body: bytes,
+        self,
+        request: Request,
+        flow: Flow,
+        status: int,
+        reason: str,
+        headers: Iterable[tuple[str, str]],
+        body: bytes,
     ) -> None:
         """Answer without a transaction: the same to every copy of the request (8.2.7)."""
         if request.method == "ACK":
@@ -223,8 +241,11 @@ class Uas:
             return None
         tag = self._names.tag()
         usage = Usage(
-            id=self._names.tag(), contact_user=self._names.tag(), offer_is_ours=not sdp_body(request),
-            sips=isinstance(request.uri, SipUri) and request.uri.secure)
+            id=self._names.tag(),
+            contact_user=self._names.tag(),
+            offer_is_ours=not sdp_body(request),
+            sips=isinstance(request.uri, SipUri) and request.uri.secure,
+        )
         usage.invite = self._layer.serve(request, flow, _Leg(self, usage), tag)
         usage.dialog = dialog_as_uas(request, flow, tag)
         usage.dialog.tcp_above = tcp_above
@@ -234,7 +255,12 @@ class Uas:
         return usage.id
 
     def respond_in(
-        self, token: Token, status: int, reason: str, headers: Iterable[tuple[str, str]], body: bytes,
+        self,
+        token: Token,
+        status: int,
+        reason: str,
+        headers: Iterable[tuple[str, str]],
+        body: bytes,
     ) -> None:
         """Answer a request inside a dialog; too late once the usage has ended, for then it is answered already."""
         asked = self._asked.get(token)
@@ -286,8 +312,12 @@ class Uas:
             self._layer.receive_again(usage.invite)
 
     def _send(
-        self, transaction: ServerTransaction, status: int, reason: str = "",
-        headers: Iterable[tuple[str, str]] = (), body: bytes = b"",
+        self,
+        transaction: ServerTransaction,
+        status: int,
+        reason: str = "",
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
     ) -> bytes:
         if transaction.final:
             return b""  # answered already

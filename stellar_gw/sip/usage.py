@@ -261,6 +261,22 @@ class Close:
 
 
 UsageEffect = (
-    Tell | Respond | Refuse | RepeatSuccess | RepeatProvisional | SendAck | SendBye | RefuseSuccess | SendCancel
-    | Abandon | SendReinvite | AnswerChallenge | Adopt | End | RefuseAsked | Close | Start | Stop
+    Tell
+    | Respond
+    | Refuse
+    | RepeatSuccess
+    | RepeatProvisional
+    | SendAck
+    | SendBye
+    | RefuseSuccess
+    | SendCancel
+    | Abandon
+    | SendReinvite
+    | AnswerChallenge
+    | Adopt
+    | End
+    | RefuseAsked
+    | Close
+    | Start
+    | Stop
 )

@@ -39,6 +39,7 @@ def _settle(it: Usage) -> None:
 
 # Called: the peer's INVITE
 
+
 def ring(_: InviteUsage, it: Usage, status: int, reason: str, headers: HeaderItems, body: bytes) -> None:
     it.effects += [Respond(status, reason, headers, body), Start("remind", REMIND)]
 
@@ -66,7 +67,12 @@ def withdraw(_: InviteUsage, it: Usage, headers: HeaderItems) -> None:
 
 def be_cancelled(_: InviteUsage, it: Usage, cancel: Request) -> None:
     it.effects += [
-        Stop("remind"), Respond(487), Close(), Tell(Cancelled(it.id, cancel)), End("cancelled", "remote", cancel)]
+        Stop("remind"),
+        Respond(487),
+        Close(),
+        Tell(Cancelled(it.id, cancel)),
+        End("cancelled", "remote", cancel),
+    ]
 
 
 def end_early(_: InviteUsage, it: Usage, bye: Request) -> None:
@@ -100,6 +106,7 @@ def hang_up_at_last(_: InviteUsage, it: Usage, *ack: object, **_named: object) -
 
 
 # Calling: our INVITE
+
 
 def tell_provisional(_: InviteUsage, it: Usage, response: Response) -> None:
     it.effects.append(Tell(Provisional(it.id, response)))
@@ -165,7 +172,11 @@ def end_now(_: InviteUsage, it: Usage, headers: HeaderItems) -> None:
 
 def cancel_met_success(_: InviteUsage, it: Usage, response: Response) -> None:
     it.effects += [
-        Stop("cancel_timeout"), Close(), RefuseSuccess(response), End("cancelled", "local", response=response)]
+        Stop("cancel_timeout"),
+        Close(),
+        RefuseSuccess(response),
+        End("cancelled", "local", response=response),
+    ]
 
 
 def be_rid_of_call(_: InviteUsage, it: Usage, response: Response | None = None) -> None:
@@ -177,6 +188,7 @@ def abandon(_: InviteUsage, it: Usage) -> None:
 
 
 # Confirmed
+
 
 def hang_up(_: InviteUsage, it: Usage, headers: HeaderItems) -> None:
     it.effects += [SendBye(headers), End("bye", "local")]

@@ -28,7 +28,11 @@ class Usages:
         self._expired = self._expire  # bound once, for all timers
         self._dialogs: dict[DialogKey, tuple[Usage, Dialog]] = {}
         self.perform: dict[type, Callable[[Usage, Any], None]] = {
-            Tell: self._tell, Start: self._start, Stop: self._stop, End: self._end, Close: self._close,
+            Tell: self._tell,
+            Start: self._start,
+            Stop: self._stop,
+            End: self._end,
+            Close: self._close,
         }
 
     def __len__(self) -> int:

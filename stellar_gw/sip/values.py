@@ -190,6 +190,20 @@ def _strip(text: str) -> str:
 
 
 __all__ = [
-    "MAGIC_COOKIE", "CSeq", "NameAddr", "Params", "Quoted", "Via", "parse_cseq", "parse_name_addr",
-    "parse_name_addrs", "parse_params", "parse_tokens", "parse_via", "parse_vias", "quote", "split_list", "unquote",
+    "MAGIC_COOKIE",
+    "CSeq",
+    "NameAddr",
+    "Params",
+    "Quoted",
+    "Via",
+    "parse_cseq",
+    "parse_name_addr",
+    "parse_name_addrs",
+    "parse_params",
+    "parse_tokens",
+    "parse_via",
+    "parse_vias",
+    "quote",
+    "split_list",
+    "unquote",
 ]

@@ -16,10 +16,23 @@ from stellar_gw.sip.uri import SipUri, Uri
 DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}
 
 # Not ipaddress.is_private: that holds documentation and benchmark networks too, and not RFC 6598.
-_PRIVATE = tuple(map(ip_network, (
-    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16",
-    "::/127", "fc00::/7", "fe80::/10",
-)))
+_PRIVATE = tuple(
+    map(
+        ip_network,
+        (
+            "0.0.0.0/8",
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "127.0.0.0/8",
+            "169.254.0.0/16",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "::/127",
+            "fc00::/7",
+            "fe80::/10",
+        ),
+    )
+)
 
 
 @frozen
@@ -87,8 +100,12 @@ class Wire:
         return list(users)
 
     def need(
-        self, uri: Uri, listener: str, fallback: Flow | None,
-        ready: Callable[[Flow], None], failed: Callable[[str], None],
+        self,
+        uri: Uri,
+        listener: str,
+        fallback: Flow | None,
+        ready: Callable[[Flow], None],
+        failed: Callable[[str], None],
     ) -> None:
         """Ask for a flow to ``uri``; exactly one of the two is called, once."""
         token = self.token()

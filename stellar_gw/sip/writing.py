@@ -32,7 +32,9 @@ class RequestWriter:
             items.append(("Max-Forwards", "70"))
         items += [("Route", route) for route in routes]
         items += [
-            ("From", str(sending.from_)), ("To", str(sending.to)), ("Call-ID", sending.call_id),
+            ("From", str(sending.from_)),
+            ("To", str(sending.to)),
+            ("Call-ID", sending.call_id),
             ("CSeq", f"{sending.sequence} {method}"),
         ]
         if method in _TARGET_REFRESH or (sending.dialog is None and method != "ACK"):
@@ -60,8 +62,7 @@ class RequestWriter:
             return []
         name, challenge = sending.challenge
         ours = sending.credentials
-        value = answer_challenge(
-            challenge, ours.username, ours.password, method, str(uri), body, self._names.tag(), 1)
+        value = answer_challenge(challenge, ours.username, ours.password, method, str(uri), body, self._names.tag(), 1)
         return [(name, value)]
 
     @staticmethod

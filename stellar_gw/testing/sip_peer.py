@@ -53,12 +53,20 @@ class SipPeer:
     """
 
     def __init__(
-        self, network: Network, host: str, *, script: Script = lambda peer, event: None, port: int = 5060,
-        transport: Transport = "udp", timers: Timers = Timers(), seed: int = 0,  # noqa: B008 - frozen
+        self,
+        network: Network,
+        host: str,
+        *,
+        script: Script = lambda peer, event: None,
+        port: int = 5060,
+        transport: Transport = "udp",
+        timers: Timers = Timers(),
+        seed: int = 0,  # noqa: B008 - frozen
     ) -> None:
         self.network, self.host, self.port, self.script = network, host, port, script
         self.listener = Listener(
-            name=transport, transport=transport, bind=(host, port), advertise=(host, port), media_advertise=host)
+            name=transport, transport=transport, bind=(host, port), advertise=(host, port), media_advertise=host
+        )
         random = Random(f"{host}:{port}:{seed}")
         self.core = SipCore({transport: self.listener}, user_agent=f"peer {host}", rng=random.randbytes, timers=timers)
         self.events: list[Event] = []
@@ -86,18 +94,32 @@ class SipPeer:
         return SipUri(user=user, host=self.host, port=self.port, params=params)
 
     def call(
-        self, callee: SipPeer, body: bytes = OFFER, *, credentials: ClientCredentials | None = None,
+        self,
+        callee: SipPeer,
+        body: bytes = OFFER,
+        *,
+        credentials: ClientCredentials | None = None,
         flow: Flow | None = None,
     ) -> UsageId:
         """Call another peer."""
         return self.call_uri(callee.uri(), flow or self.flow_to((callee.host, callee.port)), body, credentials)
 
     def call_uri(
-        self, uri: SipUri, flow: Flow, body: bytes = OFFER, credentials: ClientCredentials | None = None,
+        self,
+        uri: SipUri,
+        flow: Flow,
+        body: bytes = OFFER,
+        credentials: ClientCredentials | None = None,
     ) -> UsageId:
         usage = self.core.invite(
-            uri, flow, self.now, from_=NameAddr("", self.uri("caller")), to=NameAddr("", uri), body=body,
-            credentials=credentials)
+            uri,
+            flow,
+            self.now,
+            from_=NameAddr("", self.uri("caller")),
+            to=NameAddr("", uri),
+            body=body,
+            credentials=credentials,
+        )
         self.turn()
         return usage
 
@@ -111,8 +133,13 @@ class SipPeer:
 
     def options(self, peer: SipPeer) -> Token:
         token = self.core.request(
-            "OPTIONS", peer.uri(), self.flow_to((peer.host, peer.port)), self.now,
-            from_=NameAddr("", self.uri("ping")), to=NameAddr("", peer.uri()))
+            "OPTIONS",
+            peer.uri(),
+            self.flow_to((peer.host, peer.port)),
+            self.now,
+            from_=NameAddr("", self.uri("ping")),
+            to=NameAddr("", peer.uri()),
+        )
         self.turn()
         return token
 

@@ -23,20 +23,11 @@ from stellar_gw.media.latch import COMFORT_NOISE, Address, Latch
 from stellar_gw.media.liveness import Back, Liveness, Lost
 from stellar_gw.media.presses import Presses, Way
 from stellar_gw.media.reception import Reception
-from stellar_gw.media.rtcp import (
-    Goodbye,
-    ReceiverReport,
-    ReportBlock,
-    RtcpSchedule,
-    SenderReport,
-    SourceDescription,
-    build_rtcp,
-    ntp_time,
-    parse_rtcp,
-)
+from stellar_gw.media.rtcp import parse_rtcp
 from stellar_gw.media.rtp import RtpPacket, RtpSender, first_byte_kind, is_rtcp, parse_rtp
 from stellar_gw.media.splice import Splice
 from stellar_gw.media.srtp import Srtp, SrtpKey
+from stellar_gw.worker.reports import Reports
 from stellar_gw.worker.short_way import QuickTransport, ShortWay
 from stellar_gw.worker.shortcut import Counted, Exit
 from stellar_gw.worker.tap import Tap
@@ -120,7 +111,7 @@ class RtpPort(DatagramProtocol):
     """One leg's media at the edge of the network.
 
     :ivar sender: numbers and counts what we send.
-    :ivar cname: our persistent name in RTCP, random for each leg (RFC 7022 4.2).
+    :ivar reports: what we and the peer tell each other by RTCP.
     :ivar relays: the ways of what comes here to other legs.
     :ivar fed_by: the port whose packets a relay of its sends from here.
     :ivar splice: what they are to our own stream.
@@ -131,7 +122,6 @@ class RtpPort(DatagramProtocol):
 
     def __init__(self, listener: PortListener, clocks: Clocks, liveness: Liveness | None = None) -> None:
         self._listener = listener
-        self._clocks = clocks
         self._now = clocks.now
         self._latch: Latch | None = None
         self._media: SetMedia | None = None
@@ -144,16 +134,12 @@ class RtpPort(DatagramProtocol):
         self._reception = Reception()
         self._reorder = Reorder()
         self._liveness = liveness or Liveness(clocks.now())
-        self._schedule = RtcpSchedule(clocks.random)
         self._answered_at: float | None = None
         self._told_one_way = False
         self._check_due = 0.0
         self._care_due = 0.0
         self._closed = False
         self._rejected = 0
-        self._remote_loss = 0.0
-        self._round_trip = -1.0
-        self._sent_before = 0
         self._ordered = True
         self._short_way = ShortWay()
         self._srtp: Srtp | None = None
@@ -163,7 +149,8 @@ class RtpPort(DatagramProtocol):
         self.taps: tuple[Tap, ...] = ()
         self.rtcp = RtcpPort(self)
         self.sender = RtpSender(clocks.number(32), clocks.number(16), clocks.number(32), 0)
-        self.cname = f"{clocks.number(96):024x}"
+        cname = f"{clocks.number(96):024x}"
+        self.reports = Reports(cname, self.sender, self._reception, clocks.wall, clocks.random)
 
     def startProtocol(self) -> None:
         self._short_way.transport = self.transport if isinstance(self.transport, QuickTransport) else None
@@ -208,7 +195,7 @@ class RtpPort(DatagramProtocol):
         self._listens = listens
         self._liveness.hold(not listens, now)
         if before is None and self._answered_at is not None:
-            self._schedule.start(now)
+            self.reports.start(now)
 
     def answered(self) -> None:
         """From now on the peer owes media, and reports are exchanged."""
@@ -216,7 +203,7 @@ class RtpPort(DatagramProtocol):
             now = self._answered_at = self._now()
             self._liveness.restart(now)
             if self._media is not None:
-                self._schedule.start(now)
+                self.reports.start(now)
 
     # --- what arrives ---------------------------------------------------------------------------
 
@@ -350,7 +337,7 @@ class RtpPort(DatagramProtocol):
 
     def at_ease(self, now: float) -> bool:
         """Packets take the short way, and nothing else is to be done: :meth:`advance` may wait."""
-        return now < self._schedule.due and now < self._care_due and self._short_way.moves()
+        return now < self.reports.due and now < self._care_due and self._short_way.moves()
 
     # --- tapping --------------------------------------------------------------------------------
 
@@ -393,22 +380,7 @@ class RtpPort(DatagramProtocol):
             return
         now = self._now()
         self._liveness.heard(now)
-        self._schedule.received(len(datagram))
-        for packet in packets:
-            if isinstance(packet, SenderReport):
-                self._reception.sender_report(packet, now)
-            if isinstance(packet, SenderReport | ReceiverReport):
-                for block in packet.blocks:
-                    self._reported(block)
-
-    def _reported(self, block: ReportBlock) -> None:
-        """How our stream arrives over there."""
-        if block.ssrc != self.sender.ssrc:
-            return
-        self._remote_loss = block.fraction_lost / 256
-        seconds = block.round_trip(ntp_time(self._clocks.wall()))
-        if seconds is not None:
-            self._round_trip = seconds * 1000
+        self.reports.received(packets, len(datagram), now)
 
     # --- every 20 ms; every 200 ms while packets are only passed on ------------------------------
 
@@ -428,8 +400,8 @@ class RtpPort(DatagramProtocol):
                 ended = events.advance(now)
                 if ended:
                     self._pressed(ended)
-        if now >= self._schedule.due:
-            self._schedule.sent(self._send_report(now), now)
+        if now >= self.reports.due:
+            self._send_report(now)
         if now >= self._check_due and self._answered_at is not None:
             self._check_due = now + CHECK
             self._check(now, self._answered_at)
@@ -484,31 +456,14 @@ class RtpPort(DatagramProtocol):
         for tap in self.taps:
             tap.sent(datagram, self._now())
 
-    def _send_report(self, now: float, *, last: bool = False) -> int:
-        """Send a compound packet (RFC 3550 6.1); how long it was."""
-        block = self._reception.report_block(now)
-        blocks = () if block is None else (block,)
-        sender = self.sender
-        report: SenderReport | ReceiverReport
-        if sender.packets_sent > self._sent_before:
-            self._sent_before = sender.packets_sent
-            report = SenderReport(
-                sender.ssrc,
-                ntp_time(self._clocks.wall()),
-                sender.timestamp if self.splice is None else self.splice.now(now),
-                sender.packets_sent,
-                sender.octets_sent,
-                blocks,
-            )
-        else:
-            report = ReceiverReport(sender.ssrc, blocks)
-        name = SourceDescription(sender.ssrc, self.cname)
-        datagram = build_rtcp(report, name, Goodbye((sender.ssrc,))) if last else build_rtcp(report, name)
+    def _send_report(self, now: float, *, last: bool = False) -> None:
+        timestamp = self.sender.timestamp if self.splice is None else self.splice.now(now)
+        datagram: bytes | None = self.reports.compound(timestamp, now, last=last)
+        if self._srtp is not None and datagram is not None:
+            datagram = self._srtp.protect_rtcp(datagram)
         transport, destination = self._rtcp_way()
-        protected = datagram if self._srtp is None else self._srtp.protect_rtcp(datagram)
-        if transport is not None and destination is not None and protected is not None:
-            transport.write(protected, destination)
-        return len(datagram)
+        if transport is not None and destination is not None and datagram is not None:
+            transport.write(datagram, destination)
 
     def _rtcp_way(self) -> tuple[IUDPTransport | None, Address | None]:
         if self._latch is None or self._media is None or self._media.remote[1] == 0:
@@ -523,7 +478,7 @@ class RtpPort(DatagramProtocol):
         """Say goodbye (RFC 3550 6.6) and close both sockets; fires when they are."""
         self._closed = True
         self.take_the_long_way()
-        if self._schedule.due < float("inf"):
+        if self.reports.started:
             self._send_report(self._now(), last=True)
         closed = []
         for transport in (self.transport, self.rtcp.transport):
@@ -558,8 +513,8 @@ class RtpPort(DatagramProtocol):
             packets_unauthenticated=unauthenticated,
             srtp="" if srtp is None else srtp.suite,
             jitter_ms=reception.jitter_ms,
-            remote_loss=self._remote_loss,
-            round_trip_ms=self._round_trip,
+            remote_loss=self.reports.remote_loss,
+            round_trip_ms=self.reports.round_trip_ms,
             digits=self._presses.digits,
             latched=_text(latch.locked) if latch is not None and latch.locked is not None else "",
             agent_audio_ms=agent_audio_ms,

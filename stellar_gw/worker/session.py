@@ -129,7 +129,11 @@ class MediaSession:
             self.legs[name] = leg
             self._keep_pace()
         return Allocated(
-            request=0, rtp_port=leg.ports[0], rtcp_port=leg.ports[1], cname=leg.port.cname, ssrc=leg.port.sender.ssrc
+            request=0,
+            rtp_port=leg.ports[0],
+            rtcp_port=leg.ports[1],
+            cname=leg.port.reports.cname,
+            ssrc=leg.port.sender.ssrc,
         )
 
     def set_media(self, media: SetMedia) -> None:

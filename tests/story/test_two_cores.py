@@ -57,8 +57,13 @@ class CallTests(Story):
         self.network.run(1.0)
         self.assertEqual(
             (self.caller.ladder(), self.callee.ladder(), kinds(self.caller), kinds(self.callee)),
-            (["INVITE", "ACK", "BYE"], ["100 INVITE", "180 INVITE", "200 INVITE", "200 BYE"],
-             ["Provisional", "Answered", "Ended"], ["RequestReceived", "Confirmed", "Ended"]))
+            (
+                ["INVITE", "ACK", "BYE"],
+                ["100 INVITE", "180 INVITE", "200 INVITE", "200 BYE"],
+                ["Provisional", "Answered", "Ended"],
+                ["RequestReceived", "Confirmed", "Ended"],
+            ),
+        )
         self.assert_over()
 
     def test_callee_hangs_up(self) -> None:
@@ -69,7 +74,8 @@ class CallTests(Story):
         self.network.run(1.0)
         self.assertEqual(
             (self.caller.endings(usage), self.callee.endings(confirmed.usage)),
-            ([("bye", "remote")], [("bye", "local")]))
+            ([("bye", "remote")], [("bye", "local")]),
+        )
         self.assert_over()
 
     def test_call_over_tcp(self) -> None:
@@ -83,7 +89,8 @@ class CallTests(Story):
         self.network.run(1.0)
         self.assertEqual(
             (caller.ladder(), callee.ladder(), caller.endings(usage)),
-            (["INVITE", "ACK", "200 BYE"], ["100 INVITE", "180 INVITE", "200 INVITE", "BYE"], [("bye", "remote")]))
+            (["INVITE", "ACK", "200 BYE"], ["100 INVITE", "180 INVITE", "200 INVITE", "BYE"], [("bye", "remote")]),
+        )
         self.assert_over(caller, callee)
 
     def test_lost_connection_does_not_end_a_call(self) -> None:
@@ -110,7 +117,8 @@ class CallTests(Story):
         self.callee.bye(confirmed.usage)
         self.network.run(1.0)
         self.assertEqual(
-            (self.caller.ladder()[-2:], self.callee.ladder()[-2:]), (["BYE", "200 BYE"], ["BYE", "200 BYE"]))
+            (self.caller.ladder()[-2:], self.callee.ladder()[-2:]), (["BYE", "200 BYE"], ["BYE", "200 BYE"])
+        )
         self.assert_over()
 
     def test_ghost_call_is_ended(self) -> None:
@@ -122,7 +130,8 @@ class CallTests(Story):
         self.network.run(1.0)
         self.assertEqual(
             [(event.cause, event.by) for event in self.callee.events if isinstance(event, Ended)],
-            [("ack_timeout", "local")])
+            [("ack_timeout", "local")],
+        )
         self.assertEqual([event.cause for event in self.caller.events if isinstance(event, Ended)], ["bye"])
         self.assertEqual(self.callee.ladder().count("200 INVITE"), 11)
         self.assert_over()
@@ -153,7 +162,8 @@ class CallTests(Story):
         self.caller.bye(usage)
         self.network.run(40.0)
         self.assertEqual(
-            (self.callee.ladder().count("200 INVITE"), kinds(self.callee)), (1, ["RequestReceived", "Ended"]))
+            (self.callee.ladder().count("200 INVITE"), kinds(self.callee)), (1, ["RequestReceived", "Ended"])
+        )
         self.assert_over()
 
     def test_callee_hangs_up_before_the_ack(self) -> None:
@@ -212,8 +222,7 @@ class WeatherTests(Story):
         self.network.eats = lambda data, source, to: True
         usage = self.caller.call(self.callee)
         self.network.run(40.0)
-        self.assertEqual(
-            (self.caller.ladder(), self.caller.endings(usage)), (["INVITE"] * 7, [("timeout", "local")]))
+        self.assertEqual((self.caller.ladder(), self.caller.endings(usage)), (["INVITE"] * 7, [("timeout", "local")]))
         self.assert_over()
 
 
@@ -239,8 +248,13 @@ class CancelTests(Story):
         self.network.run(1.0)
         self.assertEqual(
             (self.caller.ladder(), self.callee.ladder(), kinds(self.callee), self.caller.endings(usage)),
-            (["INVITE", "CANCEL", "ACK"], ["100 INVITE", "180 INVITE", "200 CANCEL", "487 INVITE"],
-             ["RequestReceived", "Cancelled", "Ended"], [("cancelled", "local")]))
+            (
+                ["INVITE", "CANCEL", "ACK"],
+                ["100 INVITE", "180 INVITE", "200 CANCEL", "487 INVITE"],
+                ["RequestReceived", "Cancelled", "Ended"],
+                [("cancelled", "local")],
+            ),
+        )
         self.assert_over()
 
     def test_cancel_is_held_until_the_first_provisional(self) -> None:
@@ -304,7 +318,8 @@ class CancelTests(Story):
         self.network.run(LONG)
         self.assertEqual([self.caller.endings(usage) for usage in usages], [[("cancelled", "local")]] * 100)
         self.assertEqual(
-            [self.callee.endings(usage) for usage in self.ringing], [[("cancelled", "remote")]] * len(self.ringing))
+            [self.callee.endings(usage) for usage in self.ringing], [[("cancelled", "remote")]] * len(self.ringing)
+        )
         self.assert_over()
 
 
@@ -351,7 +366,8 @@ class ReinviteTests(Story):
         self.caller.turn()
         self.network.run(1.0)
         self.assertEqual(
-            [event.body for event in self.callee.events if isinstance(event, Confirmed) and event.reinvite], [OFFER])
+            [event.body for event in self.callee.events if isinstance(event, Confirmed) and event.reinvite], [OFFER]
+        )
         self.caller.bye(self.usage)
         self.assert_over()
 
@@ -363,7 +379,8 @@ class ReinviteTests(Story):
         self.assertTrue(done)
         self.assertEqual(
             [len([each for each in peer.ladder() if each == "491 INVITE"]) for peer in (self.caller, self.callee)],
-            [1, 1])
+            [1, 1],
+        )
         self.caller.bye(self.usage)
         self.assert_over()
 

@@ -20,7 +20,8 @@ PEER = "192.0.2.7"
 
 def _listener(transport: Transport, port: int) -> Listener:
     return Listener(
-        name=transport, transport=transport, bind=("0.0.0.0", port), advertise=(US, port), media_advertise=US)
+        name=transport, transport=transport, bind=("0.0.0.0", port), advertise=(US, port), media_advertise=US
+    )
 
 
 LISTENERS = {"udp": _listener("udp", 5060), "tcp": _listener("tcp", 5060), "tls": _listener("tls", 5061)}
@@ -35,9 +36,19 @@ UDP, TCP, TLS = flow("udp"), flow("tcp", port=40001), flow("tls", port=40002)
 
 
 def request(
-    method: str, *, uri: str = f"sip:600@{US}", cseq: int = 1, branch: str | None = None, to_tag: str = "",
-    from_tag: str = "f1", call_id: str = "c1", via: str = f"SIP/2.0/UDP {PEER}:5060", headers: Headers = (),
-    contact: str = f"<sip:ann@{PEER}:5060>", body: bytes = b"", content_type: str = "application/sdp",
+    method: str,
+    *,
+    uri: str = f"sip:600@{US}",
+    cseq: int = 1,
+    branch: str | None = None,
+    to_tag: str = "",
+    from_tag: str = "f1",
+    call_id: str = "c1",
+    via: str = f"SIP/2.0/UDP {PEER}:5060",
+    headers: Headers = (),
+    contact: str = f"<sip:ann@{PEER}:5060>",
+    body: bytes = b"",
+    content_type: str = "application/sdp",
 ) -> bytes:
     """A request from PEER; its branch is made of method and CSeq."""
     branch = branch if branch is not None else f"z9hG4bK-{call_id}-{method}-{cseq}"
@@ -71,8 +82,7 @@ class CoreCase(SynchronousTestCase):
         self.core = self.make_core()
 
     def make_core(self, max_transactions: int = 100) -> SipCore:
-        return SipCore(
-            LISTENERS, user_agent="gateway", rng=Random(1).randbytes, max_transactions=max_transactions)
+        return SipCore(LISTENERS, user_agent="gateway", rng=Random(1).randbytes, max_transactions=max_transactions)
 
     def receive(self, data: bytes, on: Flow = UDP) -> list[Request | Response]:
         """Give it a message; return what it sends."""

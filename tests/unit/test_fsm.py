@@ -47,7 +47,8 @@ class SealTests(SynchronousTestCase):
         door.push()
         self.assertEqual(
             (out, doors.state(door), dict(doors.ignored)),
-            (["creak"], "Opened", {("Closed", "knock"): 1, ("Opened", "push"): 2}))
+            (["creak"], "Opened", {("Closed", "knock"): 1, ("Opened", "push"): 2}),
+        )
 
     def test_local_inputs_without_a_row_raise(self) -> None:
         """Our own code asking for the impossible is told so, and the machine stays where it was."""
@@ -68,15 +69,19 @@ class SealTests(SynchronousTestCase):
         self.assertEqual(doors.state(door), "Closed")
 
     def test_drawing_is_sorted_and_leaves_filled_rows_out(self) -> None:
-        self.assertEqual(seal_door().dot(), (
-            'digraph "Door" {\n'
-            '  node [shape=box, style=rounded];\n'
-            '  "" [shape=point]; "" -> "Closed";\n'
-            '  "Closed";\n'
-            '  "Opened";\n'
-            '  "Closed" -> "Closed" [label="lock"];\n'
-            '  "Closed" -> "Opened" [label="push / creak"];\n'
-            '}\n'))
+        self.assertEqual(
+            seal_door().dot(),
+            (
+                'digraph "Door" {\n'
+                "  node [shape=box, style=rounded];\n"
+                '  "" [shape=point]; "" -> "Closed";\n'
+                '  "Closed";\n'
+                '  "Opened";\n'
+                '  "Closed" -> "Closed" [label="lock"];\n'
+                '  "Closed" -> "Opened" [label="push / creak"];\n'
+                "}\n"
+            ),
+        )
 
     def test_automat_is_the_pinned_one(self) -> None:
         """fsm.py reaches into Automat, so the version it was written for is installed and pinned."""

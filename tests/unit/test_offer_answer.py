@@ -354,9 +354,7 @@ class OfferTests(SynchronousTestCase):
         offers = [make_offer(evolve(LOCAL, telephone_event=wanted)) for wanted in (True, False)]
         found = [read_answer(ours, parse_sdp(reply)) for ours in offers]
         at_48 = evolve(EVENT, payload_type=96, clock=48000)
-        self.assertEqual(
-            [(case.dtmf_send, case.dtmf_receive) for case in found], [(EVENT, (EVENT, at_48)), (None, ())]
-        )
+        self.assertEqual([(case.dtmf_send, case.dtmf_receive) for case in found], [(EVENT, (EVENT, at_48)), (None, ())])
         self.assertEqual([[codec.payload_type for codec in case.noise_receive] for case in found], [[13]] * 2)
 
     def test_payload_types_stay_what_they_are(self) -> None:

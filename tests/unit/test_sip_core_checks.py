@@ -28,24 +28,58 @@ class RefusalTests(CoreCase):
     def test_methods(self) -> None:
         """405 for methods that others serve, 481 for those that only make sense in a dialog, 501 for the unknown."""
         self.assertEqual(
-            {method: self.refusal(request(method)) for method in (
-                "REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE", "REFER", "BYE", "INFO", "NOTIFY", "PRACK", "UPDATE",
-                "FOO", "invite")},
             {
-                "REGISTER": (405, ALLOW), "SUBSCRIBE": (405, ALLOW), "PUBLISH": (405, ALLOW), "MESSAGE": (405, ALLOW),
-                "REFER": (405, ALLOW), "BYE": (481, None), "INFO": (481, None), "NOTIFY": (481, None),
-                "PRACK": (481, None), "UPDATE": (481, None), "FOO": (501, ALLOW), "invite": (501, ALLOW),
-            })
+                method: self.refusal(request(method))
+                for method in (
+                    "REGISTER",
+                    "SUBSCRIBE",
+                    "PUBLISH",
+                    "MESSAGE",
+                    "REFER",
+                    "BYE",
+                    "INFO",
+                    "NOTIFY",
+                    "PRACK",
+                    "UPDATE",
+                    "FOO",
+                    "invite",
+                )
+            },
+            {
+                "REGISTER": (405, ALLOW),
+                "SUBSCRIBE": (405, ALLOW),
+                "PUBLISH": (405, ALLOW),
+                "MESSAGE": (405, ALLOW),
+                "REFER": (405, ALLOW),
+                "BYE": (481, None),
+                "INFO": (481, None),
+                "NOTIFY": (481, None),
+                "PRACK": (481, None),
+                "UPDATE": (481, None),
+                "FOO": (501, ALLOW),
+                "invite": (501, ALLOW),
+            },
+        )
 
     def test_unknown_dialogs(self) -> None:
         """A To tag that no dialog has is 481 whatever the method, but 405 and 501 come first; ACK gets nothing."""
         self.assertEqual(
-            {method: self.statuses(request(method, to_tag="gone")) for method in (
-                "INVITE", "BYE", "INFO", "OPTIONS", "NOTIFY", "UPDATE", "PRACK", "FOO", "ACK")},
             {
-                "INVITE": [481], "BYE": [481], "INFO": [481], "OPTIONS": [481], "NOTIFY": [481], "UPDATE": [405],
-                "PRACK": [405], "FOO": [501], "ACK": [],
-            })
+                method: self.statuses(request(method, to_tag="gone"))
+                for method in ("INVITE", "BYE", "INFO", "OPTIONS", "NOTIFY", "UPDATE", "PRACK", "FOO", "ACK")
+            },
+            {
+                "INVITE": [481],
+                "BYE": [481],
+                "INFO": [481],
+                "OPTIONS": [481],
+                "NOTIFY": [481],
+                "UPDATE": [405],
+                "PRACK": [405],
+                "FOO": [501],
+                "ACK": [],
+            },
+        )
 
     def test_schemes(self) -> None:
         self.assertEqual(self.refusal(invite(uri="tel:+31201234567")), (416, None))
@@ -70,7 +104,8 @@ class RefusalTests(CoreCase):
         for passed in (
             invite(body=multipart, content_type='multipart/mixed;boundary="x"'),
             invite(body=b"?", content_type="image/x", headers=(("Content-Disposition", "icon;handling=optional"),)),
-            invite(body=b""), invite(headers=(("Content-Encoding", "identity"),)),
+            invite(body=b""),
+            invite(headers=(("Content-Encoding", "identity"),)),
         ):
             self.assertEqual(self.receive(passed), [])
             self.assertIsInstance(self.core.next_event(), RequestReceived)
@@ -80,9 +115,17 @@ class RefusalTests(CoreCase):
         outcomes = {}
         for accept in ("text/plain", "", "application/sdp;q=0", "text/plain, application/sdp", "*/*", "application/*"):
             outcomes[accept] = self.statuses(invite(headers=(("Accept", accept),)))
-        self.assertEqual(outcomes, {
-            "text/plain": [406], "": [406], "application/sdp;q=0": [406], "text/plain, application/sdp": [],
-            "*/*": [], "application/*": []})
+        self.assertEqual(
+            outcomes,
+            {
+                "text/plain": [406],
+                "": [406],
+                "application/sdp;q=0": [406],
+                "text/plain, application/sdp": [],
+                "*/*": [],
+                "application/*": [],
+            },
+        )
 
     def test_contact(self) -> None:
         """An INVITE has one Contact with a SIP URI; the reason phrase says so. Without one it is of RFC 2543."""
@@ -91,7 +134,8 @@ class RefusalTests(CoreCase):
             [response] = self.receive(invite(contact=contact))
             assert isinstance(response, Response)
             self.assertEqual(
-                (response.status, response.reason), (400, "INVITE must carry one Contact with a SIP URI"), contact)
+                (response.status, response.reason), (400, "INVITE must carry one Contact with a SIP URI"), contact
+            )
 
     def test_version(self) -> None:
         data = invite().replace(b"SIP/2.0\r\n", b"SIP/7.0\r\n", 1)
@@ -152,7 +196,8 @@ class StatelessTests(CoreCase):
         [response] = self.receive(request("OPTIONS"), natted)
         self.assertEqual(
             (response.via.host, response.via.received, response.via.rport, self.flows),
-            (PEER, "198.51.100.99", 1024, [natted]))
+            (PEER, "198.51.100.99", 1024, [natted]),
+        )
 
     def test_lies_about_the_source_are_overwritten(self) -> None:
         data = request("OPTIONS", via=f"SIP/2.0/UDP {PEER}:5060;received=203.0.113.66;rport=7")
@@ -162,8 +207,12 @@ class StatelessTests(CoreCase):
 
 class OptionsTests(CoreCase):
     CAPABILITIES: Headers = (
-        ("Allow", ALLOW), ("Accept", "application/sdp"), ("Accept-Encoding", "identity"), ("Accept-Language", "en"),
-        ("Supported", ""))
+        ("Allow", ALLOW),
+        ("Accept", "application/sdp"),
+        ("Accept-Encoding", "identity"),
+        ("Accept-Language", "en"),
+        ("Supported", ""),
+    )
 
     def answer(self, data: bytes) -> tuple[int, Headers]:
         [response] = self.receive(data)
@@ -197,14 +246,54 @@ class TortureTests(CoreCase):
     """RFC 4475 through parser and core; None stands for an INVITE that the floor above is asked about."""
 
     EXPECTED: dict[str, list[int] | None] = {
-        "wsinv": [481], "intmeth": [501], "esc01": None, "escnull": [405], "esc02": [501], "lwsdisp": [200],
-        "longreq": None, "dblreq": [405], "semiuri": [200], "transports": [200], "mpart01": [405], "unreason": [],
-        "noreason": [], "badinv01": [400], "clerr": [400], "ncl": [400], "scalar02": [400], "scalarlg": [],
-        "quotbal": [400], "ltgtruri": [400], "lwsruri": [400], "lwsstart": [400], "trws": [400], "escruri": [400],
-        "baddate": None, "regbadct": [400], "badaspec": [400], "baddn": [400], "badvers": [505], "mismatch01": [400],
-        "mismatch02": [400], "bigcode": [], "badbranch": [400], "insuf": [400], "unkscm": [416], "novelsc": [416],
-        "unksm2": [405], "bext01": [420], "invut": [415], "regaut01": [405], "multi01": [400], "mcl01": [400],
-        "bcast": [], "zeromf": [200], "cparam01": [405], "cparam02": [405], "regescrt": [405], "sdp01": [406],
+        "wsinv": [481],
+        "intmeth": [501],
+        "esc01": None,
+        "escnull": [405],
+        "esc02": [501],
+        "lwsdisp": [200],
+        "longreq": None,
+        "dblreq": [405],
+        "semiuri": [200],
+        "transports": [200],
+        "mpart01": [405],
+        "unreason": [],
+        "noreason": [],
+        "badinv01": [400],
+        "clerr": [400],
+        "ncl": [400],
+        "scalar02": [400],
+        "scalarlg": [],
+        "quotbal": [400],
+        "ltgtruri": [400],
+        "lwsruri": [400],
+        "lwsstart": [400],
+        "trws": [400],
+        "escruri": [400],
+        "baddate": None,
+        "regbadct": [400],
+        "badaspec": [400],
+        "baddn": [400],
+        "badvers": [505],
+        "mismatch01": [400],
+        "mismatch02": [400],
+        "bigcode": [],
+        "badbranch": [400],
+        "insuf": [400],
+        "unkscm": [416],
+        "novelsc": [416],
+        "unksm2": [405],
+        "bext01": [420],
+        "invut": [415],
+        "regaut01": [405],
+        "multi01": [400],
+        "mcl01": [400],
+        "bcast": [],
+        "zeromf": [200],
+        "cparam01": [405],
+        "cparam02": [405],
+        "regescrt": [405],
+        "sdp01": [406],
         "inv2543": None,
     }
 
@@ -217,7 +306,8 @@ class TortureTests(CoreCase):
             for row in csv.DictReader(rows):
                 self.core = self.make_core()
                 outcome: list[int] | None = self.statuses(
-                    (VECTORS / f"{row['name']}.dat").read_bytes(), TCP if row["transport"] == "tcp" else UDP)
+                    (VECTORS / f"{row['name']}.dat").read_bytes(), TCP if row["transport"] == "tcp" else UDP
+                )
                 if [type(event) for event in self.events()] == [RequestReceived] and not outcome:
                     outcome = None
                 outcomes[row["name"]] = outcome

@@ -31,8 +31,8 @@ class CallCase(CoreCase):
     def call(self, on: Flow = UDP, uri: str = f"sip:ann@{PEER}", body: bytes = OFFER, **options: object) -> UsageId:
         """Call the peer; the INVITE is kept."""
         self.usage = self.core.invite(
-            parse_name_addr(f"<{uri}>").uri, on, self.now, from_=US_ADDRESS, to=PEER_ADDRESS, body=body,
-            **options)  # type: ignore[arg-type]  # passed on as they come
+            parse_name_addr(f"<{uri}>").uri, on, self.now, from_=US_ADDRESS, to=PEER_ADDRESS, body=body, **options  # type: ignore[arg-type]  # as they come
+        )
         [self.invite] = self.asked(self.sent())
         return self.usage
 
@@ -41,8 +41,15 @@ class CallCase(CoreCase):
         return [message for message in messages if isinstance(message, Request)]
 
     def reply(
-        self, status: int, tag: str | None = "t1", *, to: Request | None = None, headers: Headers = (),
-        contact: str = f"<sip:ann@{PEER}:5060>", body: bytes = ANSWER, on: Flow = UDP,
+        self,
+        status: int,
+        tag: str | None = "t1",
+        *,
+        to: Request | None = None,
+        headers: Headers = (),
+        contact: str = f"<sip:ann@{PEER}:5060>",
+        body: bytes = ANSWER,
+        on: Flow = UDP,
     ) -> list[Request | Response]:
         """Let the peer answer our INVITE, or another request; return what we send then."""
         items = [("Contact", contact)] if contact and 100 < status < 300 else []
@@ -63,8 +70,23 @@ class InviteTests(CallCase):
         self.call(headers=[("X-A", "1"), ("Max-Forwards", "12")], route=[parse_name_addr(f"<sip:{PEER};lr>")])
         self.assertEqual(
             [name for name, _ in self.invite.headers],
-            ["Via", "Route", "From", "To", "Call-ID", "CSeq", "Contact", "Allow", "Supported", "User-Agent", "X-A",
-             "Max-Forwards", "Content-Type", "Content-Length"])
+            [
+                "Via",
+                "Route",
+                "From",
+                "To",
+                "Call-ID",
+                "CSeq",
+                "Contact",
+                "Allow",
+                "Supported",
+                "User-Agent",
+                "X-A",
+                "Max-Forwards",
+                "Content-Type",
+                "Content-Length",
+            ],
+        )
         self.assertRegex(str(self.invite.via), f"^SIP/2.0/UDP {US}:5060;rport;branch=z9hG4bK[0-9a-f]{{32}}$")
         self.assertEqual((str(self.invite.cseq), str(self.invite.uri)), ("1 INVITE", f"sip:ann@{PEER}"))
 
@@ -86,7 +108,8 @@ class InviteTests(CallCase):
         [ack] = self.asked(self.reply(486, body=b""))
         self.assertEqual(
             (ack.method, str(ack.via), ack.to.tag, str(ack.cseq), str(ack.uri), ack.headers.all("Route")),
-            ("ACK", str(self.invite.via), "t1", "1 ACK", str(self.invite.uri), [f"<sip:{PEER};lr>"]))
+            ("ACK", str(self.invite.via), "t1", "1 ACK", str(self.invite.uri), [f"<sip:{PEER};lr>"]),
+        )
         [ended] = self.events()
         assert isinstance(ended, Ended) and ended.response is not None
         self.assertEqual((ended.cause, ended.by, ended.response.status), ("rejected", "remote", 486))
@@ -98,8 +121,11 @@ class InviteTests(CallCase):
         wire = response_to(self.invite, 200, to_tag="t1").to_bytes()
         via = str(self.invite.via).encode()
         for old, new in (
-            (b"z9hG4bK", b"z9hG4bKx"), (US.encode() + b":5060;rport", b"203.0.113.99:5060;rport"),
-            (b"1 INVITE", b"2 INVITE"), (b"1 INVITE", b"1 OPTIONS"), (via, via + b"\r\nVia: SIP/2.0/UDP other"),
+            (b"z9hG4bK", b"z9hG4bKx"),
+            (US.encode() + b":5060;rport", b"203.0.113.99:5060;rport"),
+            (b"1 INVITE", b"2 INVITE"),
+            (b"1 INVITE", b"1 OPTIONS"),
+            (via, via + b"\r\nVia: SIP/2.0/UDP other"),
         ):
             self.assertEqual(self.receive(wire.replace(old, new, 1)), [])
         self.assertEqual((self.events(), self.core.counts["dropped stray response"]), ([], 5))
@@ -117,10 +143,10 @@ class InviteTests(CallCase):
         first = self.invite
         self.reply(488, body=b"")
         self.core.invite(
-            first.uri, UDP, self.now, from_=first.from_, to=PEER_ADDRESS, call_id=first.call_id, sequence=2)
+            first.uri, UDP, self.now, from_=first.from_, to=PEER_ADDRESS, call_id=first.call_id, sequence=2
+        )
         [second] = self.asked(self.sent())
-        self.assertEqual(
-            (second.call_id, second.from_, second.cseq.number), (first.call_id, first.from_, 2))
+        self.assertEqual((second.call_id, second.from_, second.cseq.number), (first.call_id, first.from_, 2))
 
     def test_delayed_offer(self) -> None:
         """INVITE without SDP: the ACK is due, and carries our answer; copies of the 200 get it again."""
@@ -156,13 +182,19 @@ class ForkTests(CallCase):
         self.assertEqual(self.core.counts["dialogs"], 2)
         for count, tag in enumerate(("t1", "t2")):
             self.receive(self.from_peer("INFO", tag, count + 1))
-        self.assertEqual([(type(event), getattr(event, "usage", "")) for event in self.events()],
-                         [(RequestInDialog, usage)] * 2)
+        self.assertEqual(
+            [(type(event), getattr(event, "usage", "")) for event in self.events()], [(RequestInDialog, usage)] * 2
+        )
 
     def from_peer(self, method: str, tag: str, cseq: int) -> bytes:
         return request(
-            method, from_tag=tag, to_tag=self.invite.from_.tag or "", call_id=self.invite.call_id, cseq=cseq,
-            branch=f"z9hG4bK{tag}{method}{cseq}")
+            method,
+            from_tag=tag,
+            to_tag=self.invite.from_.tag or "",
+            call_id=self.invite.call_id,
+            cseq=cseq,
+            branch=f"z9hG4bK{tag}{method}{cseq}",
+        )
 
     def test_too_many_early_dialogs(self) -> None:
         self.call()
@@ -178,7 +210,8 @@ class ForkTests(CallCase):
         ack2, bye2 = self.asked(self.reply(200, "t1", contact=f"<sip:other@{PEER}:5060>"))
         self.assertEqual(
             ([ack1.method, ack1.to.tag], [ack2.method, ack2.to.tag], [bye2.method, bye2.to.tag, str(bye2.uri)]),
-            (["ACK", "t2"], ["ACK", "t1"], ["BYE", "t1", f"sip:other@{PEER}:5060"]))
+            (["ACK", "t2"], ["ACK", "t1"], ["BYE", "t1", f"sip:other@{PEER}:5060"]),
+        )
         self.assertEqual([type(event) for event in self.events()], [Provisional, Answered])
         self.assertEqual(self.reply(200, "t2"), [ack1])
         self.assertEqual(self.reply(200, "t1"), [ack2])
@@ -222,9 +255,17 @@ class CancelTests(CallCase):
         [cancel] = self.asked(self.do(self.core.cancel, usage, self.now, headers=[("Reason", "SIP;cause=200")]))
         self.assertEqual(
             [(name, value) for name, value in cancel.headers if name != "Content-Length"],
-            [("Via", str(self.invite.via)), ("Max-Forwards", "70"), ("Route", f"<sip:{PEER};lr>"),
-             ("From", str(self.invite.from_)), ("To", str(self.invite.to)), ("Call-ID", self.invite.call_id),
-             ("CSeq", "1 CANCEL"), ("Reason", "SIP;cause=200")])
+            [
+                ("Via", str(self.invite.via)),
+                ("Max-Forwards", "70"),
+                ("Route", f"<sip:{PEER};lr>"),
+                ("From", str(self.invite.from_)),
+                ("To", str(self.invite.to)),
+                ("Call-ID", self.invite.call_id),
+                ("CSeq", "1 CANCEL"),
+                ("Reason", "SIP;cause=200"),
+            ],
+        )
         self.reply(200, to=cancel, body=b"")
         self.assertEqual(lines(self.reply(487, body=b"")), ["ACK"])
         ended = self.events()[-1]
@@ -237,8 +278,9 @@ class CancelTests(CallCase):
         self.reply(180, body=b"")
         self.do(self.core.cancel, usage, self.now)
         self.assertEqual(lines(self.reply(200)), ["ACK", "BYE"])
-        self.assertEqual([(event.cause, event.by) for event in self.events() if isinstance(event, Ended)],
-                         [("cancelled", "local")])
+        self.assertEqual(
+            [(event.cause, event.by) for event in self.events() if isinstance(event, Ended)], [("cancelled", "local")]
+        )
 
     def test_answer_was_faster(self) -> None:
         """Told to cancel what is answered, the core hangs up."""
@@ -286,9 +328,17 @@ class DigestTests(CallCase):
         first = self.invite
         ack, again = self.challenge()
         self.assertEqual(
-            (ack.method, again.call_id, again.from_, again.cseq.number, again.body, again.to.tag,
-             again.via.branch != first.via.branch),
-            ("ACK", first.call_id, first.from_, 2, OFFER, None, True))
+            (
+                ack.method,
+                again.call_id,
+                again.from_,
+                again.cseq.number,
+                again.body,
+                again.to.tag,
+                again.via.branch != first.via.branch,
+            ),
+            ("ACK", first.call_id, first.from_, 2, OFFER, None, True),
+        )
         self.assertIn('username="gateway"', again.headers.first("Authorization") or "")
         self.assertEqual(lines(list(self.challenge(CHALLENGE.replace("n1", "n2"), again))), ["ACK"])
         [ended] = self.events()
@@ -312,8 +362,7 @@ class DigestTests(CallCase):
         self.call(credentials=CREDENTIALS)
         _, again = self.challenge(status=407)
         [ack] = self.asked(self.reply(200, to=again))
-        self.assertEqual(
-            ack.headers.first("Proxy-Authorization"), again.headers.first("Proxy-Authorization"))
+        self.assertEqual(ack.headers.first("Proxy-Authorization"), again.headers.first("Proxy-Authorization"))
         self.assertIsNotNone(ack.headers.first("Proxy-Authorization"))
 
     def test_requests_inside_the_dialog(self) -> None:
@@ -332,10 +381,11 @@ class DigestTests(CallCase):
         """The first challenge that we speak, in header order (RFC 8760 2.4)."""
         self.call(credentials=CREDENTIALS)
         values = (
-            'Digest realm="acme", nonce="a", algorithm=FOO', 'Digest realm="acme", nonce="b", algorithm=SHA-256, '
-            'qop="auth"', CHALLENGE)
-        _, again = self.asked(
-            self.reply(401, headers=tuple(("WWW-Authenticate", value) for value in values), body=b""))
+            'Digest realm="acme", nonce="a", algorithm=FOO',
+            'Digest realm="acme", nonce="b", algorithm=SHA-256, qop="auth"',
+            CHALLENGE,
+        )
+        _, again = self.asked(self.reply(401, headers=tuple(("WWW-Authenticate", value) for value in values), body=b""))
         self.assertIn("algorithm=SHA-256", again.headers.first("Authorization") or "")
 
     def test_passwords_do_not_leak(self) -> None:
@@ -343,7 +393,9 @@ class DigestTests(CallCase):
         for credentials, value in (
             (evolve(CREDENTIALS, realm="acme"), CHALLENGE.replace("acme", "evil")),
             (evolve(CREDENTIALS, host="sip.other.example"), CHALLENGE),
-            (CREDENTIALS, 'Basic realm="acme"'), (CREDENTIALS, "Digest nonce=1"), (None, CHALLENGE),
+            (CREDENTIALS, 'Basic realm="acme"'),
+            (CREDENTIALS, "Digest nonce=1"),
+            (None, CHALLENGE),
         ):
             self.call(credentials=credentials)
             self.assertEqual(lines(list(self.challenge(value))), ["ACK"])
@@ -362,11 +414,13 @@ class DigestTests(CallCase):
                 [ours] = self.asked(self.sent())
                 self.assertEqual(
                     [each.method for each in self.challenge(to=ours, status=status)],
-                    ["ACK"] if method == "INVITE" else [])
+                    ["ACK"] if method == "INVITE" else [],
+                )
 
     def test_outside_any_call(self) -> None:
         token = self.core.request(
-            "OPTIONS", PEER_ADDRESS.uri, UDP, self.now, from_=US_ADDRESS, to=PEER_ADDRESS, credentials=CREDENTIALS)
+            "OPTIONS", PEER_ADDRESS.uri, UDP, self.now, from_=US_ADDRESS, to=PEER_ADDRESS, credentials=CREDENTIALS
+        )
         [options] = self.asked(self.sent())
         [again] = self.challenge(to=options)
         self.reply(200, to=again, body=b"")
@@ -408,7 +462,10 @@ class NextHopTests(CallCase):
     def test_elsewhere(self) -> None:
         """Another public address, another port, a name, another transport: the way is asked for."""
         for contact in (
-            "<sip:x@198.51.100.77>", f"<sip:x@{PEER}:5099>", "<sip:x@pbx.example>", f"<sip:x@{PEER};transport=tcp>",
+            "<sip:x@198.51.100.77>",
+            f"<sip:x@{PEER}:5099>",
+            "<sip:x@pbx.example>",
+            f"<sip:x@{PEER};transport=tcp>",
         ):
             needed = self.after(contact)
             assert needed is not None
@@ -472,12 +529,14 @@ class NextHopTests(CallCase):
 class RouteTests(CallCase):
     def test_route_set_as_uas(self) -> None:
         """Record-Route in its order, loose routing: the target stays the Request-URI (12.1.1, 12.2.1.1)."""
-        usage, _ = self.confirmed(headers=(
-            ("Record-Route", f"<sip:{PEER};lr>, <sip:p1.example;lr>"), ("Record-Route", "<sip:p2.example;lr>")))
+        usage, _ = self.confirmed(
+            headers=(("Record-Route", f"<sip:{PEER};lr>, <sip:p1.example;lr>"), ("Record-Route", "<sip:p2.example;lr>"))
+        )
         [bye] = self.asked(self.do(self.core.bye, usage, self.now))
         self.assertEqual(
             (str(bye.uri), bye.headers.all("Route")),
-            (f"sip:ann@{PEER}:5060", [f"<sip:{PEER};lr>", "<sip:p1.example;lr>", "<sip:p2.example;lr>"]))
+            (f"sip:ann@{PEER}:5060", [f"<sip:{PEER};lr>", "<sip:p1.example;lr>", "<sip:p2.example;lr>"]),
+        )
 
     def test_route_set_as_uac(self) -> None:
         """Record-Route reversed, that of the 2xx and not of the 1xx before it (12.1.2, 13.2.2.4)."""
@@ -487,7 +546,8 @@ class RouteTests(CallCase):
         [ack] = self.asked(self.reply(200, headers=record))
         self.assertEqual(
             (str(ack.uri), ack.headers.all("Route")),
-            (f"sip:ann@{PEER}:5060", [f"<sip:{PEER};lr>", "<sip:p1.example;lr>", "<sip:p2.example;lr>"]))
+            (f"sip:ann@{PEER}:5060", [f"<sip:{PEER};lr>", "<sip:p1.example;lr>", "<sip:p2.example;lr>"]),
+        )
 
     def test_strict_router(self) -> None:
         """It finds itself in the Request-URI, and the target at the end of the route."""
@@ -495,7 +555,8 @@ class RouteTests(CallCase):
         [bye] = self.asked(self.do(self.core.bye, usage, self.now))
         self.assertEqual(
             (str(bye.uri), bye.headers.all("Route")),
-            (f"sip:{PEER};x=1", ["<sip:p1.example;lr>", f"<sip:ann@{PEER}:5060>"]))
+            (f"sip:{PEER};x=1", ["<sip:p1.example;lr>", f"<sip:ann@{PEER}:5060>"]),
+        )
 
     def test_headers_in_a_contact_are_no_headers(self) -> None:
         """``?Route=`` in a target is left out of the Request-URI (19.1.1)."""
@@ -520,7 +581,8 @@ class RequestTests(CallCase):
         token, info = self.ask(body=b"Signal=1", content_type="application/dtmf-relay", headers=[("X-A", "1")])
         self.assertEqual(
             (info.cseq.number, info.body, info.content_type, info.headers.first("X-A"), info.to.tag),
-            (2, b"Signal=1", "application/dtmf-relay", "1", "t1"))
+            (2, b"Signal=1", "application/dtmf-relay", "1", "t1"),
+        )
         self.reply(200, to=info, body=b"")
         [event] = self.events()
         assert isinstance(event, ResponseReceived) and event.response is not None
@@ -552,8 +614,7 @@ class RequestTests(CallCase):
         token, _ = self.ask("OPTIONS")
         sent = lines(self.pass_time(32.1))
         self.assertEqual(sent, ["OPTIONS"] * 10 + ["BYE"])
-        self.assertEqual(
-            self.events(), [ResponseReceived(token, None), Ended(self.usage, "timeout", "local")])
+        self.assertEqual(self.events(), [ResponseReceived(token, None), Ended(self.usage, "timeout", "local")])
 
     def test_call_ends_meanwhile(self) -> None:
         """Each token has its answer before Ended."""
@@ -612,8 +673,7 @@ class OfferTests(CallCase):
 
     def test_timed_out(self) -> None:
         self.assertEqual(lines(self.pass_time(32.1)), ["INVITE"] * 6 + ["BYE"])
-        self.assertEqual(
-            self.events(), [ReinviteRefused(self.usage, None), Ended(self.usage, "timeout", "local")])
+        self.assertEqual(self.events(), [ReinviteRefused(self.usage, None), Ended(self.usage, "timeout", "local")])
 
     def test_never_decided(self) -> None:
         """Ringing for three minutes: CANCEL; 64*T1 later it is forgotten, and the call goes on."""

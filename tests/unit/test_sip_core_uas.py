@@ -50,8 +50,9 @@ class InviteTests(CoreCase):
 
     def test_success(self) -> None:
         """The 200 says where we are, what we do, and by which way it came, Record-Route in its order."""
-        usage = self.accepted(headers=(
-            ("Record-Route", "<sip:p2.example;lr>, <sip:p1.example;lr>"), ("Record-Route", "<sip:p0.example>")))
+        usage = self.accepted(
+            headers=(("Record-Route", "<sip:p2.example;lr>, <sip:p1.example;lr>"), ("Record-Route", "<sip:p0.example>"))
+        )
         [response] = self.do(self.core.answer, usage, ANSWER, self.now, headers=[("X-A", "1")])
         contact = response.contact
         assert contact is not None
@@ -60,9 +61,27 @@ class InviteTests(CoreCase):
         names = [name for name, _ in response.headers]
         self.assertEqual(
             (names, response.headers.all("Record-Route"), response.body),
-            (["Via", "Record-Route", "Record-Route", "From", "To", "Call-ID", "CSeq", "Server", "Contact", "Allow",
-              "Supported", "X-A", "Content-Type", "Content-Length"],
-             ["<sip:p2.example;lr>, <sip:p1.example;lr>", "<sip:p0.example>"], ANSWER))
+            (
+                [
+                    "Via",
+                    "Record-Route",
+                    "Record-Route",
+                    "From",
+                    "To",
+                    "Call-ID",
+                    "CSeq",
+                    "Server",
+                    "Contact",
+                    "Allow",
+                    "Supported",
+                    "X-A",
+                    "Content-Type",
+                    "Content-Length",
+                ],
+                ["<sip:p2.example;lr>, <sip:p1.example;lr>", "<sip:p0.example>"],
+                ANSWER,
+            ),
+        )
 
     def test_contact_follows_the_transport(self) -> None:
         """The listener that the call came in on, its transport as a parameter; sips only for sips (RFC 5630)."""
@@ -73,7 +92,8 @@ class InviteTests(CoreCase):
             assert response.contact is not None
             contacts.append(str(response.contact.uri).replace(getattr(response.contact.uri, "user", ""), "x"))
         self.assertEqual(
-            contacts, [f"sip:x@{US}:5060;transport=tcp", f"sip:x@{US}:5061;transport=tls", f"sips:x@{US}:5061"])
+            contacts, [f"sip:x@{US}:5060;transport=tcp", f"sip:x@{US}:5061;transport=tls", f"sips:x@{US}:5061"]
+        )
 
     def test_success_is_repeated_until_its_ack(self) -> None:
         """The 200 goes out after 0.5, 1, 2, 4 and every 4 s, over TCP too, and stops at the ACK (13.3.1.4)."""
@@ -127,7 +147,8 @@ class InviteTests(CoreCase):
         self.assertEqual(lines(self.pass_time(4.0)), ["486 INVITE"] * 3)
         for _ in range(3):
             self.assertEqual(
-                self.receive(request("ACK", to_tag=refused.to.tag or "", branch="z9hG4bK-c1-INVITE-1")), [])
+                self.receive(request("ACK", to_tag=refused.to.tag or "", branch="z9hG4bK-c1-INVITE-1")), []
+            )
         self.assertEqual(self.pass_time(60.0), [])
         self.assertTrue(self.core.idle)
 
@@ -214,7 +235,8 @@ class CancelTests(CoreCase):
         assert isinstance(cancelled, Cancelled) and isinstance(ended, Ended) and ended.request is not None
         self.assertEqual(
             (cancelled.usage, cancelled.reinvite, ended.cause, ended.by, ended.request.headers.first("Reason")),
-            (usage, False, "cancelled", "remote", "SIP;cause=200"))
+            (usage, False, "cancelled", "remote", "SIP;cause=200"),
+        )
         self.assertEqual(lines(self.receive(self.CANCEL)), ["200 CANCEL"])
         self.pass_time(100.0)
         self.assertTrue(self.core.idle)
@@ -239,7 +261,8 @@ class CancelTests(CoreCase):
         _, tag = self.confirmed()
         self.receive(request("INFO", to_tag=tag, cseq=2, branch="z9hG4bK-info"))
         self.assertEqual(
-            lines(self.receive(request("CANCEL", to_tag=tag, cseq=2, branch="z9hG4bK-info"))), ["200 CANCEL"])
+            lines(self.receive(request("CANCEL", to_tag=tag, cseq=2, branch="z9hG4bK-info"))), ["200 CANCEL"]
+        )
 
 
 class DialogTests(CoreCase):
@@ -288,8 +311,7 @@ class DialogTests(CoreCase):
         self.receive(request("INFO", to_tag=tag, cseq=2))
         [event] = self.events()
         assert isinstance(event, RequestInDialog)
-        self.assertEqual(
-            lines(self.receive(request("BYE", to_tag=tag, cseq=3))), ["200 BYE", "487 INFO"])
+        self.assertEqual(lines(self.receive(request("BYE", to_tag=tag, cseq=3))), ["200 BYE", "487 INFO"])
         self.assertEqual(self.do(self.core.respond_in, event.token, 200, self.now), [])
 
     def test_too_many_unanswered_requests(self) -> None:
@@ -301,7 +323,8 @@ class DialogTests(CoreCase):
         _, tag = self.confirmed()
         self.assertEqual(
             [self.statuses(request(method, to_tag=tag, cseq=9)) for method in ("UPDATE", "PRACK", "REFER", "FOO")],
-            [[405], [405], [405], [501]])
+            [[405], [405], [405], [501]],
+        )
 
     def test_tls_holds_for_the_dialogs_life(self) -> None:
         """A request inside a dialog that began over TLS is 403 over anything else."""
@@ -350,7 +373,8 @@ class ReinviteTests(CoreCase):
         self.receive(request("ACK", to_tag=self.tag, cseq=2, branch="z9hG4bK-c1-INVITE-2"))
         self.events()
         self.assertEqual(
-            (self.pass_time(40.0), str(self.core.dialog(self.usage).remote_target)), ([], f"sip:ann@{PEER}:5060"))
+            (self.pass_time(40.0), str(self.core.dialog(self.usage).remote_target)), ([], f"sip:ann@{PEER}:5060")
+        )
 
     def test_second_before_the_first_is_answered(self) -> None:
         """500 with Retry-After of 0 to 10 s (14.2)."""
@@ -368,8 +392,7 @@ class ReinviteTests(CoreCase):
     def test_before_the_ack(self) -> None:
         """491: the exchange before it is not over."""
         _, tag = self.answered(call_id="c2")
-        self.assertEqual(
-            lines(self.receive(invite(to_tag=tag, cseq=2, call_id="c2"))), ["491 INVITE"])
+        self.assertEqual(lines(self.receive(invite(to_tag=tag, cseq=2, call_id="c2"))), ["491 INVITE"])
 
     def test_before_our_answer(self) -> None:
         usage = self.accepted(call_id="c2")
@@ -394,8 +417,7 @@ class ReinviteTests(CoreCase):
 
     def test_hung_up_with_one_open(self) -> None:
         self.receive(self.reinvite(2))
-        self.assertEqual(
-            lines(self.receive(request("BYE", to_tag=self.tag, cseq=3))), ["200 BYE", "487 INVITE"])
+        self.assertEqual(lines(self.receive(request("BYE", to_tag=self.tag, cseq=3))), ["200 BYE", "487 INVITE"])
 
     def test_lost_ack_of_a_reinvite(self) -> None:
         """As for the first: BYE after 64*T1 (14.2)."""

@@ -27,35 +27,65 @@ def routes(*uris: str) -> tuple[NameAddr, ...]:
 
 
 class DialogTests(SynchronousTestCase):
-    INVITE = sound(invite(
-        cseq=7, headers=(("Record-Route", "<sip:a;lr>, <sip:b;lr>"), ("Record-Route", "<sip:c;lr>"))))
+    INVITE = sound(invite(cseq=7, headers=(("Record-Route", "<sip:a;lr>, <sip:b;lr>"), ("Record-Route", "<sip:c;lr>"))))
 
     def test_as_uas(self) -> None:
         """12.1.1."""
         dialog = dialog_as_uas(self.INVITE, UDP, "ours")
         self.assertEqual(
-            (dialog.key, [str(route.uri) for route in dialog.route_set], str(dialog.remote_target),
-             str(dialog.local_uri), str(dialog.remote_uri), dialog.local_sequence, dialog.remote_sequence,
-             dialog.secure, dialog.tls),
-            (("c1", "ours", "f1"), ["sip:a;lr", "sip:b;lr", "sip:c;lr"], f"sip:ann@{PEER}:5060",
-             f"sip:600@{US}", f"sip:ann@{PEER}", 0, 7, False, False))
+            (
+                dialog.key,
+                [str(route.uri) for route in dialog.route_set],
+                str(dialog.remote_target),
+                str(dialog.local_uri),
+                str(dialog.remote_uri),
+                dialog.local_sequence,
+                dialog.remote_sequence,
+                dialog.secure,
+                dialog.tls,
+            ),
+            (
+                ("c1", "ours", "f1"),
+                ["sip:a;lr", "sip:b;lr", "sip:c;lr"],
+                f"sip:ann@{PEER}:5060",
+                f"sip:600@{US}",
+                f"sip:ann@{PEER}",
+                0,
+                7,
+                False,
+                False,
+            ),
+        )
 
     def test_as_uac(self) -> None:
         """12.1.2: seen from the other side, and the route set reversed."""
         response = response_to(self.INVITE, 200, headers=[("Contact", "<sip:x@y>")], to_tag="theirs")
         dialog = dialog_as_uac(self.INVITE, response, TCP)
         self.assertEqual(
-            (dialog.key, [str(route.uri) for route in dialog.route_set], str(dialog.remote_target),
-             dialog.local_sequence, dialog.remote_sequence),
-            (("c1", "f1", "theirs"), ["sip:c;lr", "sip:b;lr", "sip:a;lr"], "sip:x@y", 7, None))
+            (
+                dialog.key,
+                [str(route.uri) for route in dialog.route_set],
+                str(dialog.remote_target),
+                dialog.local_sequence,
+                dialog.remote_sequence,
+            ),
+            (("c1", "f1", "theirs"), ["sip:c;lr", "sip:b;lr", "sip:a;lr"], "sip:x@y", 7, None),
+        )
 
     def test_secure(self) -> None:
         """Secure only if the Request-URI was sips and it came over TLS; bound to TLS if it came over TLS."""
         sips = sound(invite(uri=f"sips:600@{US}"))
         self.assertEqual(
-            [(dialog.secure, dialog.tls) for dialog in (
-                dialog_as_uas(sips, TLS, "t"), dialog_as_uas(sips, TCP, "t"), dialog_as_uas(self.INVITE, TLS, "t"))],
-            [(True, True), (False, False), (False, True)])
+            [
+                (dialog.secure, dialog.tls)
+                for dialog in (
+                    dialog_as_uas(sips, TLS, "t"),
+                    dialog_as_uas(sips, TCP, "t"),
+                    dialog_as_uas(self.INVITE, TLS, "t"),
+                )
+            ],
+            [(True, True), (False, False), (False, True)],
+        )
 
     def test_without_contact(self) -> None:
         """RFC 2543: back to where From says."""
@@ -73,8 +103,7 @@ class DialogTests(SynchronousTestCase):
     def test_order(self) -> None:
         """Lower is too late, the same method and number is a copy, another method with that number is let pass."""
         dialog = dialog_as_uas(self.INVITE, UDP, "ours")
-        outcomes = {
-            number: is_out_of_order(dialog, sound(invite(cseq=number))) for number in (6, 7, 8, 2**32 - 1)}
+        outcomes = {number: is_out_of_order(dialog, sound(invite(cseq=number))) for number in (6, 7, 8, 2**32 - 1)}
         self.assertEqual(outcomes, {6: True, 7: True, 8: False, 2**32 - 1: False})
         bye = Request("BYE", self.INVITE.uri, [("CSeq", "7 BYE")])
         self.assertFalse(is_out_of_order(dialog, bye))
@@ -83,23 +112,46 @@ class DialogTests(SynchronousTestCase):
         """Request-URI, Route and next hop: without a route, by loose routers, by a strict one."""
         target = parse_uri("sip:x@t;method=BYE?a=b")
         self.assertEqual(
-            [(str(uri), route, str(hop)) for uri, route, hop in (
-                way(target, ()), way(target, routes("sip:p;lr", "sip:q")), way(target, routes("sip:p", "sip:q;lr")))],
-            [("sip:x@t", [], "sip:x@t;method=BYE?a=b"), ("sip:x@t", ["<sip:p;lr>", "<sip:q>"], "sip:p;lr"),
-             ("sip:p", ["<sip:q;lr>", "<sip:x@t;method=BYE?a=b>"], "sip:p")])
+            [
+                (str(uri), route, str(hop))
+                for uri, route, hop in (
+                    way(target, ()),
+                    way(target, routes("sip:p;lr", "sip:q")),
+                    way(target, routes("sip:p", "sip:q;lr")),
+                )
+            ],
+            [
+                ("sip:x@t", [], "sip:x@t;method=BYE?a=b"),
+                ("sip:x@t", ["<sip:p;lr>", "<sip:q>"], "sip:p;lr"),
+                ("sip:p", ["<sip:q;lr>", "<sip:x@t;method=BYE?a=b>"], "sip:p"),
+            ],
+        )
 
 
 class NextHopTests(SynchronousTestCase):
     def test_serves(self) -> None:
         """Private addresses always, the peer's own, and nothing else; sips only over TLS."""
         for hop, on, expected in (
-            ("sip:192.0.2.7", UDP, True), ("sip:192.0.2.7:5062", UDP, False), ("sip:192.0.2.7:5062", TCP, True),
-            ("sip:192.0.2.7;transport=tcp", UDP, False), ("sip:192.0.2.7;transport=udp", TCP, False),
-            ("sip:192.0.2.7", TLS, True), ("sips:192.0.2.7", TLS, True), ("sips:192.0.2.7", TCP, False),
-            ("sip:10.0.0.1;transport=tcp", UDP, True), ("sips:10.0.0.1", UDP, False), ("sip:203.0.113.1", UDP, False),
-            ("sip:172.31.255.255", UDP, True), ("sip:172.32.0.1", UDP, False), ("sip:100.127.0.1", UDP, True),
-            ("sip:[fe80::1]", UDP, True), ("sip:[2001:db8::1]", UDP, False), ("sip:[::ffff:10.0.0.1]", UDP, True),
-            ("sip:[::ffff:192.0.2.7]", UDP, True), ("sip:pbx.local", UDP, False), ("tel:+31", UDP, False),
+            ("sip:192.0.2.7", UDP, True),
+            ("sip:192.0.2.7:5062", UDP, False),
+            ("sip:192.0.2.7:5062", TCP, True),
+            ("sip:192.0.2.7;transport=tcp", UDP, False),
+            ("sip:192.0.2.7;transport=udp", TCP, False),
+            ("sip:192.0.2.7", TLS, True),
+            ("sips:192.0.2.7", TLS, True),
+            ("sips:192.0.2.7", TCP, False),
+            ("sip:10.0.0.1;transport=tcp", UDP, True),
+            ("sips:10.0.0.1", UDP, False),
+            ("sip:203.0.113.1", UDP, False),
+            ("sip:172.31.255.255", UDP, True),
+            ("sip:172.32.0.1", UDP, False),
+            ("sip:100.127.0.1", UDP, True),
+            ("sip:[fe80::1]", UDP, True),
+            ("sip:[2001:db8::1]", UDP, False),
+            ("sip:[::ffff:10.0.0.1]", UDP, True),
+            ("sip:[::ffff:192.0.2.7]", UDP, True),
+            ("sip:pbx.local", UDP, False),
+            ("tel:+31", UDP, False),
         ):
             self.assertEqual(serves(on, parse_uri(hop)), expected, f"{hop} by {on.transport}")
         six = Flow(3, "udp", "udp", ("2001:db8::9", 5060), ("2001:db8::1", 5060))
@@ -108,8 +160,11 @@ class NextHopTests(SynchronousTestCase):
     def test_transport_of_a_new_flow(self) -> None:
         """That of the old one where the target names none; TLS is not left even if it names another."""
         for hop, on, expected in (
-            ("sip:a", UDP, "sip:a"), ("sip:a", TCP, "sip:a;transport=tcp"), ("sip:a;transport=udp", TCP,
-            "sip:a;transport=udp"), ("sip:a;transport=udp", TLS, "sip:a;transport=tls"), ("sips:a", TLS, "sips:a"),
+            ("sip:a", UDP, "sip:a"),
+            ("sip:a", TCP, "sip:a;transport=tcp"),
+            ("sip:a;transport=udp", TCP, "sip:a;transport=udp"),
+            ("sip:a;transport=udp", TLS, "sip:a;transport=tls"),
+            ("sips:a", TLS, "sips:a"),
             ("tel:+31", TLS, "tel:+31"),
         ):
             self.assertEqual(str(by_transport_of(parse_uri(hop), on)), expected)
@@ -151,9 +206,12 @@ class NamesTests(SynchronousTestCase):
         self.assertRegex(branch, "^z9hG4bK[0-9a-f]{32}$")
         other = Names(LISTENERS, Random(2).randbytes)
         self.assertEqual(
-            [self.names.is_own_branch(each) for each in (
-                branch, other.branch(), branch[:-1] + "é", branch + "0", None, "", branch.upper())],
-            [True, False, False, False, False, False, False])
+            [
+                self.names.is_own_branch(each)
+                for each in (branch, other.branch(), branch[:-1] + "é", branch + "0", None, "", branch.upper())
+            ],
+            [True, False, False, False, False, False, False],
+        )
 
     def test_unknown_listener(self) -> None:
         stranger = Flow(1, "udp", "nowhere", (US, 1), (PEER, 1))
@@ -161,39 +219,65 @@ class NamesTests(SynchronousTestCase):
 
     def test_stateless_tags(self) -> None:
         """The same for the same request, another for another."""
-        tags = [self.names.stateless_tag(sound(data)) for data in (
-            invite(), invite(), invite(call_id="x"), invite(cseq=2), invite(branch="z9hG4bKy"), invite(from_tag="z"))]
+        tags = [
+            self.names.stateless_tag(sound(data))
+            for data in (
+                invite(),
+                invite(),
+                invite(call_id="x"),
+                invite(cseq=2),
+                invite(branch="z9hG4bKy"),
+                invite(from_tag="z"),
+            )
+        ]
         self.assertEqual((tags[0] == tags[1], len(set(tags))), (True, 5))
 
     def test_via_and_contact_of_ipv6(self) -> None:
-        listeners = {"udp": LISTENERS["udp"].__class__(
-            name="udp", transport="udp", bind=("::", 5060), advertise=("2001:db8::1", 5060), media_advertise="::1")}
+        listeners = {
+            "udp": LISTENERS["udp"].__class__(
+                name="udp", transport="udp", bind=("::", 5060), advertise=("2001:db8::1", 5060), media_advertise="::1"
+            )
+        }
         names = Names(listeners, Random(1).randbytes)
         self.assertEqual(
             (str(names.via(flow(), "z9hG4bKx")), str(names.contact(flow(), "u"))),
-            ("SIP/2.0/UDP [2001:db8::1]:5060;rport;branch=z9hG4bKx", "sip:u@[2001:db8::1]:5060"))
+            ("SIP/2.0/UDP [2001:db8::1]:5060;rport;branch=z9hG4bKx", "sip:u@[2001:db8::1]:5060"),
+        )
 
 
 def message(content_type: str, body: bytes, **headers: str) -> Message:
     return Message(
-        [*([("Content-Type", content_type)] if content_type else []),
-         *((name.replace("_", "-"), value) for name, value in headers.items())], body)
+        [
+            *([("Content-Type", content_type)] if content_type else []),
+            *((name.replace("_", "-"), value) for name, value in headers.items()),
+        ],
+        body,
+    )
 
 
 def multipart(*parts: tuple[str, bytes], boundary: str = "x") -> bytes:
     pieces = [
         f"--{boundary}\r\n".encode() + (f"Content-Type: {kind}\r\n".encode() if kind else b"") + b"\r\n" + body
-        for kind, body in parts]
+        for kind, body in parts
+    ]
     return b"preamble\r\n" + b"\r\n".join(pieces) + f"\r\n--{boundary}--\r\nepilogue".encode()
 
 
 class BodyTests(SynchronousTestCase):
     def test_plain(self) -> None:
         self.assertEqual(
-            [sdp_body(each) for each in (
-                message("application/sdp", OFFER), message("Application/SDP;charset=utf-8", OFFER),
-                message("text/plain", OFFER), message("", OFFER), message("application/sdp", b""))],
-            [OFFER, OFFER, b"", b"", b""])
+            [
+                sdp_body(each)
+                for each in (
+                    message("application/sdp", OFFER),
+                    message("Application/SDP;charset=utf-8", OFFER),
+                    message("text/plain", OFFER),
+                    message("", OFFER),
+                    message("application/sdp", b""),
+                )
+            ],
+            [OFFER, OFFER, b"", b"", b""],
+        )
 
     def test_multipart(self) -> None:
         """The first part that is SDP, its own line break not taken; two levels deep."""
@@ -203,20 +287,24 @@ class BodyTests(SynchronousTestCase):
         inner = multipart(("application/sdp", OFFER), boundary="y")
         self.assertEqual(
             sdp_body(message("multipart/mixed;boundary=x", multipart(("multipart/alternative;boundary=y", inner)))),
-            OFFER)
+            OFFER,
+        )
 
     def test_multipart_without_sdp(self) -> None:
         """No SDP in it, no boundary, one that is never there, too deep, too many parts before it."""
         deep = OFFER
         for boundary in "abc":
-            deep = multipart((f"multipart/mixed;boundary={chr(ord(boundary) - 1)}"
-                              if boundary > "a" else "application/sdp", deep), boundary=boundary)
+            deep = multipart(
+                (f"multipart/mixed;boundary={chr(ord(boundary) - 1)}" if boundary > "a" else "application/sdp", deep),
+                boundary=boundary,
+            )
         many = multipart(*[("text/plain", b"")] * MAX_PARTS, ("application/sdp", OFFER))
         for content_type, body in (
             ("multipart/mixed;boundary=x", multipart(("text/plain", b"hello"), ("", b"x"))),
             ("multipart/mixed", multipart(("application/sdp", OFFER))),
             ("multipart/mixed;boundary=other", multipart(("application/sdp", OFFER))),
-            ("multipart/mixed;boundary=c", deep), ("multipart/mixed;boundary=x", many),
+            ("multipart/mixed;boundary=c", deep),
+            ("multipart/mixed;boundary=x", many),
         ):
             self.assertEqual(sdp_body(message(content_type, body)), b"", content_type)
             self.assertFalse(is_readable(message(content_type, body)))
@@ -228,7 +316,8 @@ class BodyTests(SynchronousTestCase):
     def test_encodings(self) -> None:
         self.assertEqual(
             [is_identity(message("", b"", Content_Encoding=value)) for value in ("identity", "gzip", "identity, gzip")],
-            [True, False, False])
+            [True, False, False],
+        )
         self.assertTrue(is_identity(message("", b"")))
 
     def test_accept(self) -> None:
@@ -236,9 +325,26 @@ class BodyTests(SynchronousTestCase):
         self.assertFalse(accepts_sdp(message("", b"", Accept="")))
 
     @settings(max_examples=300, derandomize=True, deadline=None)
-    @given(st.text(max_size=40), st.binary(max_size=200), st.lists(st.sampled_from([
-        b"\r\n--x\r\n", b"--x", b"--", b"Content-Type: application/sdp", b"\r\n\r\n", b"\r\n", b"\r", b"\0", b"v=0"]),
-        max_size=20))
+    @given(
+        st.text(max_size=40),
+        st.binary(max_size=200),
+        st.lists(
+            st.sampled_from(
+                [
+                    b"\r\n--x\r\n",
+                    b"--x",
+                    b"--",
+                    b"Content-Type: application/sdp",
+                    b"\r\n\r\n",
+                    b"\r\n",
+                    b"\r",
+                    b"\0",
+                    b"v=0",
+                ]
+            ),
+            max_size=20,
+        ),
+    )
     def test_anything(self, kind: str, tail: bytes, pieces: list[bytes]) -> None:
         """No body raises, and what is found is a part of it."""
         body = b"".join(pieces) + tail

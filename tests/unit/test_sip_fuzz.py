@@ -34,15 +34,65 @@ CHALLENGE = (("WWW-Authenticate", 'Digest realm="acme", nonce="n1", algorithm=MD
 
 # What parsers and dialog code have stumbled over elsewhere.
 WORDS = (
-    b"", b"\x00", b"\r\n", b"\r\n ", b"\n", b";", b",", b'"', b"<", b">", b"<>", b"%", b"%00", b"*", b"@", b"sip:",
-    b"sips:x@y", b"tel:+1", b"urn:service:sos", b"<sip:a@b;lr>", b"<sip:a@b>", b";tag=", b";lr", b"z9hG4bK",
-    b"4294967295", b"4294967296", b"-1", b"0", b"99999999999999999999", b"\xff\xfe", "é".encode(), b"[::1]", b"[::",
-    b"255.255.255.255", b"SIP/2.0", b"SIP/3.0", b"INVITE", b"ACK", b"BYE", b"CANCEL", b"OPTIONS", b"UPDATE", b"FOO",
-    b"Require: 100rel\r\n", b"Content-Encoding: gzip\r\n", b"Accept: text/plain\r\n", b"Contact: *\r\n",
-    b"Record-Route: <sip:strict.example>\r\n", b"Record-Route: <tel:+1;lr>\r\n", b"Route: <sip:p;lr>, <sip:q>\r\n",
-    b"Content-Type: multipart/mixed;boundary=x\r\n", b"Via: SIP/2.0/UDP [::1]:5060;branch=z9hG4bKx\r\n",
-    b"Proxy-Authenticate: Digest realm=\"acme\", nonce=\"\\\"\", qop=\"auth-int\"\r\n", b"Retry-After: x\r\n",
-    b"WWW-Authenticate: Digest realm=acme\r\n", b"l: 5\r\n", b"t: <sip:x>;tag=q\r\n", b"(((((((((", b" " * 300,
+    b"",
+    b"\x00",
+    b"\r\n",
+    b"\r\n ",
+    b"\n",
+    b";",
+    b",",
+    b'"',
+    b"<",
+    b">",
+    b"<>",
+    b"%",
+    b"%00",
+    b"*",
+    b"@",
+    b"sip:",
+    b"sips:x@y",
+    b"tel:+1",
+    b"urn:service:sos",
+    b"<sip:a@b;lr>",
+    b"<sip:a@b>",
+    b";tag=",
+    b";lr",
+    b"z9hG4bK",
+    b"4294967295",
+    b"4294967296",
+    b"-1",
+    b"0",
+    b"99999999999999999999",
+    b"\xff\xfe",
+    "é".encode(),
+    b"[::1]",
+    b"[::",
+    b"255.255.255.255",
+    b"SIP/2.0",
+    b"SIP/3.0",
+    b"INVITE",
+    b"ACK",
+    b"BYE",
+    b"CANCEL",
+    b"OPTIONS",
+    b"UPDATE",
+    b"FOO",
+    b"Require: 100rel\r\n",
+    b"Content-Encoding: gzip\r\n",
+    b"Accept: text/plain\r\n",
+    b"Contact: *\r\n",
+    b"Record-Route: <sip:strict.example>\r\n",
+    b"Record-Route: <tel:+1;lr>\r\n",
+    b"Route: <sip:p;lr>, <sip:q>\r\n",
+    b"Content-Type: multipart/mixed;boundary=x\r\n",
+    b"Via: SIP/2.0/UDP [::1]:5060;branch=z9hG4bKx\r\n",
+    b'Proxy-Authenticate: Digest realm="acme", nonce="\\"", qop="auth-int"\r\n',
+    b"Retry-After: x\r\n",
+    b"WWW-Authenticate: Digest realm=acme\r\n",
+    b"l: 5\r\n",
+    b"t: <sip:x>;tag=q\r\n",
+    b"(((((((((",
+    b" " * 300,
 )
 
 
@@ -54,14 +104,14 @@ def mutated(data: bytes, dice: Random, others: list[bytes]) -> bytes:
         lines = data.split(b"\r\n")
         match dice.randrange(8):
             case 0:
-                data = data[:at] + dice.randbytes(1) + data[at + 1:]
+                data = data[:at] + dice.randbytes(1) + data[at + 1 :]
             case 1:
                 data = data[:at] + data[to:]
             case 2 | 3:
                 data = data[:at] + dice.choice(WORDS) + data[to:]
             case 4:
                 line = dice.randrange(len(lines))
-                lines[line:line + 1] = [lines[line], dice.choice(lines)]
+                lines[line : line + 1] = [lines[line], dice.choice(lines)]
                 data = b"\r\n".join(lines)
             case 5:
                 del lines[dice.randrange(len(lines))]
@@ -80,7 +130,11 @@ class Side:
     """One core, whose floor above does something or other about every event."""
 
     def __init__(
-        self, here: tuple[str, int], there: tuple[str, int], dice: Random, transport: Transport = "udp",
+        self,
+        here: tuple[str, int],
+        there: tuple[str, int],
+        dice: Random,
+        transport: Transport = "udp",
     ) -> None:
         listener = Listener(name="l", transport=transport, bind=here, advertise=here, media_advertise=here[0])
         self.core = SipCore({"l": listener}, user_agent="fuzz", rng=dice.randbytes, max_transactions=2000)
@@ -91,10 +145,17 @@ class Side:
         self.confirmed = 0
 
     def call(self, now: float) -> None:
-        self.usages.append(self.core.invite(
-            parse_uri(f"sip:600@{self.there[0]}"), self.flow, now, from_=parse_name_addr("<sip:me@x.example>"),
-            to=parse_name_addr("<sip:600@y.example>"), body=self.dice.choice((OFFER, OFFER, b"")),
-            credentials=ClientCredentials(username="me", password="secret", host=self.there[0])))
+        self.usages.append(
+            self.core.invite(
+                parse_uri(f"sip:600@{self.there[0]}"),
+                self.flow,
+                now,
+                from_=parse_name_addr("<sip:me@x.example>"),
+                to=parse_name_addr("<sip:600@y.example>"),
+                body=self.dice.choice((OFFER, OFFER, b"")),
+                credentials=ClientCredentials(username="me", password="secret", host=self.there[0]),
+            )
+        )
 
     def reconnect(self, now: float) -> None:
         """Lose the connection, and have another."""

@@ -27,7 +27,8 @@ class InviteClientTests(SynchronousTestCase):
         self.assertEqual(table("send"), (["send request", "timer_b 32", "timer_a 0.5"], "Calling"))
         self.assertEqual(
             [table("timer_a")[0][1] for _ in range(6)],
-            ["timer_a 1", "timer_a 2", "timer_a 4", "timer_a 8", "timer_a 16", "timer_a 32"])
+            ["timer_a 1", "timer_a 2", "timer_a 4", "timer_a 8", "timer_a 16", "timer_a 32"],
+        )
         self.assertEqual(table("timer_b"), ([*STOP, "TimedOut", "Terminated"], "Terminated"))
 
     def test_reliable(self) -> None:
@@ -36,7 +37,8 @@ class InviteClientTests(SynchronousTestCase):
         self.assertEqual(table("send"), (["send request", "timer_b 32"], "Calling"))
         self.assertEqual(
             table("receive_300_699", response(INVITE, 486)),
-            ([*STOP, "send ACK", "timer_d 0", "deliver 486"], "Completed"))
+            ([*STOP, "send ACK", "timer_d 0", "deliver 486"], "Completed"),
+        )
 
     def test_failure(self) -> None:
         """ACK for each copy; told once; timer D is 32 s."""
@@ -46,7 +48,8 @@ class InviteClientTests(SynchronousTestCase):
         self.assertEqual(table("receive_1xx", response(INVITE, 183)), (["deliver 183"], "Proceeding"))
         self.assertEqual(
             table("receive_300_699", response(INVITE, 486)),
-            ([*STOP, "send ACK", "timer_d 32", "deliver 486"], "Completed"))
+            ([*STOP, "send ACK", "timer_d 32", "deliver 486"], "Completed"),
+        )
         self.assertEqual(table("receive_300_699", response(INVITE, 486)), (["send ACK"], "Completed"))
         self.assertEqual(table("receive_2xx", response(INVITE, 200)), ([], "Completed"))
         self.assertEqual(table("timer_d"), (["stop timer_d", *STOP, "Terminated"], "Terminated"))
@@ -56,7 +59,8 @@ class InviteClientTests(SynchronousTestCase):
         table = invite()
         table("send")
         self.assertEqual(
-            table("receive_2xx", response(INVITE, 200)), ([*STOP, "timer_m 32", "deliver 200"], "Accepted"))
+            table("receive_2xx", response(INVITE, 200)), ([*STOP, "timer_m 32", "deliver 200"], "Accepted")
+        )
         self.assertEqual(table("receive_2xx", response(INVITE, 200)), (["deliver 200"], "Accepted"))
         self.assertEqual(table("receive_1xx", response(INVITE, 180)), ([], "Accepted"))
         self.assertEqual(table("receive_300_699", response(INVITE, 486)), ([], "Accepted"))
@@ -87,9 +91,9 @@ class NonInviteClientTests(SynchronousTestCase):
         self.assertEqual(table("send"), (["send request", "timer_f 32", "timer_e 0.5"], "Trying"))
         self.assertEqual(
             [table("timer_e")[0][1] for _ in range(5)],
-            ["timer_e 1", "timer_e 2", "timer_e 4", "timer_e 4", "timer_e 4"])
-        self.assertEqual(
-            table("timer_f"), (["stop timer_e", "stop timer_f", "TimedOut", "Terminated"], "Terminated"))
+            ["timer_e 1", "timer_e 2", "timer_e 4", "timer_e 4", "timer_e 4"],
+        )
+        self.assertEqual(table("timer_f"), (["stop timer_e", "stop timer_f", "TimedOut", "Terminated"], "Terminated"))
 
     def test_proceeding(self) -> None:
         """After a 1xx it goes out every T2, and timer F goes on (17.1.2.2)."""
@@ -99,7 +103,8 @@ class NonInviteClientTests(SynchronousTestCase):
         self.assertEqual(table("timer_e"), (["send request", "timer_e 4"], "Proceeding"))
         self.assertEqual(
             table("receive_final", response(BYE, 200)),
-            (["stop timer_e", "stop timer_f", "timer_k 5", "deliver 200"], "Completed"))
+            (["stop timer_e", "stop timer_f", "timer_k 5", "deliver 200"], "Completed"),
+        )
         self.assertEqual(table("receive_final", response(BYE, 200)), ([], "Completed"))
         self.assertEqual(table("timer_k"), (["Terminated"], "Terminated"))
 
@@ -108,7 +113,8 @@ class NonInviteClientTests(SynchronousTestCase):
         self.assertEqual(table("send"), (["send request", "timer_f 32"], "Trying"))
         self.assertEqual(
             table("receive_final", response(BYE, 200)),
-            (["stop timer_e", "stop timer_f", "timer_k 0", "deliver 200"], "Completed"))
+            (["stop timer_e", "stop timer_f", "timer_k 0", "deliver 200"], "Completed"),
+        )
 
     def test_transport_error(self) -> None:
         for before in ((), ("receive_1xx",)):
@@ -118,4 +124,5 @@ class NonInviteClientTests(SynchronousTestCase):
                 table(symbol, response(BYE, 100))
             self.assertEqual(
                 table("transport_error"),
-                (["stop timer_e", "stop timer_f", "TransportFailed", "Terminated"], "Terminated"))
+                (["stop timer_e", "stop timer_f", "TransportFailed", "Terminated"], "Terminated"),
+            )

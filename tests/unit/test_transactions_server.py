@@ -37,8 +37,13 @@ class InviteServerTests(SynchronousTestCase):
         self.assertEqual(table("receive_request"), (["send 486"], "Completed"))
         self.assertEqual(
             [table("timer_g")[0] for _ in range(4)],
-            [["send 486", "timer_g 1"], ["send 486", "timer_g 2"], ["send 486", "timer_g 4"],
-             ["send 486", "timer_g 4"]])
+            [
+                ["send 486", "timer_g 1"],
+                ["send 486", "timer_g 2"],
+                ["send 486", "timer_g 4"],
+                ["send 486", "timer_g 4"],
+            ],
+        )
         self.assertEqual(table("receive_ack", ACK), (["stop timer_g", "stop timer_h", "timer_i 5"], "Confirmed"))
         self.assertEqual((table("receive_ack", ACK), table("receive_request")), (([], "Confirmed"), ([], "Confirmed")))
         self.assertEqual(table("timer_i"), (["stop timer_g", "Terminated"], "Terminated"))

@@ -539,7 +539,7 @@ class CommandTests(SynchronousTestCase):
 
     def _silent_for(self, direction: str = "sendrecv", **configure: float) -> int:
         """Whole seconds until a leg that hears nothing counts as dead."""
-        world = World(**configure)
+        world = World(**configure)  # type: ignore[arg-type]  # as they come
         world.ask(Allocate(request=0, call="c-1"))
         world.ask(set_media(direction=direction))
         world.ask(Answered(request=0, call="c-1"))

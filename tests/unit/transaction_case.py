@@ -41,11 +41,19 @@ class Table:
         self.it: ClientTransaction | ServerTransaction
         if client:
             self.it = ClientTransaction(
-                key=1, request=asked, flow=flow, timers=Timers(), destination=asked.uri, data=b"request",
-                user=Nobody(), sent_by=("x", None))
+                key=1,
+                request=asked,
+                flow=flow,
+                timers=Timers(),
+                destination=asked.uri,
+                data=b"request",
+                user=Nobody(),
+                sent_by=("x", None),
+            )
         else:
             self.it = ServerTransaction(
-                key=1, request=asked, flow=flow, timers=Timers(), destination=asked.uri, user=Nobody(), to_tag="t")
+                key=1, request=asked, flow=flow, timers=Timers(), destination=asked.uri, user=Nobody(), to_tag="t"
+            )
         self.machine = sealed(self.it)
 
     def __call__(self, symbol: str, *arguments: object) -> tuple[list[str], str]:

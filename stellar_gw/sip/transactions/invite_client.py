@@ -129,7 +129,9 @@ InviteClientMachine = seal(
     machine,
     name="InviteClientTransaction",
     remote=[
-        InviteClient.receive_1xx, InviteClient.receive_2xx, InviteClient.receive_300_699,
+        InviteClient.receive_1xx,
+        InviteClient.receive_2xx,
+        InviteClient.receive_300_699,
         InviteClient.transport_error,
     ],
 )

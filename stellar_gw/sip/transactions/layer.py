@@ -66,14 +66,27 @@ class TransactionLayer:
     # A client transaction, from its request on
 
     def send_request(
-        self, request: Request, flow: Flow, user: ClientUser, destination: Uri, *, reconnects: bool,
+        self,
+        request: Request,
+        flow: Flow,
+        user: ClientUser,
+        destination: Uri,
+        *,
+        reconnects: bool,
     ) -> ClientTransaction:
         """Send a request of ours, its Via in place."""
         via = request.via
         transaction = ClientTransaction(
-            key=(via.branch, request.method), request=request, flow=flow, timers=self._timers,
-            destination=destination, data=request.to_bytes(), user=user, sent_by=(via.host, via.port),
-            reconnects=reconnects)
+            key=(via.branch, request.method),
+            request=request,
+            flow=flow,
+            timers=self._timers,
+            destination=destination,
+            data=request.to_bytes(),
+            user=user,
+            sent_by=(via.host, via.port),
+            reconnects=reconnects,
+        )
         machine = (InviteClientMachine if request.method == "INVITE" else NonInviteClientMachine)(transaction)
         self._clients[transaction.key] = transaction
         self._add(transaction, machine)
@@ -86,7 +99,9 @@ class TransactionLayer:
         via = response.via
         transaction = self._clients.get((via.branch, response.cseq.method))
         if (
-            transaction is None or len(response.vias) > 1 or (via.host, via.port) != transaction.sent_by
+            transaction is None
+            or len(response.vias) > 1
+            or (via.host, via.port) != transaction.sent_by
             or response.cseq.number != transaction.request.cseq.number
         ):
             self.dropped["stray response"] += 1
@@ -150,8 +165,14 @@ class TransactionLayer:
     def serve(self, request: Request, flow: Flow, user: ServerUser | None, to_tag: str) -> ServerTransaction:
         """Make the server transaction of a request; it sends nothing by itself."""
         transaction = ServerTransaction(
-            key=server_key(request, request.method), request=request, flow=flow, timers=self._timers,
-            destination=response_uri(request.via, flow), user=user, to_tag=to_tag)
+            key=server_key(request, request.method),
+            request=request,
+            flow=flow,
+            timers=self._timers,
+            destination=response_uri(request.via, flow),
+            user=user,
+            to_tag=to_tag,
+        )
         if request.to.tag is None:
             transaction.merge_key = merge_key(request)
             self._merged[transaction.merge_key] = transaction
@@ -207,8 +228,12 @@ class TransactionLayer:
             return
         self._unsent[transaction] = [data]
         self._wire.need(
-            transaction.destination, transaction.flow.listener, None,
-            lambda flow: self._reconnected(transaction, flow), lambda _: self._unreachable(transaction))
+            transaction.destination,
+            transaction.flow.listener,
+            None,
+            lambda flow: self._reconnected(transaction, flow),
+            lambda _: self._unreachable(transaction),
+        )
 
     def _reconnected(self, transaction: Transaction, flow: Flow) -> None:
         unsent = self._unsent.pop(transaction, [])
