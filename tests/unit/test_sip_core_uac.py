@@ -31,7 +31,13 @@ class CallCase(CoreCase):
     def call(self, on: Flow = UDP, uri: str = f"sip:ann@{PEER}", body: bytes = OFFER, **options: object) -> UsageId:
         """Call the peer; the INVITE is kept."""
         self.usage = self.core.invite(
-            parse_name_addr(f"<{uri}>").uri, on, self.now, from_=US_ADDRESS, to=PEER_ADDRESS, body=body, **options  # type: ignore[arg-type]  # as they come
+            parse_name_addr(f"<{uri}>").uri,
+            on,
+            self.now,
+            from_=US_ADDRESS,
+            to=PEER_ADDRESS,
+            body=body,
+            **options,  # type: ignore[arg-type]  # as they come
         )
         [self.invite] = self.asked(self.sent())
         return self.usage
