@@ -61,7 +61,7 @@ class SipPeer:
         port: int = 5060,
         transport: Transport = "udp",
         timers: Timers = Timers(),
-        seed: int = 0,  # noqa: B008 - frozen
+        seed: int = 0,
     ) -> None:
         self.network, self.host, self.port, self.script = network, host, port, script
         self.listener = Listener(
