@@ -57,7 +57,7 @@ class SipCore:
         *,
         user_agent: str,
         rng: Callable[[int], bytes],
-        timers: Timers = Timers(),
+        timers: Timers = Timers(),  # noqa: B008 - frozen
         max_transactions: int = 20_000,
         able: Capabilities = Capabilities(),  # noqa: B008 - frozen
     ) -> None:

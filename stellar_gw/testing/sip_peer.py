@@ -60,7 +60,7 @@ class SipPeer:
         script: Script = lambda peer, event: None,
         port: int = 5060,
         transport: Transport = "udp",
-        timers: Timers = Timers(),
+        timers: Timers = Timers(),  # noqa: B008 - frozen
         seed: int = 0,
     ) -> None:
         self.network, self.host, self.port, self.script = network, host, port, script
