@@ -1,8 +1,8 @@
-"""One leg's RTP and RTCP sockets: what comes in is told apart, checked, counted and put in order.
+"""One leg's RTP socket: what comes in is told apart, checked, counted and put in order.
 
-RTP has the even port; RTCP the odd one above, or the same one where the peer agreed to (RFC 5761). What
-arrives is demultiplexed by its first octet (RFC 7983) and must come from the latched source. Times are
-seconds of a clock that does not run backwards.
+RTP has the even port; RTCP (:mod:`stellar_gw.worker.rtcp_port`) the odd one above, or the same one where the peer
+agreed to (RFC 5761). What arrives is demultiplexed by its first octet (RFC 7983) and must come from the latched
+source. Times are seconds of a clock that does not run backwards.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
 
 from stellar_gw.control.messages import LegStatistics, SetMedia
@@ -23,11 +22,11 @@ from stellar_gw.media.latch import COMFORT_NOISE, Address, Latch
 from stellar_gw.media.liveness import Back, Liveness, Lost
 from stellar_gw.media.presses import Presses, Way
 from stellar_gw.media.reception import Reception
-from stellar_gw.media.rtcp import parse_rtcp
 from stellar_gw.media.rtp import RtpPacket, RtpSender, first_byte_kind, is_rtcp, parse_rtp
 from stellar_gw.media.splice import Splice
 from stellar_gw.media.srtp import Srtp, SrtpKey
 from stellar_gw.worker.reports import Reports
+from stellar_gw.worker.rtcp_port import RtcpPort
 from stellar_gw.worker.short_way import QuickTransport, ShortWay
 from stellar_gw.worker.shortcut import Counted, Exit
 from stellar_gw.worker.tap import Tap
@@ -92,26 +91,11 @@ class Clocks:
     number: Callable[[int], int]
 
 
-class RtcpPort(DatagramProtocol):
-    """The socket above the RTP port."""
-
-    noisy = False
-
-    def __init__(self, port: RtpPort) -> None:
-        self._port = port
-
-    def datagramReceived(self, datagram: bytes, addr: Address) -> None:
-        self._port.rtcp_received(datagram, addr)
-
-    def stopProtocol(self) -> None:
-        self._port.stopped()
-
-
 class RtpPort(DatagramProtocol):
     """One leg's media at the edge of the network.
 
     :ivar sender: numbers and counts what we send.
-    :ivar reports: what we and the peer tell each other by RTCP.
+    :ivar rtcp: what we and the peer tell each other about it.
     :ivar relays: the ways of what comes here to other legs.
     :ivar fed_by: the port whose packets a relay of its sends from here.
     :ivar splice: what they are to our own stream.
@@ -147,12 +131,13 @@ class RtpPort(DatagramProtocol):
         self.fed_by: RtpPort | None = None
         self.splice: Splice | None = None
         self.taps: tuple[Tap, ...] = ()
-        self.rtcp = RtcpPort(self)
         self.sender = RtpSender(clocks.number(32), clocks.number(16), clocks.number(32), 0)
         cname = f"{clocks.number(96):024x}"
-        self.reports = Reports(cname, self.sender, self._reception, clocks.wall, clocks.random)
+        reports = Reports(cname, self.sender, self._reception, clocks.wall, clocks.random)
+        self.rtcp = RtcpPort(reports, self._liveness, clocks.now, self.stopped)
 
     def startProtocol(self) -> None:
+        self.rtcp.rtp_transport = self.transport
         self._short_way.transport = self.transport if isinstance(self.transport, QuickTransport) else None
 
     # --- what offer and answer say --------------------------------------------------------------
@@ -161,7 +146,7 @@ class RtpPort(DatagramProtocol):
         """:raise LocalProtocolError: an SRTP key that cannot be one; nothing has changed then."""
         send, receive = srtp_keys(media)
         if self._srtp is None and (send is not None or receive is not None):
-            self._srtp = Srtp()
+            self._srtp = self.rtcp.srtp = Srtp()
         if self._srtp is not None:
             self._srtp.set_keys(send, receive)
         now = self._now()
@@ -184,9 +169,11 @@ class RtpPort(DatagramProtocol):
         types = self._audio_types | events.keys() | self._noise_types
         if self._latch is None:
             self._latch = Latch(media.remote, media.signalling_host, types, now, media.strict_latch, rtcp)
+            self.rtcp.latch = self._latch
         elif media.fresh:
             self._latch.fresh(media.remote, media.signalling_host, types, now, media.strict_latch, rtcp)
         self.sender.payload_type = media.send.payload_type
+        self.rtcp.agreed(mux=media.rtcp_mux, reachable=media.remote[1] > 0)
         reachable = media.remote[1] > 0 and media.remote[0] not in _NOWHERE
         self._sends = reachable and media.direction in ("sendrecv", "sendonly")
         listens = media.direction in ("sendrecv", "recvonly")
@@ -195,7 +182,7 @@ class RtpPort(DatagramProtocol):
         self._listens = listens
         self._liveness.hold(not listens, now)
         if before is None and self._answered_at is not None:
-            self.reports.start(now)
+            self.rtcp.reports.start(now)
 
     def answered(self) -> None:
         """From now on the peer owes media, and reports are exchanged."""
@@ -203,7 +190,7 @@ class RtpPort(DatagramProtocol):
             now = self._answered_at = self._now()
             self._liveness.restart(now)
             if self._media is not None:
-                self.reports.start(now)
+                self.rtcp.reports.start(now)
 
     # --- what arrives ---------------------------------------------------------------------------
 
@@ -221,10 +208,7 @@ class RtpPort(DatagramProtocol):
             self._rejected += 1
             return
         if is_rtcp(datagram):
-            if self._media is not None and self._media.rtcp_mux:
-                self.rtcp_received(datagram, addr)
-            else:
-                self._rejected += 1
+            self.rtcp.shared(datagram, addr)
             return
         packet = parse_rtp(datagram)
         if packet is None or len(packet.payload) > LONGEST_PAYLOAD:
@@ -247,10 +231,8 @@ class RtpPort(DatagramProtocol):
             self._rejected += 1
         elif not is_rtcp(datagram):
             return srtp.unprotect(datagram)
-        elif self._media is not None and self._media.rtcp_mux:
-            self.rtcp_received(datagram, addr)
         else:
-            self._rejected += 1
+            self.rtcp.shared(datagram, addr)
         return None
 
     def _accepted(self, packet: RtpPacket, now: float) -> None:
@@ -337,7 +319,7 @@ class RtpPort(DatagramProtocol):
 
     def at_ease(self, now: float) -> bool:
         """Packets take the short way, and nothing else is to be done: :meth:`advance` may wait."""
-        return now < self.reports.due and now < self._care_due and self._short_way.moves()
+        return now < self.rtcp.reports.due and now < self._care_due and self._short_way.moves()
 
     # --- tapping --------------------------------------------------------------------------------
 
@@ -359,29 +341,6 @@ class RtpPort(DatagramProtocol):
         if self._presses.reported(digit.digit, digit.duration_ms, way, self._now()):
             self._listener.digit(digit, way)
 
-    def rtcp_received(self, datagram: bytes, addr: Address) -> None:
-        """A datagram on the RTCP port, or an RTCP one on a port shared with RTP."""
-        latch = self._latch
-        if latch is None:
-            self._rejected += 1
-            return
-        srtp = self._srtp
-        if srtp is not None:
-            opened = srtp.unprotect_rtcp(datagram)
-            if opened is None:
-                return
-            datagram = opened
-        packets = parse_rtcp(datagram)
-        if packets is None:
-            self._rejected += 1
-            return
-        authentic = srtp is not None and srtp.active
-        if not (latch.authentic_rtcp(addr) if authentic else latch.accepts_rtcp(addr)):
-            return
-        now = self._now()
-        self._liveness.heard(now)
-        self.reports.received(packets, len(datagram), now)
-
     # --- every 20 ms; every 200 ms while packets are only passed on ------------------------------
 
     def advance(self) -> None:
@@ -400,7 +359,7 @@ class RtpPort(DatagramProtocol):
                 ended = events.advance(now)
                 if ended:
                     self._pressed(ended)
-        if now >= self.reports.due:
+        if now >= self.rtcp.reports.due:
             self._send_report(now)
         if now >= self._check_due and self._answered_at is not None:
             self._check_due = now + CHECK
@@ -458,19 +417,7 @@ class RtpPort(DatagramProtocol):
 
     def _send_report(self, now: float, *, last: bool = False) -> None:
         timestamp = self.sender.timestamp if self.splice is None else self.splice.now(now)
-        datagram: bytes | None = self.reports.compound(timestamp, now, last=last)
-        if self._srtp is not None and datagram is not None:
-            datagram = self._srtp.protect_rtcp(datagram)
-        transport, destination = self._rtcp_way()
-        if transport is not None and destination is not None and datagram is not None:
-            transport.write(datagram, destination)
-
-    def _rtcp_way(self) -> tuple[IUDPTransport | None, Address | None]:
-        if self._latch is None or self._media is None or self._media.remote[1] == 0:
-            return None, None
-        if self._media.rtcp_mux:
-            return self.transport, self._latch.destination
-        return self.rtcp.transport, self._latch.rtcp_destination
+        self.rtcp.send_report(timestamp, now, last=last)
 
     # --- its end --------------------------------------------------------------------------------
 
@@ -478,7 +425,7 @@ class RtpPort(DatagramProtocol):
         """Say goodbye (RFC 3550 6.6) and close both sockets; fires when they are."""
         self._closed = True
         self.take_the_long_way()
-        if self.reports.started:
+        if self.rtcp.reports.started:
             self._send_report(self._now(), last=True)
         closed = []
         for transport in (self.transport, self.rtcp.transport):
@@ -499,7 +446,7 @@ class RtpPort(DatagramProtocol):
     def statistics(self, leg: str, codec: str, agent_audio_ms: int) -> LegStatistics:
         self.settle()
         latch, reception, sender, srtp = self._latch, self._reception, self.sender, self._srtp
-        unauthenticated = 0 if srtp is None else srtp.rejected
+        rejected, unauthenticated = self._rejected + self.rtcp.rejected, 0 if srtp is None else srtp.rejected
         return LegStatistics(
             leg=leg,
             codec=codec,
@@ -509,12 +456,12 @@ class RtpPort(DatagramProtocol):
             octets_sent=sender.octets_sent,
             packets_lost=reception.lost,
             packets_late=self._reorder.late,
-            packets_rejected=self._rejected + unauthenticated + (latch.rejected if latch is not None else 0),
+            packets_rejected=rejected + unauthenticated + (0 if latch is None else latch.rejected),
             packets_unauthenticated=unauthenticated,
             srtp="" if srtp is None else srtp.suite,
             jitter_ms=reception.jitter_ms,
-            remote_loss=self.reports.remote_loss,
-            round_trip_ms=self.reports.round_trip_ms,
+            remote_loss=self.rtcp.reports.remote_loss,
+            round_trip_ms=self.rtcp.reports.round_trip_ms,
             digits=self._presses.digits,
             latched=_text(latch.locked) if latch is not None and latch.locked is not None else "",
             agent_audio_ms=agent_audio_ms,

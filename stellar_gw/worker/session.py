@@ -132,7 +132,7 @@ class MediaSession:
             request=0,
             rtp_port=leg.ports[0],
             rtcp_port=leg.ports[1],
-            cname=leg.port.reports.cname,
+            cname=leg.port.rtcp.reports.cname,
             ssrc=leg.port.sender.ssrc,
         )
 

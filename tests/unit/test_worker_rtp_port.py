@@ -102,7 +102,7 @@ class ReceivingTests(PortTestCase):
     def test_before_media(self) -> None:
         """Before anything was agreed nothing is let in."""
         self.arrive()
-        self.port.rtcp_received(build_rtcp(ReceiverReport(1)), RTCP)
+        self.port.rtcp.datagramReceived(build_rtcp(ReceiverReport(1)), RTCP)
         self.assertEqual((self.heard.pieces, self.port.statistics("caller", "", 0).packets_rejected), ([], 2))
 
     def test_demultiplexed(self) -> None:

@@ -87,7 +87,7 @@ class ReceivingTests(SrtpPortTestCase):
         self.port.datagramReceived(self.sealed(), PHONE)
         for _ in range(1600):
             self.port.datagramReceived(self.peer.packet(b"\x66" * 160, 160) + bytes(10), PHONE)
-            self.port.rtcp_received(build_rtcp(ReceiverReport(0x22222222)) + bytes(14), RTCP)
+            self.port.rtcp.datagramReceived(build_rtcp(ReceiverReport(0x22222222)) + bytes(14), RTCP)
             self.after(0.02)
         self.assertEqual(self.heard.told, ["lost after 30 s, ever True"])
 
