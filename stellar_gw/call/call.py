@@ -17,6 +17,7 @@ from stellar_gw.call.agreement import Agreement
 from stellar_gw.call.asks import Asks, Told
 from stellar_gw.call.endings import (
     agent_ending,
+    conversation_numbers,
     dialog_ending,
     leg_numbers,
     media_ending,
@@ -359,6 +360,8 @@ class Call:
     def _keep_statistics(self, reply: messages.Reply) -> None:
         if isinstance(reply, messages.Released):
             self.record.legs = [leg_numbers(leg) for leg in reply.legs]
+            if reply.conversation is not None:
+                self.record.conversation = conversation_numbers(reply.conversation)
             self._recording.finishing = reply.recording
 
     def _released(self) -> None:

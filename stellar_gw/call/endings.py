@@ -9,7 +9,7 @@ import msgspec
 from stellar_gw.call.machine import Ending
 from stellar_gw.call.ports import WorkerFailed
 from stellar_gw.call.srtp import SrtpTerms
-from stellar_gw.control.messages import AgentFailed, LegStatistics
+from stellar_gw.control.messages import AgentFailed, ConversationStatistics, LegStatistics
 from stellar_gw.directory.records import Route
 from stellar_gw.errors import RemoteProtocolError
 from stellar_gw.sip.events import Ended
@@ -134,4 +134,16 @@ def leg_numbers(leg: LegStatistics) -> dict[str, Any]:
     numbers["jitter_ms"] = round(leg.jitter_ms, 2)
     numbers["remote_loss"] = round(leg.remote_loss, 4)
     numbers["round_trip_ms"] = None if leg.round_trip_ms < 0 else round(leg.round_trip_ms, 1)
+    return numbers
+
+
+def conversation_numbers(said: ConversationStatistics) -> dict[str, Any]:
+    """A conversation's statistics as they stand in the record: with shares of the time that the agent heard the caller,
+    and null for the times of turns that there were not."""
+    numbers: dict[str, Any] = msgspec.to_builtins(said)
+    if not said.turns:
+        numbers |= dict.fromkeys(("p50_ms", "p95_ms", "max_ms"))
+    silence = max(0, said.heard_ms - said.caller_ms - said.agent_ms + said.both_ms)
+    for name, ms in (("caller", said.caller_ms), ("agent", said.agent_ms), ("silence", silence)):
+        numbers[f"{name}_share"] = round(min(1.0, ms / said.heard_ms), 3) if said.heard_ms else None
     return numbers

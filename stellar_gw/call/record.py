@@ -110,6 +110,7 @@ class CallRecord:
     reason: str = ""
     reason_header: str = ""
     legs: list[dict[str, Any]] = field(factory=list)
+    conversation: dict[str, Any] | None = None
     recording: dict[str, Any] | None = None
     transfers: list[dict[str, Any]] = field(factory=list)
     ladder: tuple[str, ...] = ()
@@ -147,6 +148,7 @@ class CallRecord:
             "reason": self.reason,
             "reason_header": self.reason_header,
             "legs": self.legs,
+            "conversation": self.conversation,
             "recording": self.recording,
             "transfers": self.transfers,
             "ladder": list(self.ladder),

@@ -74,6 +74,12 @@ def describe(record: dict[str, Any], palette: Palette) -> Iterator[str]:
             f"  {palette.dim('media ' + str(leg.get('leg', '')) + ':')} {leg.get('packets_received', 0)} packets in, "
             f"{leg.get('packets_sent', 0)} out, {leg.get('packets_lost', 0)} lost, jitter {leg.get('jitter_ms', 0)} ms"
         )
+    said = record.get("conversation")
+    if said and said["turns"]:
+        yield (
+            f"  {palette.dim('agent:')} {said['turns']} answers, the caller waited {said['p50_ms']} ms (median), "
+            f"{said['max_ms']} ms at the most; {said['barge_ins']} barge-ins"
+        )
     for line in record.get("ladder", ()):
         yield f"  {palette.cyan(_printable(line)) if ' <- ' in line else _printable(line)}"
 

@@ -122,6 +122,28 @@ class SendDigits(Request, frozen=True, kw_only=True):
     digits: str
 
 
+class ConversationStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What the caller and the agent made of their call, in milliseconds (:mod:`stellar_gw.media.turns`).
+
+    :ivar heard_ms: for so long the agent heard the caller, be it silence.
+    :ivar agent_audio_ms: of the agent's audio that were put on the wire, be it silence.
+    :ivar turns: answers of the agent's; ``p50_ms``, ``p95_ms`` and ``max_ms`` are how long the caller waited for them.
+    :ivar caller_ms, agent_ms: in which they spoke; ``both_ms``: at the same time.
+    :ivar barge_ins: how often the caller began to speak while the agent was to be heard.
+    """
+
+    heard_ms: int = 0
+    agent_audio_ms: int = 0
+    turns: int = 0
+    p50_ms: int = 0
+    p95_ms: int = 0
+    max_ms: int = 0
+    caller_ms: int = 0
+    agent_ms: int = 0
+    both_ms: int = 0
+    barge_ins: int = 0
+
+
 class Outcome(Request, frozen=True, kw_only=True):
     """What became of an :class:`AgentAsked`. Answered by Done.
 

@@ -18,6 +18,7 @@ from stellar_gw.control.messages import (
     AgentFailed,
     AgentHangup,
     AgentReady,
+    AgentTurned,
     Allocate,
     Allocated,
     Answered,
@@ -55,7 +56,7 @@ ToWorker = (
 )  # fmt: skip
 ToGateway = (
     Hello | Done | Failed | Listing | Allocated | Released | AgentReady | AgentFailed | AgentHangup | AgentAsked
-    | MediaLost | MediaBack | OneWayAudio | RecordingEnded | DigitReceived
+    | AgentTurned | MediaLost | MediaBack | OneWayAudio | RecordingEnded | DigitReceived
 )  # fmt: skip
 
 

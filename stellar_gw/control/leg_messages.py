@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from stellar_gw.control.agent_messages import ConversationStatistics
 from stellar_gw.control.envelope import Address, Reply, Request
 
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
@@ -183,7 +184,11 @@ class LegStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Released(Reply, frozen=True, kw_only=True):
-    """:ivar recording: one of the call is being finished: its :class:`RecordingEnded` is to come."""
+    """
+    :ivar recording: one of the call is being finished: its :class:`RecordingEnded` is to come.
+    :ivar conversation: with the call's agent; None where a single leg was released, or there was no agent.
+    """
 
     legs: tuple[LegStatistics, ...] = ()
+    conversation: ConversationStatistics | None = None
     recording: bool = False

@@ -11,6 +11,7 @@ from __future__ import annotations
 from stellar_gw.control.agent_messages import (
     Answered,
     CallContext,
+    ConversationStatistics,
     Outcome,
     Pressed,
     Record,
@@ -60,6 +61,7 @@ from stellar_gw.control.worker_events import (
     AgentFailed,
     AgentHangup,
     AgentReady,
+    AgentTurned,
     DigitReceived,
     MediaBack,
     MediaLost,
@@ -93,6 +95,7 @@ Anything = (
     | AgentFailed
     | AgentHangup
     | AgentAsked
+    | AgentTurned
     | MediaLost
     | MediaBack
     | OneWayAudio
@@ -109,6 +112,7 @@ __all__ = [
     "AgentFailed",
     "AgentHangup",
     "AgentReady",
+    "AgentTurned",
     "Allocate",
     "Allocated",
     "Answered",
@@ -117,6 +121,7 @@ __all__ = [
     "CallContext",
     "Codec",
     "Configure",
+    "ConversationStatistics",
     "DigitReceived",
     "Direction",
     "Done",

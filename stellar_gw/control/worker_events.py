@@ -48,6 +48,16 @@ class AgentAsked(Event, frozen=True, kw_only=True):
     parameters: dict[str, str] = {}
 
 
+class AgentTurned(Event, frozen=True, kw_only=True):
+    """The agent has answered the caller.
+
+    :ivar wait_ms: from the end of the caller's speech to the agent's first sound on the wire.
+    """
+
+    call: str
+    wait_ms: float
+
+
 class MediaLost(Event, frozen=True, kw_only=True):
     """No RTP and no RTCP for ``seconds``.
 

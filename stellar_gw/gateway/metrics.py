@@ -28,7 +28,7 @@ from stellar_gw.call.events import (
 )
 from stellar_gw.call.ports import WorkerLost
 from stellar_gw.call.record import CallRecord
-from stellar_gw.control.messages import AgentFailed, AgentReady
+from stellar_gw.control.messages import AgentFailed, AgentReady, AgentTurned
 from stellar_gw.control.messages import Event as MediaEvent
 from stellar_gw.gateway.journal import Journal
 from stellar_gw.gateway.pool import WorkerDescription
@@ -47,6 +47,7 @@ CONNECT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.
 TURN_BUCKETS: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
 DURATION_BUCKETS: Final = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0)
 LOSS_BUCKETS: Final = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+ROUND_TRIP_BUCKETS: Final = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 JITTER_BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
 
 
@@ -143,6 +144,16 @@ class Metrics:
             registry=registry,
         )
 
+        self._barge_ins = Counter(
+            "stellar_gw_agent_barge_ins", "Times that callers interrupted an agent.", whose, registry=registry
+        )
+        self._spoken = Counter(
+            "stellar_gw_conversation_seconds",
+            "Of ended calls, by who spoke; the sum is how long agents heard their callers.",
+            (*whose, "who"),
+            registry=registry,
+        )
+
     def _make_media_metrics(self) -> None:
         registry = self.registry
         self._loss = Histogram(
@@ -156,6 +167,12 @@ class Metrics:
             "stellar_gw_rtp_jitter_seconds",
             "Interarrival jitter of a leg at its end (RFC 3550 A.8).",
             buckets=JITTER_BUCKETS,
+            registry=registry,
+        )
+        self._round_trip = Histogram(
+            "stellar_gw_rtp_round_trip_seconds",
+            "Between us and the peer of a leg, by its last report (RFC 3550 6.4.1).",
+            buckets=ROUND_TRIP_BUCKETS,
             registry=registry,
         )
         self._packets = Counter(
@@ -197,13 +214,11 @@ class Metrics:
                 if (agent := self._agents.get(call)) is not None:
                     word = self._words["code"](_word(code))
                     self._agent_failures.labels(**agent, code=word, established="yes" if established else "no").inc()
+            case AgentTurned(call=call, wait_ms=milliseconds):
+                if (agent := self._agents.get(call)) is not None:
+                    self._turns.labels(**agent).observe(milliseconds / 1000)
             case _:
                 pass
-
-    def turn(self, call: str, seconds: float) -> None:
-        """Count one turn of a call's agent: end of speech to first audio."""
-        if (agent := self._agents.get(call)) is not None:
-            self._turns.labels(**agent).observe(seconds)
 
     def render(self) -> bytes:
         """Everything, in Prometheus' text format."""
@@ -221,7 +236,9 @@ class Metrics:
         self._up.labels(**whose).inc()
 
     def _end(self, record: CallRecord) -> None:
-        self._agents.pop(record.call_id, None)
+        agent = self._agents.pop(record.call_id, None)
+        if agent is not None and record.conversation is not None:
+            self._conversation(agent, record.conversation)
         begun = self._started.pop(record.call_id, None)
         if begun is None:
             return
@@ -232,6 +249,14 @@ class Metrics:
             self._duration.labels(tenant=whose["tenant"]).observe(record.duration)
         for leg in record.legs:
             self._leg(leg)
+
+    def _conversation(self, agent: dict[str, str], said: dict[str, Any]) -> None:
+        self._barge_ins.labels(**agent).inc(said["barge_ins"])
+        heard, caller, other, both = (said[f"{name}_ms"] / 1000 for name in ("heard", "caller", "agent", "both"))
+        spoke = {"caller": caller - both, "agent": other - both, "both": both}
+        spoke["nobody"] = heard - sum(spoke.values())
+        for who, seconds in spoke.items():
+            self._spoken.labels(**agent, who=who).inc(max(0.0, seconds))
 
     def _leg(self, leg: dict[str, Any]) -> None:
         received, lost, sent = (
@@ -244,6 +269,7 @@ class Metrics:
             self._loss.labels(direction="received").observe(max(0, lost) / (received + max(0, lost)))
             self._jitter.observe(float(leg.get("jitter_ms") or 0.0) / 1000)
         if sent and leg.get("round_trip_ms") is not None:
+            self._round_trip.observe(float(leg["round_trip_ms"]) / 1000)
             self._loss.labels(direction="sent").observe(float(leg.get("remote_loss") or 0.0))
 
 

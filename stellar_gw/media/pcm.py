@@ -48,4 +48,17 @@ def stereo_from_mono(left: bytes, right: bytes) -> bytes:
 
 def rms(pcm: bytes) -> int:
     """The root mean square of the samples, 0 to 32768."""
-    return int(audioop.rms(pcm, 2))
+    return audioop.rms(pcm, 2)
+
+
+def rms_of_ulaw(payload: bytes) -> int:
+    return audioop.rms(audioop.ulaw2lin(payload, 2), 2)
+
+
+def peak(pcm: bytes) -> int:
+    """The largest of the samples, their signs left out, 0 to 32768."""
+    return audioop.max(pcm, 2)
+
+
+def peak_of_ulaw(payload: bytes) -> int:
+    return audioop.max(audioop.ulaw2lin(payload, 2), 2)

@@ -42,6 +42,7 @@ class FakeMediaPlane:
     :ivar ports: how many ports there are.
     :ivar sessions: every agent session ever started, in order.
     :ivar released: every call ever released, in order, with how.
+    :ivar conversation: what calls that have an agent come to.
     """
 
     clock: IReactorTime
@@ -52,6 +53,7 @@ class FakeMediaPlane:
     sessions: list[messages.StartAgent] = field(factory=list)
     released: list[messages.Release] = field(factory=list)
     listener: MediaListener | None = None
+    conversation: messages.ConversationStatistics = field(factory=messages.ConversationStatistics)
     _next_port: int = field(default=10000, init=False)
     _waiting: dict[Deferred[messages.Reply], IDelayedCall] = field(factory=dict, init=False)
 
@@ -156,4 +158,5 @@ class FakeMediaPlane:
                 generation=1, call=request.call, leg="caller", path=f"/recordings/{request.call}.wav", seconds=1.0,
                 octets=32044))  # fmt: skip
         legs = (messages.LegStatistics(leg="caller", codec="G722"),)
-        return succeed(messages.Released(request=0, legs=legs, recording=recording))
+        said = None if call.agent is None else self.conversation
+        return succeed(messages.Released(request=0, legs=legs, conversation=said, recording=recording))

@@ -6,11 +6,14 @@ from stellar_gw.control.messages import Codec
 from stellar_gw.dialects.contract import AudioFormat
 from stellar_gw.errors import LocalProtocolError
 from stellar_gw.media.codec import CLOCK, PCMU, Encoder, codec_named
-from stellar_gw.media.pcm import pcm_from_ulaw, ulaw_from_pcm
+from stellar_gw.media.pcm import pcm_from_ulaw, peak, peak_of_ulaw, ulaw_from_pcm
 from stellar_gw.media.playout import Playout
 from stellar_gw.media.resample import Resampler
 from stellar_gw.media.source import dtmf_tones
 from stellar_gw.worker.leg_audio import PAUSE_MS, TONE_MS
+
+SILENT = 104
+"""Peak of samples, 50 dB below full scale: what is no louder is not to be heard."""
 
 
 class AgentAudio:
@@ -18,6 +21,7 @@ class AgentAudio:
     :ivar sounding: whether audible digits hold up everything else: never, they are queued with the agent's words.
     :ivar playout: what the agent has sent and nobody has heard yet.
     :ivar sent_ms: milliseconds of the agent's audio that were put on the wire.
+    :ivar sounded_ms: of packets taken with something to be heard in them; whoever looks at it sets it back.
     """
 
     sounding = False
@@ -30,6 +34,8 @@ class AgentAudio:
         self._resampler: Resampler | None = None
         self._spoke = False
         self._sent_octets = 0
+        self._peak = peak_of_ulaw if audio_format.encoding == "mulaw" else peak
+        self.sounded_ms = 0
         self.playout = Playout(audio_format.encoding, audio_format.rate)
 
     @property
@@ -80,8 +86,10 @@ class AgentAudio:
         self._spoke = speaks
         before = queue.played_samples
         frame = queue.take(self._width * self._format.rate * ms // 1000)
-        if sent:
+        if sent and speaks:
             self._sent_octets += (queue.played_samples - before) * self._width
+            if self._peak(frame) > SILENT:
+                self.sounded_ms += ms
         if self._encoder is None or self._resampler is None:
             return frame
         pcm = pcm_from_ulaw(frame) if self._format.encoding == "mulaw" else frame

@@ -22,7 +22,6 @@ from stellar_gw.control.messages import (
     Done,
     Drain,
     Failed,
-    LegStatistics,
     ListCalls,
     Listing,
     Outcome,
@@ -46,7 +45,8 @@ from stellar_gw.worker.session import MediaSession, Surroundings
 PAGE = 256
 """Calls in one :class:`Listing`."""
 REMEMBERED = 1024
-"""Released calls whose statistics are kept, for a repeated Release."""
+"""Released calls whose numbers are kept, for a repeated Release."""
+NOTHING = Released(request=0)
 _log = Logger()
 
 
@@ -64,7 +64,7 @@ class Carrier:
         self._idle = idle
         self._configuration: Configure | None = None
         self._sessions: dict[str, MediaSession] = {}
-        self._released: OrderedDict[str, tuple[LegStatistics, ...]] = OrderedDict()
+        self._released: OrderedDict[str, Released] = OrderedDict()
         self.draining = False
 
     def __len__(self) -> int:
@@ -107,9 +107,7 @@ class Carrier:
             case Allocate():
                 return self._allocate(request)
             case Release():
-                session = self._sessions.get(request.call)
-                legs = self._release(request.call, request.leg, request.cause, request.by)
-                return Released(request=0, legs=legs, recording=session is not None and session.finishing)
+                return self._release(request.call, request.leg, request.cause, request.by)
             case (
                 SetMedia()
                 | StartAgent()
@@ -207,27 +205,28 @@ class Carrier:
         self._sessions[call] = session
         return allocated
 
-    def _release(self, call: str, leg: str, cause: str, by: str) -> tuple[LegStatistics, ...]:
+    def _release(self, call: str, leg: str, cause: str, by: str) -> Released:
         session = self._sessions.get(call)
         if session is None:
-            return self._released.get(call, ()) if not leg else ()
+            return self._released.get(call, NOTHING) if not leg else NOTHING
         if leg and session.legs.keys() - {leg}:
-            return session.release_leg(leg, cause, by)
+            return Released(request=0, legs=session.release_leg(leg, cause, by), recording=session.finishing)
         del self._sessions[call]
         try:
-            statistics = session.release(cause, by)
+            legs = session.release(cause, by)
         finally:
             if not leg:
                 # A single leg may be taken back before the call goes on; the whole call is over for good.
                 self._remember(call)
             if not self._sessions and self.draining:
                 self._idle()
+        released = Released(request=0, legs=legs, conversation=session.conversation, recording=session.finishing)
         if not leg:
-            self._released[call] = statistics
-        return statistics
+            self._released[call] = msgspec.structs.replace(released, recording=False)
+        return released
 
     def _remember(self, call: str) -> None:
-        self._released[call] = ()
+        self._released[call] = NOTHING
         if len(self._released) > REMEMBERED:
             self._released.popitem(last=False)
 

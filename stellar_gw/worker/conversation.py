@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from attrs import asdict
 from twisted.logger import Logger
 
 from stellar_gw.agent.link import Connector, Link, LinkClosed, LinkLimits, Target
+from stellar_gw.control.messages import ConversationStatistics
 from stellar_gw.dialects.contract import (
     AGENT_ERROR,
     AgentEvent,
@@ -24,7 +26,9 @@ from stellar_gw.dialects.contract import (
 )
 from stellar_gw.media.dtmf import Digit
 from stellar_gw.media.jitter import Piece
+from stellar_gw.media.pcm import rms, rms_of_ulaw
 from stellar_gw.media.playout import PlayoutFlood
+from stellar_gw.media.turns import Turns
 from stellar_gw.worker.agent_audio import AgentAudio
 from stellar_gw.worker.caller_audio import FRAME_MS, CallerAudio, TonesHeard
 
@@ -44,13 +48,15 @@ class ConversationListener(Protocol):
     def agent_failed(self, code: str, message: str, *, established: bool) -> None: ...
     def agent_hangup(self) -> None: ...
     def agent_asked(self, ask: Ask) -> None: ...
+    def agent_turned(self, seconds: float) -> None: ...
 
     def send_digits(self, digits: str) -> str:
         """To the caller; why not, empty where it is done."""
 
 
 class Conversation:
-    """One call's agent; implements :class:`stellar_gw.agent.link.LinkEvents`.
+    """One call's agent; implements :class:`stellar_gw.agent.link.LinkEvents` and
+    :class:`stellar_gw.media.turns.TurnListener`.
 
     Until the call is answered the caller is not heard, and what the agent says is queued.
 
@@ -64,9 +70,13 @@ class Conversation:
         call: str,
         dialect: Dialect,
         listener: ConversationListener,
+        now: Callable[[], float],
         tones: Callable[[Digit], None] | None = None,
     ) -> None:
-        """:param tones: told each digit found in the caller's audio; None: they are not looked for."""
+        """
+        :param now: seconds that never run backwards.
+        :param tones: told each digit found in the caller's audio; None: they are not looked for.
+        """
         self._call = call
         self._dialect = dialect
         self._listener = listener
@@ -77,6 +87,8 @@ class Conversation:
         self._leaving = False
         self._leaving_ask = ""
         self._frames_sent = 0
+        self._turns = Turns(now, self)
+        self._amplitude = rms_of_ulaw if dialect.audio_format.encoding == "mulaw" else rms
         self.audio = AgentAudio(dialect.audio_format)
         self.caller = CallerAudio(dialect.audio_format, listen=None if tones is None else TonesHeard(tones))
         self.malformed = 0
@@ -97,6 +109,7 @@ class Conversation:
         for frame in self.caller.frames(pieces):
             self._send(self._dialect.audio(frame, self._frames_sent * FRAME_MS))
             self._frames_sent += 1
+            self._turns.heard(self._amplitude(frame))
 
     def pressed(self, digit: Digit) -> None:
         if self._open:
@@ -108,7 +121,11 @@ class Conversation:
 
     def played(self) -> None:
         """A packet has been sent, and what was taken for it has been heard: see which marks that reached."""
-        queue = self.audio.playout
+        audio = self.audio
+        queue = audio.playout
+        if audio.sounded_ms:
+            self._turns.sounded(audio.sounded_ms)
+            audio.sounded_ms = 0
         for name in queue.reached():
             self._send(self._dialect.mark_reached(name, cleared=False, played_ms=queue.played_ms))
         if self._leaving:
@@ -147,6 +164,23 @@ class Conversation:
         if self._link is not None:
             for frame in frames:
                 self._link.send(frame)
+
+    # --- who speaks when (TurnListener) ---------------------------------------------------------
+
+    def speech_started(self) -> None:
+        """Nobody is told."""
+
+    def speech_ended(self, quiet_ms: int) -> None:
+        """Nobody is told."""
+
+    def turned(self, seconds: float) -> None:
+        self._listener.agent_turned(seconds)
+
+    @property
+    def statistics(self) -> ConversationStatistics:
+        return ConversationStatistics(
+            heard_ms=self._frames_sent * FRAME_MS, agent_audio_ms=self.audio.sent_ms, **asdict(self._turns.numbers)
+        )
 
     # --- what the link tells (LinkEvents) -------------------------------------------------------
 
@@ -217,6 +251,7 @@ class Conversation:
         queue = self.audio.playout
         self.played()  # marks reached already come first
         cleared = queue.clear()
+        self._turns.broke_off()
         for name in cleared.marks:
             self._send(self._dialect.mark_reached(name, cleared=True, played_ms=cleared.played_ms))
         self._send(self._dialect.cleared(cleared.played_ms, cleared.discarded_ms))

@@ -14,8 +14,10 @@ from stellar_gw.control.messages import (
     AgentFailed,
     AgentHangup,
     AgentReady,
+    AgentTurned,
     Allocated,
     Binding,
+    ConversationStatistics,
     DigitReceived,
     Event,
     LegStatistics,
@@ -151,7 +153,7 @@ class MediaSession:
             return
         dialect = make_dialect(request.dialect, request.context, request.options)
         tones = self._toned if request.inband else None
-        conversation = self._conversation = Conversation(self._call, dialect, self, tones)
+        conversation = self._conversation = Conversation(self._call, dialect, self, self._around.now, tones)
         self._agent_leg = leg.name
         self._wiring.start_agent(leg.name, conversation.audio)
         self._hear(leg.name)
@@ -232,6 +234,11 @@ class MediaSession:
     def finishing(self) -> bool:
         """A recording has ended with its leg, and what became of it will be told."""
         return self._recording.finishing
+
+    @property
+    def conversation(self) -> ConversationStatistics | None:
+        """What the caller and the agent made of it; None without an agent."""
+        return None if self._conversation is None else self._conversation.statistics
 
     def tell(self, kind: str, detail: dict[str, str]) -> None:
         if self._conversation is not None:
@@ -356,6 +363,9 @@ class MediaSession:
 
     def agent_asked(self, ask: Ask) -> None:
         self.emit(partial(AgentAsked, ask=ask.ask, verb=ask.verb, parameters=dict(ask.parameters)))
+
+    def agent_turned(self, seconds: float) -> None:
+        self.emit(partial(AgentTurned, wait_ms=round(seconds * 1000, 1)))
 
     def send_digits(self, digits: str) -> str:
         leg = self.legs.get(self._wiring.hears_agent)

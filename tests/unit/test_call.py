@@ -177,6 +177,31 @@ class SetUpTests(CallCase):
         self.assertEqual([(each.cause, each.by) for each in self.plane.released], [("caller_hangup", "caller")])
         self.assertEqual(len(self.plane.sessions), 1)
 
+    def test_the_record_has_what_caller_and_agent_made_of_it(self) -> None:
+        """Milliseconds, turns, and shares of the time that the agent heard the caller; null where there were none."""
+        said = {"heard_ms": 10000, "agent_audio_ms": 5000, "caller_ms": 3000, "agent_ms": 4000, "both_ms": 500}
+        times = {"p50_ms": 700, "p95_ms": 900, "max_ms": 950}
+        shares = {"caller_share": 0.3, "agent_share": 0.4, "silence_share": 0.35}
+        none = {"caller_share": None, "agent_share": None, "silence_share": None}
+        found = []
+        for numbers in ({**said, **times, "turns": 3, "barge_ins": 1}, {}):
+            self.plane.conversation = messages.ConversationStatistics(**numbers)
+            self.events.clear()
+            self.talk()
+            self.hang_up()
+            self.settle()
+            found.append(self.record().as_json()["conversation"])
+        self.assertEqual(found[0], {**said, **times, **shares, "turns": 3, "barge_ins": 1})
+        self.assertEqual(
+            found[1], {**dict.fromkeys(said, 0), **dict.fromkeys(times), **none, "turns": 0, "barge_ins": 0}
+        )
+
+    def test_a_call_without_an_agent_has_no_conversation(self) -> None:
+        self.invite()
+        self.calls.handle(Ended("usage of a1", "cancelled", "remote"))
+        self.settle()
+        self.assertIsNone(self.record().as_json()["conversation"])
+
     def test_the_worker_learns_what_was_agreed_on_before_the_agent_is_called(self) -> None:
         self.invite()
         self.clock.pump([0.002, 0.002])

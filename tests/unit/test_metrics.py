@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
 import yaml
 from attrs import evolve
@@ -25,7 +28,7 @@ from stellar_gw.call.events import (
     CallStarted,
 )
 from stellar_gw.call.record import CallRecord, RefusalRecord
-from stellar_gw.control.messages import AgentFailed, AgentReady
+from stellar_gw.control.messages import AgentFailed, AgentReady, AgentTurned
 from stellar_gw.gateway.journal import Journal
 from stellar_gw.gateway.metrics import MOST_NAMES, Metrics, Sight
 from stellar_gw.gateway.pool import WorkerDescription
@@ -87,7 +90,8 @@ class MetricsTestCase(SynchronousTestCase):
         first.answered = 0.25
         tell(CallAnswered(first))
         tell(CallConfirmed(first))
-        self.metrics.turn("c-1", 0.7)
+        self.metrics.heard(AgentTurned(generation=1, call="c-1", wait_ms=700.0))
+        first.conversation = {"heard_ms": 20000, "caller_ms": 6000, "agent_ms": 9000, "both_ms": 500, "barge_ins": 2}
         first.cause, first.duration, first.legs = "caller_hangup", 20.0, [dict(LEG)]
         tell(CallEnded(first))
         second = record("c-2")
@@ -129,6 +133,13 @@ class MetricsTests(MetricsTestCase):
                 f"stellar_gw_agent_failures_total{{{agent},code=timeout,established=no,tenant=acme}}": 1.0,
                 f"stellar_gw_agent_turn_seconds_count{{{agent},tenant=acme}}": 1.0,
                 f"stellar_gw_agent_turn_seconds_sum{{{agent},tenant=acme}}": 0.7,
+                f"stellar_gw_agent_barge_ins_total{{{agent},tenant=acme}}": 2.0,
+                f"stellar_gw_conversation_seconds_total{{{agent},tenant=acme,who=caller}}": 5.5,
+                f"stellar_gw_conversation_seconds_total{{{agent},tenant=acme,who=agent}}": 8.5,
+                f"stellar_gw_conversation_seconds_total{{{agent},tenant=acme,who=both}}": 0.5,
+                f"stellar_gw_conversation_seconds_total{{{agent},tenant=acme,who=nobody}}": 5.5,
+                "stellar_gw_rtp_round_trip_seconds_count{}": 1.0,
+                "stellar_gw_rtp_round_trip_seconds_sum{}": 0.03,
                 "stellar_gw_rtp_loss_ratio_count{direction=received}": 1.0,
                 "stellar_gw_rtp_loss_ratio_sum{direction=received}": 0.01,
                 "stellar_gw_rtp_loss_ratio_count{direction=sent}": 1.0,
@@ -168,7 +179,7 @@ class MetricsTests(MetricsTestCase):
         before = self.samples()
         self.metrics.heard(AgentReady(generation=1, call="c-9", connect_ms=1.0))
         self.metrics.heard(AgentFailed(generation=1, call="c-9", code="lost", message=""))
-        self.metrics.turn("c-9", 1.0)
+        self.metrics.heard(AgentTurned(generation=1, call="c-9", wait_ms=700.0))
         self.metrics.tell(CallAnswered(record("c-9")))
         self.metrics.tell(CallEnded(record("c-9")))
         self.assertEqual(self.samples(), before)
@@ -224,6 +235,24 @@ class WrittenTests(MetricsTestCase):
             self.assertEqual(set(rule) - {"for"}, {"alert", "expr", "labels", "annotations"})
             self.assertEqual(set(rule["annotations"]), {"summary", "description"})
         self.assertIn("stellar_gw_journal_failing", self.check(rule["expr"] for rule in rules))
+
+    def test_the_alerts_by_prometheus(self) -> None:
+        """``promtool check rules`` finds nothing wrong, neither with the alerts nor with what the dashboard asks."""
+        if shutil.which("promtool") is None:
+            raise SkipTest("promtool is not there (Debian: prometheus)")
+        dashboard = json.loads((ROOT / "conf/grafana/stellar-gw.json").read_text("utf-8"))
+        asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+        # The dashboard's questions as rules, so that they are checked likewise.
+        rules = [
+            {"record": f"asked:{number}", "expr": text.replace("$__rate_interval", "5m")}
+            for number, text in enumerate(asked)
+        ]
+        questions = Path(self.mktemp())
+        questions.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}), "utf-8")
+        command = ["promtool", "check", "rules", str(ROOT / "conf/prometheus/alerts.yaml"), str(questions)]
+        checked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual((checked.returncode, checked.stderr), (0, ""))
+        self.assertIn(f"SUCCESS: {len(rules)} rules found", checked.stdout)
 
     def test_the_page(self) -> None:
         """docs/http.rst names each metric, and no other."""

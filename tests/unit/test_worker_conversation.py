@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.agent.link import LinkLimits, Target
@@ -52,6 +53,9 @@ class Told:
     def agent_hangup(self) -> None:
         self.told.append("hangup")
 
+    def agent_turned(self, seconds: float) -> None:
+        self.told.append(f"turned {seconds:.2f}")
+
     def agent_asked(self, ask: Ask) -> None:
         self.told.append(f"asked {ask.verb}")
 
@@ -66,9 +70,10 @@ def packet(number: int, octet: int = 0x11) -> RtpPacket:
 
 class ConversationTests(SynchronousTestCase):
     def setUp(self) -> None:
+        self.clock = Clock()
         self.dialect = Scripted(MULAW)
         self.call = Told()
-        self.conversation = Conversation("c-1", self.dialect, self.call)
+        self.conversation = Conversation("c-1", self.dialect, self.call, self.clock.seconds)
         connector = Connector()
         self.conversation.connect(connector, Target(url="ws://a.example"), LinkLimits())
         self.link: FakeLink = connector.links[0]

@@ -333,6 +333,45 @@ class DigitTests(CallTestCase):
         )
 
 
+class TurnTests(CallTestCase):
+    """How long the caller waits."""
+
+    def talks(self, frames: int, payload: bytes = b"\x90" * 160) -> None:
+        for _ in range(frames):
+            self.phone.say(payload, self.rtp)
+            self.world.tick()
+
+    def test_a_turn(self) -> None:
+        """From the caller's last loud packet to the agent's first that is not silent; told, and part of the numbers."""
+        link = self.set_up()
+        self.world.told()
+        self.talks(5, b"\xff" * 160)
+        self.talks(25)
+        self.talks(25, b"\xff" * 160)
+        self.speaks(link, b"\xff" * 480 + b"\x90" * 480)
+        self.talks(10, b"\xff" * 160)
+        # The last loud packet came with the 30th tick; the first sound left with the 59th, after the caller's.
+        self.assertEqual(self.world.told(), [messages.AgentTurned(generation=7, call="c-1", wait_ms=580.0)])
+        self.assertEqual(
+            self.world.ask(Release(request=0, call="c-1")).conversation,
+            messages.ConversationStatistics(
+                heard_ms=1300, agent_audio_ms=120, turns=1, p50_ms=580, p95_ms=580, max_ms=580, caller_ms=500,
+                agent_ms=60,
+            ),
+        )  # fmt: skip
+
+    def test_a_barge_in(self) -> None:
+        """Who begins to speak while the agent is heard, interrupts it."""
+        link = self.set_up()
+        self.speaks(link, b"\x90" * 16000)
+        self.talks(20, b"\xff" * 160)
+        self.talks(10)
+        self.says(link, "clear")
+        self.talks(10)
+        said = self.world.ask(Release(request=0, call="c-1")).conversation
+        self.assertEqual((said.barge_ins, said.turns, said.agent_ms, said.caller_ms), (1, 0, 600, 400))
+
+
 class EndTests(CallTestCase):
     def test_release(self) -> None:
         """Release tells the agent, closes link and ports, and returns the statistics; again it returns the same."""
@@ -360,6 +399,7 @@ class EndTests(CallTestCase):
                         agent_audio_ms=20,
                     ),
                 ),
+                conversation=messages.ConversationStatistics(heard_ms=20, agent_audio_ms=20, agent_ms=20),
             ),
         )
         self.assertEqual(self.world.ask(release), released)
