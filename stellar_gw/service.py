@@ -184,7 +184,7 @@ class GatewayService(Service):
             able=Capabilities(allow=("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO")),
         )
         resolver = Resolver(clock, lookup)
-        driver = Driver(core, clock, Reach(flows, resolver))
+        driver = Driver(core, clock, Reach(flows, resolver, clock.seconds))
         flows.owner = driver
         calls = Calls(
             config,

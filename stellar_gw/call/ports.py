@@ -12,10 +12,15 @@ from stellar_gw.control.messages import Event as MediaEvent
 from stellar_gw.control.messages import Reply, Request
 from stellar_gw.errors import StellarError
 from stellar_gw.sip.events import Token, UsageId
-from stellar_gw.sip.flow import Flow
+from stellar_gw.sip.flow import ANY_PEER, Flow, TlsTerms, Way
 from stellar_gw.sip.message import Request as SipRequest
+from stellar_gw.sip.uri import Uri
 
 HeaderItems = Iterable[tuple[str, str]]
+
+
+class NoWay(StellarError):
+    """A URI that leads nowhere, or a place that cannot be connected to; one line that says why, for people."""
 
 
 class Signalling(Protocol):
@@ -26,10 +31,11 @@ class Signalling(Protocol):
     ) -> None:
         """Answer a new request statelessly (RFC 3261 8.2.7)."""
 
-    def accept(self, request: SipRequest, flow: Flow, tcp_above: int = 0) -> UsageId | None:
+    def accept(self, request: SipRequest, flow: Flow, tcp_above: int = 0, tls: TlsTerms = ANY_PEER) -> UsageId | None:
         """Open a usage for an INVITE and send 100; None for a merged request, which got its 482.
 
         :param tcp_above: octets above which our requests in its dialog go over TCP rather than UDP; 0: none.
+        :param tls: what holds where we have to connect to the peer, because its connection is gone.
         """
 
     def ring(self, usage: UsageId) -> None: ...
@@ -43,6 +49,26 @@ class Signalling(Protocol):
     def request_in(self, usage: UsageId, method: str) -> Token: ...
 
     def respond_in(self, token: Token, status: int, reason: str = "", headers: HeaderItems = ()) -> None: ...
+
+    def route(self, uri: Uri, *, tls_name: str = "", client_certificate: str = "") -> Deferred[tuple[Way, ...]]:
+        """Where to send a request for a URI, best first (RFC 3263 4); nothing is opened, failed ways come last.
+
+        Never blocks, and takes five seconds at most. A sips URI leads to TLS alone.
+
+        :param tls_name: what the certificates must carry; empty: the URI's host.
+        :param client_certificate: the path of the PEM file that TLS peers are shown.
+        :return: at least one; fails with :class:`NoWay`.
+        """
+
+    def open(self, way: Way, listener: str = "") -> Deferred[Flow]:
+        """A flow to one of :meth:`route`'s ways: one that is up, or a new connection.
+
+        :param listener: whose Via and Contact to use; another of the same transport where it has not that one.
+        :return: fails with :class:`NoWay`; the way is then marked as failed. May be cancelled.
+        """
+
+    def mark_failed(self, way: Way, seconds: float = 60.0) -> None:
+        """Have :meth:`route` list a way last for a while: it did not answer, or said 503."""
 
     def set_available(self, available: bool) -> None:
         """Whether OPTIONS gets 200, or 503 while draining."""

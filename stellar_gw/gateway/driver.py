@@ -16,9 +16,10 @@ from twisted.logger import Logger
 from stellar_gw.gateway.ladder import Ladders
 from stellar_gw.sip.core import SipCore
 from stellar_gw.sip.events import Event, FlowNeeded, Token, UsageId
-from stellar_gw.sip.flow import Flow
+from stellar_gw.sip.flow import ANY_PEER, Flow, TlsTerms, Way
 from stellar_gw.sip.message import Request
 from stellar_gw.sip.parser import MalformedMessage
+from stellar_gw.sip.uri import Uri
 
 HeaderItems = Iterable[tuple[str, str]]
 
@@ -41,6 +42,13 @@ class FlowTable(Protocol):
 
     def open_for(self, needed: FlowNeeded) -> Deferred[Flow]:
         """A flow to a URI, by its next hop."""
+
+    def route(self, uri: Uri, *, tls_name: str = "", client_certificate: str = "") -> Deferred[tuple[Way, ...]]:
+        """As :class:`~stellar_gw.call.ports.Signalling` has it; the next two as well."""
+
+    def open(self, way: Way, listener: str = "") -> Deferred[Flow]: ...
+
+    def mark_failed(self, way: Way, seconds: float = 60.0) -> None: ...
 
 
 class Driver:
@@ -99,8 +107,8 @@ class Driver:
         self._core.respond(request, flow, status, reason, headers)
         self._turn()
 
-    def accept(self, request: Request, flow: Flow, tcp_above: int = 0) -> UsageId | None:
-        usage = self._core.accept(request, flow, self._clock.seconds(), tcp_above=tcp_above)
+    def accept(self, request: Request, flow: Flow, tcp_above: int = 0, tls: TlsTerms = ANY_PEER) -> UsageId | None:
+        usage = self._core.accept(request, flow, self._clock.seconds(), tcp_above=tcp_above, tls=tls)
         self._turn()
         return usage
 
@@ -128,6 +136,15 @@ class Driver:
     def respond_in(self, token: Token, status: int, reason: str = "", headers: HeaderItems = ()) -> None:
         self._core.respond_in(token, status, self._clock.seconds(), reason, headers)
         self._turn()
+
+    def route(self, uri: Uri, *, tls_name: str = "", client_certificate: str = "") -> Deferred[tuple[Way, ...]]:
+        return self._flows.route(uri, tls_name=tls_name, client_certificate=client_certificate)
+
+    def open(self, way: Way, listener: str = "") -> Deferred[Flow]:
+        return self._flows.open(way, listener)
+
+    def mark_failed(self, way: Way, seconds: float = 60.0) -> None:
+        self._flows.mark_failed(way, seconds)
 
     def set_available(self, available: bool) -> None:
         self._core.available = available

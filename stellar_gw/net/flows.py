@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import Protocol
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import (
@@ -18,14 +18,14 @@ from twisted.internet.interfaces import (
 )
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from stellar_gw.errors import StellarError
+from stellar_gw.call.ports import NoWay
 from stellar_gw.net.gate import Admitted, Gate, Makes
 from stellar_gw.net.reasons import failed_because
 from stellar_gw.net.sockets import peer_address
 from stellar_gw.net.stream import SipStream, StreamLimits
-from stellar_gw.net.tls import ClientTls, ServerName, ServerTls
+from stellar_gw.net.tls import ClientTls, ServerName, ServerTls, TlsError
 from stellar_gw.net.udp import SipUdp
-from stellar_gw.sip.flow import Address, Flow, Listener, Transport, address_text
+from stellar_gw.sip.flow import Flow, Listener, Transport, Way, address_text
 from stellar_gw.sip.parser import MalformedMessage
 
 WILDCARDS = ("0.0.0.0", "::")
@@ -35,7 +35,7 @@ class NetReactor(IReactorTCP, IReactorTime):
     """What a reactor must be able to do for streams."""
 
 
-class FlowFailed(StellarError):
+class FlowFailed(NoWay):
     """A flow could not be opened; one line that says why, for people."""
 
 
@@ -54,26 +54,11 @@ class FlowOwner(Protocol):
         """Whether a dialog or transaction lives on a flow."""
 
 
-@frozen
-class Target:
-    """Where a connection of ours goes; two opens of one target share a connection.
-
-    :ivar server_name: what the peer's certificate must carry; empty where there is no TLS.
-    """
-
-    transport: Transport
-    address: Address
-    server_name: str
-
-    def __str__(self) -> str:
-        return f"{address_text(self.address)} over {self.transport.upper()}"
-
-
 @define(eq=False)
 class _Attempt:
     """A connection being opened, and who waits for it."""
 
-    target: Target
+    way: Way
     waiters: list[Deferred[Flow]] = field(factory=list)
     connecting: Deferred[IProtocol] | None = None
     stream: SipStream | None = None
@@ -106,9 +91,9 @@ class Flows:
         self._udp: dict[str, SipUdp] = {}
         self._streams: dict[int, SipStream] = {}
         self._ids = count(1)
-        self._reusable: dict[Target, int] = {}
-        self._target_of: dict[int, Target] = {}
-        self._attempts: dict[Target, _Attempt] = {}
+        self._reusable: dict[Way, int] = {}
+        self._way_of: dict[int, Way] = {}
+        self._attempts: dict[Way, _Attempt] = {}
         self._attempt_of: dict[SipStream, _Attempt] = {}
         self._stopped: Deferred[None] | None = None
 
@@ -164,33 +149,30 @@ class Flows:
 
     # --- opening --------------------------------------------------------------------------------
 
-    def open(
-        self, transport: Transport, host: str, port: int, listener: str = "", server_name: str = ""
-    ) -> Deferred[Flow]:
+    def open(self, way: Way, listener: str = "") -> Deferred[Flow]:
         """A flow to a peer: one that is open already, or a new connection.
 
-        :param host: numeric.
+        Ways that differ in the name that is verified, or in what we show, never share a connection.
+
         :param listener: whose Via and Contact to use; another of the same transport where it has not that one.
-        :param server_name: for TLS, what the certificate must carry; empty: ``host``.
         :return: fails with :class:`FlowFailed`. Cancelling it gives up only this caller's wish.
         """
-        address = (host, port)
         try:
-            ours = self._listener_for(transport, listener, host)
+            ours = self._listener_for(way.transport, listener, way.host)
         except FlowFailed as error:
             return fail(error)
-        if transport == "udp":
-            return succeed(self._udp[ours.name].flow_to(address))
-        target = Target(transport, address, (server_name or host).lower() if transport == "tls" else "")
-        stream = self._existing(target)
+        if way.transport == "udp":
+            return succeed(self._udp[ours.name].flow_to((way.host, way.port)))
+        way = _key(way)
+        stream = self._existing(way)
         if stream is not None:
             return succeed(stream.flow)
-        waiter: Deferred[Flow] = Deferred(lambda waiter: self._give_up(target, waiter))
-        attempt = self._attempts.get(target)
+        waiter: Deferred[Flow] = Deferred(lambda waiter: self._give_up(way, waiter))
+        attempt = self._attempts.get(way)
         if attempt is not None:
             attempt.waiters.append(waiter)
         else:
-            self._connect(target, ours, waiter)
+            self._connect(way, ours, waiter)
         return waiter
 
     def _listener_for(self, transport: Transport, wanted: str, host: str) -> Listener:
@@ -204,30 +186,34 @@ class Flows:
         family = "IPv6" if ":" in host else "IPv4"
         raise FlowFailed(f"no {transport.upper()} listener for {family} to reach {host} from: add one to listeners")
 
-    def _existing(self, target: Target) -> SipStream | None:
-        stream = self._streams.get(self._reusable.get(target, 0))
+    def _existing(self, way: Way) -> SipStream | None:
+        stream = self._streams.get(self._reusable.get(way, 0))
         return stream if stream is not None and stream.ready and not stream.closing else None
 
-    def _reuse(self, target: Target, number: int) -> None:
-        self._reusable[target] = number
-        self._target_of[number] = target
+    def _reuse(self, way: Way, number: int) -> None:
+        self._reusable[way] = number
+        self._way_of[number] = way
 
-    def _connect(self, target: Target, listener: Listener, waiter: Deferred[Flow]) -> None:
+    def _connect(self, way: Way, listener: Listener, waiter: Deferred[Flow]) -> None:
         name: ServerName | None = None
-        if target.transport == "tls":
+        if way.transport == "tls":
             if self._client_tls is None:
-                waiter.errback(FlowFailed(f"{target}: TLS connections of our own are not set up"))
+                waiter.errback(FlowFailed(f"{way}: TLS connections of our own are not set up"))
                 return
-            name = self._client_tls.connection_to(target.server_name)
+            try:
+                name = self._client_tls.connection_to(way.server_name, way.client_certificate)
+            except TlsError as error:
+                waiter.errback(FlowFailed(f"{way}: {error}"))
+                return
         if self.gate.full:
-            waiter.errback(FlowFailed(f"{target}: {len(self._streams)} connections are open already"))
+            waiter.errback(FlowFailed(f"{way}: {len(self._streams)} connections are open already"))
             return
-        attempt = self._attempts[target] = _Attempt(target, [waiter])
+        attempt = self._attempts[way] = _Attempt(way, [waiter])
         stream = attempt.stream = SipStream(
-            self, listener, self._reactor, self._limits, self._dscp, outbound=True, server_name=name
+            self, listener, self._reactor, self._limits, self._dscp, outbound=True, server_name=name, tls=way.tls
         )
         self._attempt_of[stream] = attempt
-        host, port = target.address
+        host, port = way.host, way.port
         bind = None if listener.bind[0] in WILDCARDS else (listener.bind[0], 0)
         kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
         endpoint: IStreamClientEndpoint = kind(self._reactor, host, port, self._limits.setup, bind)
@@ -241,9 +227,9 @@ class Flows:
     def _late(self, attempt: _Attempt) -> None:
         self._abandon(attempt, f"no connection within {self._limits.setup:g} s")
 
-    def _give_up(self, target: Target, waiter: Deferred[Flow]) -> None:
+    def _give_up(self, way: Way, waiter: Deferred[Flow]) -> None:
         """A caller cancelled; the last one's leaving ends the attempt."""
-        attempt = self._attempts.get(target)
+        attempt = self._attempts.get(way)
         if attempt is None or waiter not in attempt.waiters:
             return
         attempt.waiters.remove(waiter)
@@ -259,9 +245,9 @@ class Flows:
 
     def _end_attempt(self, attempt: _Attempt) -> list[Deferred[Flow]]:
         """Forget it; returns who waited, and the second time nobody."""
-        if self._attempts.get(attempt.target) is not attempt:
+        if self._attempts.get(attempt.way) is not attempt:
             return []
-        del self._attempts[attempt.target]
+        del self._attempts[attempt.way]
         if attempt.stream is not None:
             del self._attempt_of[attempt.stream]
         if attempt.alarm is not None and attempt.alarm.active():
@@ -271,7 +257,7 @@ class Flows:
 
     def _attempt_failed(self, attempt: _Attempt, why: str) -> None:
         for waiter in self._end_attempt(attempt):
-            waiter.errback(FlowFailed(f"{attempt.target}: {why}"))
+            waiter.errback(FlowFailed(f"{attempt.way}: {why}"))
 
     # --- what streams tell (StreamOwner) --------------------------------------------------------
 
@@ -281,7 +267,7 @@ class Flows:
         remote = peer_address(stream.transport.getPeer())
         self.gate.entered(remote[0])
         if stream.transport_name == "tcp" and not stream.outbound:
-            self._reuse(Target("tcp", remote, ""), number)
+            self._reuse(Way(transport="tcp", host=remote[0], port=remote[1]), number)
         return number
 
     def stream_ready(self, stream: SipStream) -> None:
@@ -289,7 +275,7 @@ class Flows:
         if attempt is None:
             stream.close("nobody waits for it any more")
             return
-        self._reuse(attempt.target, stream.flow.id)
+        self._reuse(attempt.way, stream.flow.id)
         for waiter in self._end_attempt(attempt):
             waiter.callback(stream.flow)
 
@@ -301,9 +287,9 @@ class Flows:
         self.owner.malformed(error, flow)
 
     def stream_closing(self, stream: SipStream) -> None:
-        target = self._target_of.pop(stream.flow.id, None)
-        if target is not None and self._reusable.get(target) == stream.flow.id:
-            del self._reusable[target]
+        way = self._way_of.pop(stream.flow.id, None)
+        if way is not None and self._reusable.get(way) == stream.flow.id:
+            del self._reusable[way]
 
     def stream_lost(self, stream: SipStream, why: str) -> None:
         flow = stream.flow
@@ -338,3 +324,10 @@ class Flows:
         if not self._streams and not self._stopped.called:
             self._stopped.callback(None)
         return self._stopped
+
+
+def _key(way: Way) -> Way:
+    """What two opens of one connection have in common."""
+    if way.transport != "tls":
+        return evolve(way, server_name="", client_certificate="")
+    return evolve(way, server_name=(way.server_name or way.host).lower())

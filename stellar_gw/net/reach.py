@@ -1,36 +1,59 @@
-"""The ways to peers as the SIP core's driver needs them: flows, and how a URI becomes one."""
+"""The ways to peers as the SIP core's driver needs them: routes, flows, and how a URI becomes one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
+from stellar_gw.net.failing import Failing
 from stellar_gw.net.flows import FlowFailed, Flows
-from stellar_gw.net.resolver import Hop, Resolver, Unresolvable, is_private
+from stellar_gw.net.hosts import is_private
+from stellar_gw.net.resolver import Resolver, Unresolvable
 from stellar_gw.sip.events import FlowNeeded
-from stellar_gw.sip.flow import Flow
-from stellar_gw.sip.uri import SipUri
+from stellar_gw.sip.flow import Flow, Way
+from stellar_gw.sip.uri import SipUri, Uri
 
 TRIED = 4
-"""Next hops tried before a request is given up."""
+"""Ways tried before a request inside a dialog is given up."""
+UNCONNECTED = 60.0
+"""Seconds for which a way that could not be connected to is tried last."""
 
 
 class Reach:
     """Sends on flows, and finds flows for URIs.
 
-    :param tls_name: for a hop, the name its certificate must carry; by default the URI's host. A trunk that
-        gives addresses in its Contacts is verified by its configured name this way.
+    :param seconds: the monotonic clock.
+    :param tls_name: what certificates must carry where nothing else is said; empty: the URI's host.
     """
 
-    def __init__(
-        self, flows: Flows, resolver: Resolver, tls_name: Callable[[Hop], str] = lambda hop: hop.server_name
-    ) -> None:
+    def __init__(self, flows: Flows, resolver: Resolver, seconds: Callable[[], float], tls_name: str = "") -> None:
         self._flows, self._resolver, self._tls_name = flows, resolver, tls_name
+        self._failing = Failing(seconds)
 
     def send(self, packet: bytes, flow: Flow) -> bool:
         """False where the flow is gone."""
         return self._flows.send(packet, flow)
+
+    def route(self, uri: Uri, *, tls_name: str = "", client_certificate: str = "") -> Deferred[tuple[Way, ...]]:
+        """Where to send a request outside any dialog; see :class:`~stellar_gw.call.ports.Signalling`."""
+        found = self._resolver.ways(uri, tls_name=tls_name or self._tls_name)
+        return found.addCallback(lambda ways: self._failing.last(_showing(client_certificate, ways)))
+
+    def open(self, way: Way, listener: str = "") -> Deferred[Flow]:
+        """A flow to a way; one that does not come about has the way tried last from now on."""
+
+        def failed(failure: Failure) -> Failure:
+            if failure.check(FlowFailed):
+                self.mark_failed(way, UNCONNECTED)
+            return failure
+
+        return self._flows.open(way, listener).addErrback(failed)
+
+    def mark_failed(self, way: Way, seconds: float = 60.0) -> None:
+        self._failing.mark(way, seconds)
 
     def open_for(self, needed: FlowNeeded) -> Deferred[Flow]:
         """A flow to a URI by its next hop, in RFC 3263's order.
@@ -50,15 +73,15 @@ class Reach:
             return fallback
         default = needed.fallback.transport if needed.fallback is not None else "udp"
         try:
-            hops = await self._resolver.next_hop(uri, default)
+            ways = await self._resolver.ways(uri, default, needed.tls.server_name or self._tls_name)
         except Unresolvable as error:
             if fallback is not None:
                 return fallback
             raise FlowFailed(str(error)) from None
         failures = []
-        for hop in hops[:TRIED]:
+        for way in self._failing.last(_showing(needed.tls.client_certificate, ways))[:TRIED]:
             try:
-                return await self._flows.open(hop.transport, hop.host, hop.port, needed.listener, self._tls_name(hop))
+                return await self.open(way, needed.listener)
             except FlowFailed as error:
                 failures.append(str(error))
         if fallback is not None:
@@ -68,3 +91,9 @@ class Reach:
     def _usable(self, needed: FlowNeeded, fallback: Flow) -> bool:
         secure = isinstance(needed.uri, SipUri) and needed.uri.secure
         return self._flows.alive(fallback) and (fallback.secure or not secure)
+
+
+def _showing(certificate: str, ways: tuple[Way, ...]) -> tuple[Way, ...]:
+    if not certificate:
+        return ways
+    return tuple(evolve(way, client_certificate=certificate) if way.transport == "tls" else way for way in ways)

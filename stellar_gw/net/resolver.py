@@ -1,6 +1,6 @@
 """From a SIP URI to the places that serve it (RFC 3263), without ever blocking the reactor.
 
-Numeric hosts, and names by A and AAAA. NAPTR and SRV (4.1, 4.2) belong behind the same ``next_hop``.
+Numeric hosts, and names by A and AAAA. NAPTR and SRV (4.1, 4.2) belong behind the same ``ways``.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import NamedTuple
+from ipaddress import IPv4Address, IPv6Address
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, fail, succeed
@@ -20,9 +19,9 @@ from twisted.names.error import DNSNameError, DomainError
 from twisted.names.hosts import Resolver as HostsResolver
 from twisted.python.failure import Failure
 
-from stellar_gw.errors import StellarError
-from stellar_gw.net.sockets import fold
-from stellar_gw.sip.flow import Transport
+from stellar_gw.call.ports import NoWay
+from stellar_gw.net.hosts import is_name, numeric
+from stellar_gw.sip.flow import Transport, Way
 from stellar_gw.sip.uri import SipUri, Uri
 
 DEFAULT_PORT: dict[Transport, int] = {"udp": 5060, "tcp": 5060, "tls": 5061}
@@ -32,28 +31,9 @@ REMEMBERED = 1024
 SHORTEST, LONGEST = 1.0, 300.0
 """Seconds that an answer is kept, whatever its TTL says."""
 
-_NOT_REACHABLE = tuple(map(ip_network, (
-    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16",
-    "224.0.0.0/4", "240.0.0.0/4", "::/127", "fc00::/7", "fe80::/10", "ff00::/8",
-)))  # fmt: skip
-_PRIVATE_NAMES = ("localhost", "local", "internal", "invalid", "lan", "home", "localdomain")
 
-
-class Unresolvable(StellarError):
+class Unresolvable(NoWay):
     """A URI that leads nowhere; one line that says why, for people."""
-
-
-class Hop(NamedTuple):
-    """One place to try.
-
-    :ivar host: numeric.
-    :ivar server_name: for TLS, what the certificate must carry: the name before any look-up (RFC 5922 7.1).
-    """
-
-    transport: Transport
-    host: str
-    port: int
-    server_name: str
 
 
 @frozen
@@ -68,25 +48,6 @@ Lookup = Callable[[str, int], Deferred[Answer]]
 """Name and IP version (4 or 6) to addresses; no address is an empty answer, no answer a failure."""
 
 
-def numeric(host: str) -> str | None:
-    """A host that is an address, in its usual spelling and without brackets; None if it is a name."""
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    try:
-        return fold(str(ip_address(bare)))
-    except ValueError:
-        return None
-
-
-def is_private(host: str) -> bool:
-    """Whether a host means nothing outside its owner's network: a flow, not routing, leads there."""
-    address = numeric(host)
-    if address is None:
-        labels = host.rstrip(".").lower().split(".")
-        return len(labels) == 1 or labels[-1] in _PRIVATE_NAMES or host.lower().rstrip(".").endswith("home.arpa")
-    parsed: IPv4Address | IPv6Address = ip_address(address)
-    return any(parsed.version == network.version and parsed in network for network in _NOT_REACHABLE)
-
-
 class Resolver:
     """Finds next hops.
 
@@ -99,11 +60,12 @@ class Resolver:
         self._kept: OrderedDict[str, tuple[float, tuple[str, ...]]] = OrderedDict()
         self._asked: dict[str, list[Deferred[tuple[str, ...]]]] = {}
 
-    def next_hop(self, uri: Uri, default: Transport = "udp") -> Deferred[list[Hop]]:
+    def ways(self, uri: Uri, default: Transport = "udp", tls_name: str = "") -> Deferred[tuple[Way, ...]]:
         """Where to send a request for a URI, best first (RFC 3263 4).
 
         :param default: the transport where the URI names none; inside a dialog the one it lives on, so that
             a peer on TLS that leaves it out is not answered in the clear.
+        :param tls_name: what certificates must carry; empty: the URI's host.
         :return: at least one; fails with :class:`Unresolvable`.
         """
         if not isinstance(uri, SipUri):
@@ -115,11 +77,11 @@ class Resolver:
             return fail(error)
         port = DEFAULT_PORT[transport] if uri.port is None else uri.port
 
-        def hops(addresses: Iterable[str]) -> list[Hop]:
-            name = host.strip("[]") if transport == "tls" else ""
-            return [Hop(transport, address, port, name) for address in addresses]
+        def ways(addresses: Iterable[str]) -> tuple[Way, ...]:
+            name = (tls_name or host.strip("[]")) if transport == "tls" else ""
+            return tuple(Way(transport=transport, host=address, port=port, server_name=name) for address in addresses)
 
-        return self.addresses(host).addCallback(hops)
+        return self.addresses(host).addCallback(ways)
 
     def addresses(self, host: str) -> Deferred[tuple[str, ...]]:
         """The addresses of a host, IPv4 first: it is what phone systems speak to each other.
@@ -138,7 +100,7 @@ class Resolver:
         if waiting is not None:
             waiting.append(waiter)
             return waiter
-        if not _is_name(name):
+        if not is_name(name):
             return fail(Unresolvable(f"{host[:255]!r} is no host name"))
         self._asked[name] = [waiter]
         self._try(name, 0)
@@ -223,19 +185,6 @@ def _transport(uri: SipUri, default: Transport) -> Transport:
     if asked in DEFAULT_PORT:
         return asked
     raise Unresolvable(f"transport {asked[:20]!r} is not spoken here")
-
-
-def _is_name(name: str) -> bool:
-    """What DNS can be asked for (RFC 1035 2.3.4), with the underscores that people use."""
-    labels = name.split(".")
-    return (
-        len(name) <= 253
-        and not labels[-1].isdigit()
-        and all(
-            0 < len(label) <= 63 and label.isascii() and label.replace("-", "").replace("_", "").isalnum()
-            for label in labels
-        )
-    )
 
 
 class DnsLookup:

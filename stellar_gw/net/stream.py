@@ -33,7 +33,7 @@ from zope.interface import implementer
 from stellar_gw.net.reasons import lost_because
 from stellar_gw.net.sockets import mark, peer_address
 from stellar_gw.net.tls import ServerName, TlsError
-from stellar_gw.sip.flow import Flow, Listener
+from stellar_gw.sip.flow import ANY_PEER, Flow, Listener, TlsTerms
 from stellar_gw.sip.framing import PONG, Ping, StreamFramer
 from stellar_gw.sip.parser import MalformedMessage
 
@@ -110,9 +110,10 @@ class SipStream(Protocol):
         *,
         outbound: bool = False,
         server_name: ServerName | None = None,
+        tls: TlsTerms = ANY_PEER,
     ) -> None:
         self._owner, self._listener, self._clock, self._limits, self._dscp = owner, listener, clock, limits, dscp
-        self.outbound, self._server_name = outbound, server_name
+        self.outbound, self._server_name, self._tls = outbound, server_name, tls
         self.transport_name = listener.transport
         self._framer = StreamFramer()
         self.ready = False
@@ -137,6 +138,7 @@ class SipStream(Protocol):
             listener=self._listener.name,
             local=local,
             remote=remote,
+            tls=self._tls,
         )
         self.transport.registerProducer(self, True)
         if self.transport_name == "tls":

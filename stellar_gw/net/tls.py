@@ -36,6 +36,8 @@ CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK"
 OPTIONS = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_TICKET
 LARGEST = 1 << 20
 """Octets read of a file."""
+CERTIFICATES = 256
+"""Client certificates of trunks that are kept loaded; beyond, all are read anew."""
 CHECK_EVERY = 5.0
 """Seconds between looks at the files; a look is made when a connection comes in."""
 
@@ -232,20 +234,34 @@ class ClientTls:
         identity: Identity | None = None,
         insecure: bool = False,
     ) -> None:
+        self._seconds = seconds
         self._ca_file = ca_file
-        self._identity = identity
         self._insecure = insecure
-        files = (*(identity.files if identity else ()), *([ca_file] if ca_file else ()))
-        self._followed = _Followed(self._load, files, seconds)
+        self._followed = self._follow(identity)
+        self._showing: dict[str, _Followed] = {}
 
-    def connection_to(self, server_name: str) -> ServerName:
-        """:param server_name: the name or address that the peer's certificate must carry."""
-        return ServerName(self._followed.current(), server_name, self._insecure)
+    def connection_to(self, server_name: str, certificate: str = "") -> ServerName:
+        """
+        :param server_name: the name or address that the peer's certificate must carry.
+        :param certificate: a PEM file with chain and key, shown to this peer in place of ``identity``.
+        :raise TlsError: that file cannot be used.
+        """
+        followed = self._followed if not certificate else self._showing.get(certificate)
+        if followed is None:
+            followed = self._follow(Identity(certificate=certificate))
+            if len(self._showing) >= CERTIFICATES:
+                self._showing.clear()
+            self._showing[certificate] = followed
+        return ServerName(followed.current(), server_name, self._insecure)
 
-    def _load(self) -> SSL.Context:
+    def _follow(self, identity: Identity | None) -> _Followed:
+        files = (*(identity.files if identity else ()), *([self._ca_file] if self._ca_file else ()))
+        return _Followed(lambda: self._load(identity), files, self._seconds)
+
+    def _load(self, identity: Identity | None) -> SSL.Context:
         context = _context()
-        if self._identity is not None:
-            self._identity.load_into(context)
+        if identity is not None:
+            identity.load_into(context)
         if self._insecure:
             context.set_verify(SSL.VERIFY_NONE)
             return context

@@ -85,7 +85,7 @@ class Endpoint:
         self.core = SipCore(self.listeners, user_agent=user_agent, rng=random, timers=timers or Timers())
         self._flows = Flows(reactor, client_tls=client_tls)
         self._flows.owner = self
-        self._reach = Reach(self._flows, resolver, lambda hop: server_name or hop.server_name)
+        self._reach = Reach(self._flows, resolver, reactor.seconds, server_name)
         self._port: IListeningPort | None = None
         self._wakeup: IDelayedCall | None = None
         self._turning = False

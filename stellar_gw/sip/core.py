@@ -23,7 +23,7 @@ from stellar_gw.sip.checks import Capabilities
 from stellar_gw.sip.credentials import ClientCredentials
 from stellar_gw.sip.dialog import Dialog
 from stellar_gw.sip.events import Event, Token, UsageId
-from stellar_gw.sip.flow import Flow, Listener
+from stellar_gw.sip.flow import ANY_PEER, Flow, Listener, TlsTerms
 from stellar_gw.sip.headers import Headers
 from stellar_gw.sip.message import Request, Response
 from stellar_gw.sip.names import Names
@@ -143,15 +143,18 @@ class SipCore:
         """Answer a request without keeping anything of it; its copies are told of again, and answered the same."""
         self._uas.respond(request, flow, status, reason, headers, body)
 
-    def accept(self, request: Request, flow: Flow, now: float, *, tcp_above: int = 0) -> UsageId | None:
+    def accept(
+        self, request: Request, flow: Flow, now: float, *, tcp_above: int = 0, tls: TlsTerms = ANY_PEER
+    ) -> UsageId | None:
         """Begin a usage for an INVITE; 100 is sent.
 
         :param tcp_above: octets above which our requests in its dialog go over TCP where they would go over UDP,
             if a connection can be had (RFC 3261 18.1.1); 0: for peers that do not ask for it.
+        :param tls: what holds where we have to connect to the peer, because its connection is gone.
         :return: None if it has come before: by another way (482 is sent), or just again.
         """
         self._heap.now = now
-        return self._uas.accept(request, flow, tcp_above)
+        return self._uas.accept(request, flow, tcp_above, tls)
 
     # A usage as UAS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import define, evolve
 
-from stellar_gw.sip.flow import Flow
+from stellar_gw.sip.flow import ANY_PEER, Flow, TlsTerms
 from stellar_gw.sip.message import Request, Response
 from stellar_gw.sip.uri import SipUri, Uri
 from stellar_gw.sip.values import NameAddr
@@ -26,6 +26,7 @@ class Dialog:
     :ivar secure: it began with a sips URI over TLS (12.1.1).
     :ivar tls: it began over TLS, and stays there.
     :ivar tcp_above: octets above which our requests go over TCP rather than UDP (18.1.1); 0: none.
+    :ivar tls_terms: what holds where we have to connect to the peer by TLS: a trunk's Contact may be a bare address.
     :ivar local_sequence: the CSeq of our last request; 0 before the first.
     :ivar remote_sequence: of the peer's; None before the first.
     :ivar remote_method: of that request.
@@ -41,6 +42,7 @@ class Dialog:
     secure: bool = False
     tls: bool = False
     tcp_above: int = 0
+    tls_terms: TlsTerms = ANY_PEER
     local_sequence: int = 0
     remote_sequence: int | None = None
     remote_method: str = ""
@@ -100,6 +102,7 @@ def dialog_as_uac(invite: Request, response: Response, flow: Flow) -> Dialog:
         flow=flow,
         secure=flow.secure and isinstance(invite.uri, SipUri) and invite.uri.secure,
         tls=flow.secure,
+        tls_terms=flow.tls,
         local_sequence=invite.cseq.number,
     )
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from stellar_gw.sip.flow import Flow
+from stellar_gw.sip.flow import ANY_PEER, Flow, TlsTerms
 from stellar_gw.sip.message import Request, Response
 from stellar_gw.sip.uri import Uri
 
@@ -121,12 +121,14 @@ class FlowNeeded:
 
     :ivar fallback: the flow to use when ``uri`` cannot be resolved, if that flow still lives.
     :ivar listener: whose Via and Contact shall be kept if possible.
+    :ivar tls: what holds if the way is by TLS.
     """
 
     token: Token
     uri: Uri
     listener: str
     fallback: Flow | None
+    tls: TlsTerms = ANY_PEER
 
 
 @frozen

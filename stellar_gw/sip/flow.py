@@ -35,6 +35,46 @@ def address_text(address: Address) -> str:
 
 
 @frozen
+class TlsTerms:
+    """Whom a TLS connection of ours must find, and what it shows.
+
+    :ivar server_name: what the certificate must carry; empty: the host of the URI that is connected to.
+    :ivar client_certificate: the path of the PEM file that we show if asked; empty: none.
+    """
+
+    server_name: str = ""
+    client_certificate: str = ""
+
+
+ANY_PEER = TlsTerms()
+"""The URI that is connected to says it all."""
+
+
+@frozen(kw_only=True)
+class Way:
+    """One place to send requests for a URI to, not opened yet (RFC 3263 4).
+
+    :ivar host: numeric.
+    :ivar server_name: for TLS, what the certificate must carry: the name before any look-up (RFC 5922 7.1), or the
+        one that is configured for the trunk.
+    :ivar client_certificate: for TLS, the path of the PEM file that we show if asked; empty: none.
+    """
+
+    transport: Transport
+    host: str
+    port: int
+    server_name: str = ""
+    client_certificate: str = ""
+
+    @property
+    def tls(self) -> TlsTerms:
+        return TlsTerms(self.server_name, self.client_certificate)
+
+    def __str__(self) -> str:
+        return f"{address_text((self.host, self.port))} over {self.transport.upper()}"
+
+
+@frozen
 class Flow:
     """A way to one peer: a connection, or a UDP socket with the peer's address.
 
@@ -42,6 +82,7 @@ class Flow:
 
     :ivar id: unique among connections; for UDP derived from listener and peer, so it stays the same.
     :ivar remote: the socket's peer address, never anything a header says.
+    :ivar tls: for a TLS connection of ours, what it found and showed: whoever has to connect again asks for the same.
     """
 
     id: int
@@ -49,6 +90,7 @@ class Flow:
     listener: str
     local: Address
     remote: Address
+    tls: TlsTerms = ANY_PEER
 
     @property
     def reliable(self) -> bool:

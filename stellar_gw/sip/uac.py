@@ -11,7 +11,7 @@ from stellar_gw.sip.checks import Capabilities
 from stellar_gw.sip.credentials import ClientCredentials
 from stellar_gw.sip.dialog import Dialog, dialog_as_uac, refresh, way
 from stellar_gw.sip.events import ResponseReceived, Token
-from stellar_gw.sip.flow import Flow
+from stellar_gw.sip.flow import ANY_PEER, Flow
 from stellar_gw.sip.headers import Headers
 from stellar_gw.sip.message import Request, Response
 from stellar_gw.sip.names import Names
@@ -250,7 +250,11 @@ class Uac:
             ready(flow)
 
         self._wire.need(
-            by_transport_of(hop, dialog.flow), dialog.flow.listener, dialog.flow, found, lambda why: failed()
+            by_transport_of(hop, dialog.flow),
+            dialog.flow,
+            found,
+            lambda why: failed(),
+            tls=dialog.tls_terms,
         )
 
     # Writing them
@@ -282,13 +286,18 @@ class Uac:
             self._begin(sending, *self._writer.write(sending, sending.method, sending.body))
 
         over_tcp = evolve(hop, params=hop.params.with_("transport", "tcp"))
-        self._wire.need(over_tcp, by_udp.listener, by_udp, found, lambda why: found(by_udp))
+        self._wire.need(over_tcp, by_udp, found, lambda why: found(by_udp))
 
     def _begin(self, sending: Sending, request: Request, hop: Uri) -> None:
         attempt = sending.attempt = _Attempt(self, sending)
         # Inside a dialog a connection that breaks under a request is replaced; outside, its sender chose the way.
         sending.transaction = self._layer.send_request(
-            request, sending.flow, attempt, hop, reconnects=sending.dialog is not None
+            request,
+            sending.flow,
+            attempt,
+            hop,
+            reconnects=sending.dialog is not None,
+            tls=ANY_PEER if sending.dialog is None else sending.dialog.tls_terms,
         )
 
     # What becomes of them

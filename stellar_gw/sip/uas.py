@@ -11,7 +11,7 @@ from stellar_gw.sip.body import SDP, sdp_body
 from stellar_gw.sip.checks import Capabilities, Refusal, check_content, check_initial, check_method
 from stellar_gw.sip.dialog import Dialog, dialog_as_uas, dialog_of_request, is_out_of_order, refresh
 from stellar_gw.sip.events import RequestInDialog, RequestReceived, Token, UsageId
-from stellar_gw.sip.flow import Flow
+from stellar_gw.sip.flow import ANY_PEER, Flow, TlsTerms
 from stellar_gw.sip.message import Request, response_to
 from stellar_gw.sip.names import Names
 from stellar_gw.sip.timers import Timers
@@ -228,7 +228,7 @@ class Uas:
 
     # A usage as UAS
 
-    def accept(self, request: Request, flow: Flow, tcp_above: int = 0) -> UsageId | None:
+    def accept(self, request: Request, flow: Flow, tcp_above: int = 0, tls: TlsTerms = ANY_PEER) -> UsageId | None:
         """Begin a usage for an INVITE; None where it has begun already."""
         if request.method != "INVITE" or request.to.tag is not None:
             raise LocalProtocolError("only an INVITE outside any dialog can be accepted")
@@ -248,7 +248,8 @@ class Uas:
         )
         usage.invite = self._layer.serve(request, flow, _Leg(self, usage), tag)
         usage.dialog = dialog_as_uas(request, flow, tag)
-        usage.dialog.tcp_above = tcp_above
+        usage.invite.tls = tls
+        usage.dialog.tcp_above, usage.dialog.tls_terms = tcp_above, tls
         self.usages.add(usage, called=True)
         self.usages.open(usage, usage.dialog)
         self._send(usage.invite, 100)

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from attrs import evolve, frozen
 
 from stellar_gw.sip.events import Event, FlowNeeded, ResponseReceived, Token
-from stellar_gw.sip.flow import Flow
+from stellar_gw.sip.flow import ANY_PEER, Flow, TlsTerms
 from stellar_gw.sip.uri import SipUri, Uri
 
 DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}
@@ -102,17 +102,30 @@ class Wire:
     def need(
         self,
         uri: Uri,
-        listener: str,
-        fallback: Flow | None,
+        flow: Flow,
         ready: Callable[[Flow], None],
         failed: Callable[[str], None],
+        *,
+        falls_back: bool = True,
+        tls: TlsTerms = ANY_PEER,
     ) -> None:
-        """Ask for a flow to ``uri``; exactly one of the two is called, once."""
+        """Ask for a flow to ``uri``; exactly one of the two is called, once.
+
+        :param flow: the one used so far: its listener is kept, its TLS terms still hold, and with ``falls_back`` it
+            will do if it lives and there is no other.
+        :param tls: the terms where the flow has none, because the peer opened it.
+        """
         token = self.token()
         self._waiting[token] = _Waiting(ready, failed)
-        if fallback is not None and self.is_lost(fallback):
-            fallback = None
-        self.events.append(FlowNeeded(token, uri, listener, fallback))
+        self.events.append(
+            FlowNeeded(
+                token,
+                uri,
+                flow.listener,
+                flow if falls_back and not self.is_lost(flow) else None,
+                flow.tls if flow.tls != ANY_PEER else tls,
+            )
+        )
 
     def flow_ready(self, token: Token, flow: Flow) -> None:
         waiting = self._waiting.pop(token, None)

@@ -23,10 +23,10 @@ from stellar_gw.config import ListenerConfig
 from stellar_gw.errors import ConfigError
 from stellar_gw.net.flows import FlowFailed, Flows
 from stellar_gw.net.listen import Listening, listen
-from stellar_gw.net.resolver import DnsLookup, Hop, Resolver, Unresolvable
+from stellar_gw.net.resolver import DnsLookup, Resolver, Unresolvable
 from stellar_gw.net.stream import StreamLimits
 from stellar_gw.net.tls import ClientTls
-from stellar_gw.sip.flow import Address, Flow, Transport
+from stellar_gw.sip.flow import Address, Flow, Transport, Way
 from stellar_gw.sip.parser import MalformedMessage
 from stellar_gw.sip.uri import parse_uri
 from stellar_gw.testing.certificates import Authority
@@ -40,6 +40,10 @@ def message(call_id: str, transport: str = "TCP") -> bytes:
         f"From: <sip:a@b>;tag=1\r\nTo: <sip:gw@127.0.0.1>\r\nCall-ID: {call_id}\r\nCSeq: 1 OPTIONS\r\n"
         "Content-Length: 0\r\n\r\n"
     ).encode()
+
+
+def way(transport: Transport, address: Address, server_name: str = "") -> Way:
+    return Way(transport=transport, host=address[0], port=address[1], server_name=server_name)
 
 
 class Echo:
@@ -244,16 +248,16 @@ class TransportsTests(SocketsCase):
             flows = self.table(other)
             self.listen(flows)
             for name in ("tcp", "tls"):
-                opened = await gatherResults([flows.open(name, *self.bound(name)) for _ in range(3)])
+                opened = await gatherResults([flows.open(way(name, self.bound(name))) for _ in range(3)])
                 self.assertEqual(len(set(opened)), 1)
                 self.assertTrue(flows.send(message(name), opened[0]))
                 await self.owner.received_of(name)
-            udp = await flows.open("udp", *self.bound("udp"))
+            udp = await flows.open(way("udp", self.bound("udp")))
             flows.send(message("udp"), udp)
             await self.owner.received_of("udp")
             self.assertEqual(len(self.owner.received_), 3)
             with self.assertRaises(FlowFailed) as raised:
-                await flows.open("tls", *self.bound("tls"), server_name="other.example")
+                await flows.open(way("tls", self.bound("tls"), "other.example"))
             self.assertIn("its certificate is not for other.example", str(raised.exception))
 
         return self.inside(scene())
@@ -265,10 +269,10 @@ class TransportsTests(SocketsCase):
             with socket.socket() as closed:
                 closed.bind(("127.0.0.1", 0))
                 with self.assertRaises(FlowFailed) as refused:
-                    await self.flows.open("tcp", *closed.getsockname())
+                    await self.flows.open(way("tcp", closed.getsockname()))
             self.assertIn("connection refused: nothing listens there", str(refused.exception))
             with self.assertRaises(FlowFailed) as no_tls:
-                await self.flows.open("tls", *self.bound("tcp"))
+                await self.flows.open(way("tls", self.bound("tcp")))
             self.assertIn(f"127.0.0.1:{self.bound('tcp')[1]} over TLS: ", str(no_tls.exception))
 
         return self.inside(scene())
@@ -330,7 +334,7 @@ class SlowPeersTests(SocketsCase):
                 mute.bind(("127.0.0.1", 0))
                 mute.listen()
                 with self.assertRaises(FlowFailed) as raised:
-                    await self.flows.open("tls", *mute.getsockname())
+                    await self.flows.open(way("tls", mute.getsockname()))
                 self.assertIn("no connection within 0.5 s", str(raised.exception))
 
         return self.inside(scene())
@@ -404,11 +408,11 @@ class NamesTests(SocketsCase):
             self.addCleanup(port.stopListening)
             lookup = DnsLookup(self.reactor, servers=[("127.0.0.1", port.getHost().port)], hosts=os.devnull)
             resolver = Resolver(self.reactor, lookup)
-            found = await resolver.next_hop(parse_uri("sip:sbc.gw.example;transport=tcp"))
-            self.assertEqual(found, [Hop("tcp", "127.0.0.9", 5060, ""), Hop("tcp", "::9", 5060, "")])
+            found = await resolver.ways(parse_uri("sip:sbc.gw.example;transport=tcp"))
+            self.assertEqual(found, tuple(Way(transport="tcp", host=host, port=5060) for host in ("127.0.0.9", "::9")))
             self.assertEqual(await resolver.addresses("trunk.gw.example"), ("127.0.0.9", "::9"))
             with self.assertRaises(Unresolvable) as raised:
-                await resolver.next_hop(parse_uri("sip:none.gw.example"))
+                await resolver.ways(parse_uri("sip:none.gw.example"))
             self.assertEqual(str(raised.exception), "none.gw.example has no address in DNS")
 
         return self.inside(scene())

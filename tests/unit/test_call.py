@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from attrs import define, field
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.call.calls import Calls
 from stellar_gw.call.events import CallEnded, CallEvent, CallNoted, CallRefused
+from stellar_gw.call.ports import NoWay
 from stellar_gw.call.record import CallRecord, RefusalRecord
 from stellar_gw.config import Config
 from stellar_gw.control import messages
 from stellar_gw.sip.events import Confirmed, Ended, Reoffered, RequestInDialog, RequestReceived, ResponseReceived
-from stellar_gw.sip.flow import Flow, Listener
+from stellar_gw.sip.flow import ANY_PEER, Flow, Listener, TlsTerms, Way
 from stellar_gw.sip.message import Request
+from stellar_gw.sip.uri import Uri
 from stellar_gw.testing.media_plane import FakeMediaPlane
 from tests.configurations import CONFIGURATION, configuration
 from tests.messages import OFFER, flow, invite, parsed
@@ -37,7 +40,7 @@ class FakeSignalling:
     ) -> None:
         self.said.append(("respond", status, *sorted(name for name, _ in headers)))
 
-    def accept(self, request: Request, flow: Flow, tcp_above: int = 0) -> str | None:
+    def accept(self, request: Request, flow: Flow, tcp_above: int = 0, tls: TlsTerms = ANY_PEER) -> str | None:
         return None if self.merged else f"usage of {request.call_id}"
 
     def ring(self, usage: str) -> None:
@@ -59,6 +62,15 @@ class FakeSignalling:
 
     def respond_in(self, token: int, status: int, reason: str = "", headers: Iterable[tuple[str, str]] = ()) -> None:
         self.said.append(("respond_in", status, *(name for name, _ in headers)))
+
+    def route(self, uri: Uri, *, tls_name: str = "", client_certificate: str = "") -> Deferred[tuple[Way, ...]]:
+        return fail(NoWay(f"{uri} leads nowhere"))
+
+    def open(self, way: Way, listener: str = "") -> Deferred[Flow]:
+        return fail(NoWay(f"{way} cannot be opened"))
+
+    def mark_failed(self, way: Way, seconds: float = 60.0) -> None:
+        self.said.append(("mark_failed", way, seconds))
 
     def set_available(self, available: bool) -> None:
         self.said.append(("available", available))

@@ -13,7 +13,7 @@ from stellar_gw.net.flows import FlowFailed, Flows
 from stellar_gw.net.reach import Reach
 from stellar_gw.net.resolver import Answer, Resolver
 from stellar_gw.sip.events import FlowNeeded
-from stellar_gw.sip.flow import Flow
+from stellar_gw.sip.flow import Flow, TlsTerms, Way
 from stellar_gw.sip.uri import parse_uri
 
 UDP_FLOW = Flow(-7, "udp", "udp", ("192.0.2.1", 5060), ("198.51.100.9", 5060))
@@ -31,11 +31,11 @@ class Table:
     def alive(self, flow: Flow) -> bool:
         return flow not in self.dead
 
-    def open(self, transport: str, host: str, port: int, listener: str = "", server_name: str = "") -> Deferred[Flow]:
-        self.opened.append((transport, host, port, listener, server_name))
-        if host in self.down:
-            return fail(FlowFailed(f"{host} is down"))
-        return succeed(Flow(99, "tcp", listener, ("192.0.2.1", 5060), (host, port)))
+    def open(self, way: Way, listener: str = "") -> Deferred[Flow]:
+        self.opened.append((way.transport, way.host, way.port, listener, way.server_name))
+        if way.host in self.down:
+            return fail(FlowFailed(f"{way.host} is down"))
+        return succeed(Flow(99, "tcp", listener, ("192.0.2.1", 5060), (way.host, way.port), way.tls))
 
 
 def lookup(name: str, version: int) -> Deferred[Answer]:
@@ -46,7 +46,8 @@ def lookup(name: str, version: int) -> Deferred[Answer]:
 class ReachTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.table = Table()
-        self.reach = Reach(cast(Flows, self.table), Resolver(Clock(), lookup))
+        self.clock = Clock()
+        self.reach = Reach(cast(Flows, self.table), Resolver(self.clock, lookup), self.clock.seconds)
 
     def open_for(self, uri: str, fallback: Flow | None = None) -> Deferred[Flow]:
         return self.reach.open_for(FlowNeeded(1, parse_uri(uri), "main", fallback))
@@ -91,6 +92,7 @@ class ReachTests(SynchronousTestCase):
 
     def test_a_trunks_name_is_verified(self) -> None:
         """The name that a certificate must carry can come from the configuration instead of the URI."""
-        reach = Reach(cast(Flows, self.table), Resolver(Clock(), lookup), lambda hop: "sip.trunk.example")
-        self.successResultOf(reach.open_for(FlowNeeded(1, parse_uri("sips:203.0.113.9"), "main", None)))
+        needed = FlowNeeded(1, parse_uri("sips:203.0.113.9"), "main", None, TlsTerms("sip.trunk.example", "ours.pem"))
+        flow = self.successResultOf(self.reach.open_for(needed))
+        self.assertEqual(flow.tls, needed.tls)
         self.assertEqual(self.table.opened, [("tls", "203.0.113.9", 5061, "main", "sip.trunk.example")])

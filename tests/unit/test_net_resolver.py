@@ -6,10 +6,16 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.net.resolver import Answer, Hop, Resolver, Unresolvable, is_private
+from stellar_gw.net.hosts import is_private
+from stellar_gw.net.resolver import Answer, Resolver, Unresolvable
+from stellar_gw.sip.flow import Transport, Way
 from stellar_gw.sip.uri import parse_uri
 
 NOTHING = Answer((), 0.0)
+
+
+def way(transport: Transport, host: str, port: int, server_name: str = "") -> Way:
+    return Way(transport=transport, host=host, port=port, server_name=server_name)
 
 
 class Names:
@@ -45,42 +51,42 @@ class ResolverCase(SynchronousTestCase):
         )
         self.resolver = Resolver(self.clock, self.names)
 
-    def hops(self, uri: str) -> list[Hop]:
-        return self.successResultOf(self.resolver.next_hop(parse_uri(uri)))
+    def hops(self, uri: str) -> tuple[Way, ...]:
+        return self.successResultOf(self.resolver.ways(parse_uri(uri)))
 
     def why(self, uri: str) -> str:
-        return str(self.failureResultOf(self.resolver.next_hop(parse_uri(uri)), Unresolvable).value)
+        return str(self.failureResultOf(self.resolver.ways(parse_uri(uri)), Unresolvable).value)
 
 
 class NextHopTests(ResolverCase):
     def test_numeric(self) -> None:
         """Numeric hosts need no look-up; transport and port are as the URI says, or RFC 3263's defaults."""
         expected = {
-            "sip:a@192.0.2.1": Hop("udp", "192.0.2.1", 5060, ""),
-            "sip:192.0.2.1:5080;transport=TCP": Hop("tcp", "192.0.2.1", 5080, ""),
-            "sip:192.0.2.1;transport=tls": Hop("tls", "192.0.2.1", 5061, "192.0.2.1"),
-            "sips:192.0.2.1;transport=tcp": Hop("tls", "192.0.2.1", 5061, "192.0.2.1"),
-            "sip:a@[2001:db8::1]:5070": Hop("udp", "2001:db8::1", 5070, ""),
-            "sip:a@b.example;maddr=192.0.2.9": Hop("udp", "192.0.2.9", 5060, ""),
+            "sip:a@192.0.2.1": way("udp", "192.0.2.1", 5060, ""),
+            "sip:192.0.2.1:5080;transport=TCP": way("tcp", "192.0.2.1", 5080, ""),
+            "sip:192.0.2.1;transport=tls": way("tls", "192.0.2.1", 5061, "192.0.2.1"),
+            "sips:192.0.2.1;transport=tcp": way("tls", "192.0.2.1", 5061, "192.0.2.1"),
+            "sip:a@[2001:db8::1]:5070": way("udp", "2001:db8::1", 5070, ""),
+            "sip:a@b.example;maddr=192.0.2.9": way("udp", "192.0.2.9", 5060, ""),
         }
-        self.assertEqual({uri: self.hops(uri) for uri in expected}, {uri: [hop] for uri, hop in expected.items()})
+        self.assertEqual({uri: self.hops(uri) for uri in expected}, {uri: (hop,) for uri, hop in expected.items()})
         self.assertEqual(self.names.asked, [])
 
     def test_names(self) -> None:
         """Every address of a name is a hop, IPv4 first; for TLS the certificate must carry the name."""
         self.assertEqual(
             self.hops("sip:SBC.example.;transport=tls"),
-            [Hop("tls", "203.0.113.5", 5061, "sbc.example."), Hop("tls", "203.0.113.6", 5061, "sbc.example.")],
+            (way("tls", "203.0.113.5", 5061, "sbc.example."), way("tls", "203.0.113.6", 5061, "sbc.example.")),
         )
         self.assertEqual(
             self.hops("sip:both.example:5066"),
-            [Hop("udp", "203.0.113.7", 5066, ""), Hop("udp", "2001:db8::7", 5066, "")],
+            (way("udp", "203.0.113.7", 5066), way("udp", "2001:db8::7", 5066)),
         )
 
     def test_the_dialogs_transport_is_the_default(self) -> None:
         """Where a URI names no transport the caller's default counts, so that TLS is not left by omission."""
-        found = self.resolver.next_hop(parse_uri("sip:192.0.2.1"), "tls")
-        self.assertEqual(self.successResultOf(found), [Hop("tls", "192.0.2.1", 5061, "192.0.2.1")])
+        found = self.resolver.ways(parse_uri("sip:192.0.2.1"), "tls")
+        self.assertEqual(self.successResultOf(found), (way("tls", "192.0.2.1", 5061, "192.0.2.1"),))
 
     def test_nowhere(self) -> None:
         """What leads nowhere fails at once, with the reason."""
@@ -119,7 +125,7 @@ class NextHopTests(ResolverCase):
 class SlowTests(ResolverCase):
     def test_a_silent_resolver(self) -> None:
         """A name server that says nothing costs three seconds, then two, and no more."""
-        found = self.resolver.next_hop(parse_uri("sip:silent.example"))
+        found = self.resolver.ways(parse_uri("sip:silent.example"))
         self.clock.advance(3)
         self.clock.advance(1.9)
         self.assertNoResult(found)
@@ -132,18 +138,18 @@ class SlowTests(ResolverCase):
 
     def test_an_answer_to_the_second_try(self) -> None:
         """What the first try did not bring, the second may."""
-        found = self.resolver.next_hop(parse_uri("sip:late.example"))
+        found = self.resolver.ways(parse_uri("sip:late.example"))
         self.names.table[("late.example", 4)] = Answer(("203.0.113.9",), 60.0)
         self.names.table[("late.example", 6)] = NOTHING
         self.clock.advance(3)
-        self.assertEqual(self.successResultOf(found), [Hop("udp", "203.0.113.9", 5060, "")])
+        self.assertEqual(self.successResultOf(found), (way("udp", "203.0.113.9", 5060),))
 
     def test_a_server_that_swallows_aaaa(self) -> None:
         """With one family's addresses there, the other has 50 ms more (RFC 8305 3)."""
-        found = self.resolver.next_hop(parse_uri("sip:half.example"))
+        found = self.resolver.ways(parse_uri("sip:half.example"))
         self.assertNoResult(found)
         self.clock.advance(0.05)
-        self.assertEqual(self.successResultOf(found), [Hop("udp", "203.0.113.8", 5060, "")])
+        self.assertEqual(self.successResultOf(found), (way("udp", "203.0.113.8", 5060),))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_failures_are_tried_again_then_said(self) -> None:
@@ -153,7 +159,7 @@ class SlowTests(ResolverCase):
 
     def test_many_who_ask_for_one_name(self) -> None:
         """Those who ask while a look-up is under way share it, and one may give up."""
-        first, second = (self.resolver.next_hop(parse_uri("sip:late.example")) for _ in range(2))
+        first, second = (self.resolver.ways(parse_uri("sip:late.example")) for _ in range(2))
         first.cancel()
         self.failureResultOf(first, CancelledError)
         self.names.table[("late.example", 4)] = Answer(("203.0.113.9",), 60.0)

@@ -187,7 +187,7 @@ class WireTests(SynchronousTestCase):
         """A second answer, and one to a token never given, do nothing."""
         wire = Wire()
         told: list[object] = []
-        wire.need(parse_uri("sip:a"), "udp", None, told.append, told.append)
+        wire.need(parse_uri("sip:a"), UDP, told.append, told.append)
         [event] = wire.events
         token = getattr(event, "token", 0)
         wire.flow_ready(token, UDP)

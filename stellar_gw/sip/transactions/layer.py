@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Hashable
 from typing import cast
 
-from stellar_gw.sip.flow import Flow
+from stellar_gw.sip.flow import ANY_PEER, Flow, TlsTerms
 from stellar_gw.sip.headers import Headers
 from stellar_gw.sip.message import Request, Response
 from stellar_gw.sip.params import NO_PARAMS, Params
@@ -73,6 +73,7 @@ class TransactionLayer:
         destination: Uri,
         *,
         reconnects: bool,
+        tls: TlsTerms = ANY_PEER,
     ) -> ClientTransaction:
         """Send a request of ours, its Via in place."""
         via = request.via
@@ -82,6 +83,7 @@ class TransactionLayer:
             flow=flow,
             timers=self._timers,
             destination=destination,
+            tls=tls,
             data=request.to_bytes(),
             user=user,
             sent_by=(via.host, via.port),
@@ -229,10 +231,11 @@ class TransactionLayer:
         self._unsent[transaction] = [data]
         self._wire.need(
             transaction.destination,
-            transaction.flow.listener,
-            None,
+            transaction.flow,
             lambda flow: self._reconnected(transaction, flow),
             lambda _: self._unreachable(transaction),
+            falls_back=False,
+            tls=transaction.tls,
         )
 
     def _reconnected(self, transaction: Transaction, flow: Flow) -> None:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from attrs import define, field
 
-from stellar_gw.sip.flow import Flow
+from stellar_gw.sip.flow import ANY_PEER, Flow, TlsTerms
 from stellar_gw.sip.message import Request, Response
 from stellar_gw.sip.timers import Alarm, Timers
 from stellar_gw.sip.transactions.effects import Effect
@@ -52,6 +52,7 @@ class Transaction:
     :ivar request: whole until it is answered for good; then method and CSeq only.
     :ivar flow: what it sends on; another one once the first is lost.
     :ivar destination: where to find the peer again when the flow is lost.
+    :ivar tls: what then holds if that is by TLS.
     :ivar effects: what the table asked for and is not yet done.
     :ivar interval: of the retransmission timer (A, E or G), seconds.
     """
@@ -61,6 +62,7 @@ class Transaction:
     flow: Flow
     timers: Timers
     destination: Uri
+    tls: TlsTerms = ANY_PEER
     effects: list[Effect] = field(factory=list)
     running: dict[str, Alarm] = field(factory=dict)
     interval: float = 0.0

@@ -1,0 +1,45 @@
+"""Hosts of URIs: what is an address, what is a name, and what means nothing outside its owner's network."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from stellar_gw.net.sockets import fold
+
+_NOT_REACHABLE = tuple(map(ip_network, (
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16",
+    "224.0.0.0/4", "240.0.0.0/4", "::/127", "fc00::/7", "fe80::/10", "ff00::/8",
+)))  # fmt: skip
+_PRIVATE_NAMES = ("localhost", "local", "internal", "invalid", "lan", "home", "localdomain")
+
+
+def numeric(host: str) -> str | None:
+    """A host that is an address, in its usual spelling and without brackets; None if it is a name."""
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        return fold(str(ip_address(bare)))
+    except ValueError:
+        return None
+
+
+def is_private(host: str) -> bool:
+    """Whether a host means nothing outside its owner's network: a flow, not routing, leads there."""
+    address = numeric(host)
+    if address is None:
+        labels = host.rstrip(".").lower().split(".")
+        return len(labels) == 1 or labels[-1] in _PRIVATE_NAMES or host.lower().rstrip(".").endswith("home.arpa")
+    parsed: IPv4Address | IPv6Address = ip_address(address)
+    return any(parsed.version == network.version and parsed in network for network in _NOT_REACHABLE)
+
+
+def is_name(name: str) -> bool:
+    """What DNS can be asked for (RFC 1035 2.3.4), with the underscores that people use."""
+    labels = name.split(".")
+    return (
+        len(name) <= 253
+        and not labels[-1].isdigit()
+        and all(
+            0 < len(label) <= 63 and label.isascii() and label.replace("-", "").replace("_", "").isalnum()
+            for label in labels
+        )
+    )
