@@ -131,7 +131,9 @@ class RtpPort(DatagramProtocol):
         self.fed_by: RtpPort | None = None
         self.splice: Splice | None = None
         self.taps: tuple[Tap, ...] = ()
-        self.sender = RtpSender(clocks.number(32), clocks.number(16), clocks.number(32), 0)
+        # Below 2**15: a number that wraps before the peer has heard one packet would cost it the roll-over counter,
+        # and with it every packet of the call (RFC 3711 3.3.1).
+        self.sender = RtpSender(clocks.number(32), clocks.number(15), clocks.number(32), 0)
         cname = f"{clocks.number(96):024x}"
         reports = Reports(cname, self.sender, self._reception, clocks.wall, clocks.random)
         self.rtcp = RtcpPort(reports, self._liveness, clocks.now, self.stopped)

@@ -69,7 +69,7 @@ class PortTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         network = DatagramNetwork(self.clock)
-        numbers = {32: OUR_SSRC, 16: 500, 96: 0xABC}
+        numbers = {32: OUR_SSRC, 15: 500, 96: 0xABC}
         self.heard = Heard()
         self.port = RtpPort(
             self.heard,

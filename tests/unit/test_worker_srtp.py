@@ -10,8 +10,10 @@ from stellar_gw.media import srtp
 from stellar_gw.media.jitter import Gap
 from stellar_gw.media.rtcp import ReceiverReport, build_rtcp, parse_rtcp
 from stellar_gw.media.rtp import RtpSender, parse_rtp
+from stellar_gw.testing.datagram import DatagramNetwork
+from stellar_gw.worker.rtp_port import Clocks, RtpPort
 from tests.unit.test_worker_rtp_port import RTCP, STRANGER, PortTestCase
-from tests.unit.worker_world import EVENTS, PHONE
+from tests.unit.worker_world import EVENTS, HOST, PHONE, WALL
 
 SUITE = "AES_CM_128_HMAC_SHA1_80"
 MOVED = ("203.0.113.7", 5555)
@@ -135,6 +137,17 @@ class SendingTests(SrtpPortTestCase):
         reports = [self.theirs.unprotect_rtcp(datagram) for datagram, _ in self.rtcp.written]
         self.assertGreater(len(reports), 1)
         self.assertNotIn(None, [parse_rtcp(report or b"") for report in reports])
+
+    def test_a_peer_that_hears_us_late(self) -> None:
+        """Who misses the first packets can open the others: our numbers do not wrap before he has heard one."""
+        highest = Clocks(now=self.clock.seconds, wall=lambda: WALL, random=lambda: 0.5, number=lambda bits: 2**bits - 1)
+        self.port = RtpPort(self.heard, highest)
+        self.rtp = DatagramNetwork(self.clock).listen(self.port, HOST, 10000)
+        self.up()
+        for _ in range(100):
+            self.say()
+        heard = [self.theirs.unprotect(datagram) for datagram, _ in self.rtp.written[50:]]
+        self.assertEqual(heard.count(None), 0)
 
     def test_one_port_for_both(self) -> None:
         """With rtcp-mux, SRTCP comes and goes on the RTP port; plain RTCP is dropped there too."""
