@@ -8,17 +8,24 @@ given up for plain RTP: the first packet that the old key does not open).
 
 Nothing here raises on what a peer sends, and what cannot be authenticated leaves no trace but a count: libsrtp
 makes a stream for an SSRC only after a packet of it was authenticated.
+
+Packets that are only passed on are deciphered and enciphered where they are, in the worker's one buffer. The binding
+offers copies alone, each by way of a buffer of the session's own; so libsrtp is called by what lies under the binding,
+whose version is pinned for that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from types import MappingProxyType
+from typing import Any
 
 from attrs import field, frozen
 from pylibsrtp import Error, Policy, Session
+from pylibsrtp._binding import ffi, lib
 
 from stellar_gw.errors import LocalProtocolError
+from stellar_gw.media.workspace import Workspace
 
 REPLAY_WINDOW = 128
 """Packets (RFC 3711 3.3.2 asks for 64 at least)."""
@@ -31,13 +38,16 @@ _LONGEST_TRAILER = 148
 
 _PROFILES = MappingProxyType(
     {
-        "AES_CM_128_HMAC_SHA1_80": (Policy.SRTP_PROFILE_AES128_CM_SHA1_80, 30),
-        "AES_CM_128_HMAC_SHA1_32": (Policy.SRTP_PROFILE_AES128_CM_SHA1_32, 30),
-        "AEAD_AES_128_GCM": (Policy.SRTP_PROFILE_AEAD_AES_128_GCM, 28),
-        "AEAD_AES_256_GCM": (Policy.SRTP_PROFILE_AEAD_AES_256_GCM, 44),
+        "AES_CM_128_HMAC_SHA1_80": (Policy.SRTP_PROFILE_AES128_CM_SHA1_80, 30, 10),
+        "AES_CM_128_HMAC_SHA1_32": (Policy.SRTP_PROFILE_AES128_CM_SHA1_32, 30, 4),
+        "AEAD_AES_128_GCM": (Policy.SRTP_PROFILE_AEAD_AES_128_GCM, 28, 16),
+        "AEAD_AES_256_GCM": (Policy.SRTP_PROFILE_AEAD_AES_256_GCM, 44, 16),
     }
 )
-"""libsrtp's profile of a suite, and the octets of master key and master salt together."""
+"""libsrtp's profile of a suite, the octets of master key and master salt together, and those of its tag."""
+
+InPlace = Callable[[int], bool]
+"""Deciphers or enciphers the packet of so many octets in the workspace; False where that cannot be."""
 
 
 @frozen
@@ -65,7 +75,8 @@ class _Context:
         policy = Policy(key=key.octets, ssrc_type=ssrc_type, srtp_profile=_PROFILES[key.suite][0])
         policy.window_size = REPLAY_WINDOW
         policy.allow_repeat_tx = False
-        session = Session(policy)
+        session = self._session = Session(policy)
+        self.tag = _PROFILES[key.suite][2]
         self._ssrcs: set[bytes] = set()
         self.protect = self._bounded(session.protect, 8)
         self.protect_rtcp = self._bounded(session.protect_rtcp, 4)
@@ -92,6 +103,37 @@ class _Context:
 
         return bounded
 
+    def opener(self, workspace: Workspace) -> InPlace:
+        """Deciphers packets of streams that :attr:`unprotect` knows."""
+        return self._in_place(lib.srtp_unprotect, workspace)
+
+    def sealer(self, workspace: Workspace) -> InPlace:
+        """Enciphers packets of streams that :attr:`protect` knows."""
+        return self._in_place(lib.srtp_protect, workspace)
+
+    def _in_place(self, transform: Callable[[Any, Any, Any], int], workspace: Workspace) -> InPlace:
+        session, length = self._session, ffi.new("int *")
+        handle, packet = session._srtp[0], ffi.from_buffer(workspace.buffer)
+
+        def in_place(octets: int, session: Session = session) -> bool:  # which keeps what the handle is of
+            length[0] = octets
+            return transform(handle, packet, length) == 0
+
+        return in_place
+
+
+@frozen
+class Transform:
+    """How packets are deciphered or enciphered where they are.
+
+    :ivar tag: octets by which they are then shorter or longer.
+    :ivar failed: to be told of those that cannot be.
+    """
+
+    apply: InPlace
+    tag: int
+    failed: Callable[[], None]
+
 
 class Srtp:
     """One leg's SRTP, both ways; until :meth:`set_keys` everything passes as it is.
@@ -117,6 +159,27 @@ class Srtp:
     def suite(self) -> str:
         """Of what we send; empty where it is plain."""
         return self._out.key.suite if self._out is not None else ""
+
+    @property
+    def settled(self) -> bool:
+        """What comes in is under one key, or plain."""
+        return self._old is None
+
+    def opener(self, workspace: Workspace) -> Transform | None:
+        """For packets of a stream that was heard, while :attr:`settled` and until new keys; None: they are plain."""
+        current = self._in
+        return None if current is None else Transform(current.opener(workspace), current.tag, self._reject)
+
+    def sealer(self, workspace: Workspace) -> Transform | None:
+        """For packets of a stream of ours that has begun, until new keys; None: they are plain."""
+        current = self._out
+        return None if current is None else Transform(current.sealer(workspace), current.tag, self._fail)
+
+    def _reject(self) -> None:
+        self.rejected += 1
+
+    def _fail(self) -> None:
+        self.unsent += 1
 
     def set_keys(self, send: SrtpKey | None, receive: SrtpKey | None) -> None:
         """What offer and answer agreed on; None in both for plain RTP. What stays the same goes on as it was."""

@@ -13,6 +13,8 @@ from twisted.internet.interfaces import IReactorTime, IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
+from stellar_gw.media.workspace import Workspace
+
 Address = tuple[str, int]
 LARGEST_PAYLOAD = 65507
 """65535 less the IPv4 and UDP headers."""
@@ -77,6 +79,11 @@ class MemoryTransport:
         self._shortcut = shortcut
 
     @property
+    def workspace(self) -> Workspace:
+        """As the workers' transports have it: what a shortcut finds its packets in."""
+        return self._network.workspace
+
+    @property
     def socket(self) -> MemoryTransport:
         """As the workers' transports have it: what their quick packets leave by."""
         return self
@@ -120,7 +127,7 @@ class MemoryTransport:
     def deliver(self, packet: bytes, source: Address) -> None:
         if self._stopping or self.connected not in (None, source):
             return
-        if self._shortcut is None or not self._shortcut.take(memoryview(bytearray(packet)), source):
+        if self._shortcut is None or not self._shortcut.take(self.workspace.put(packet), source):
             self.protocol.datagramReceived(packet, source)
 
     def refuse(self) -> None:
@@ -148,6 +155,7 @@ class DatagramNetwork:
     clock: IReactorTime
     delay: float = 0.0
     sockets: dict[Address, MemoryTransport] = field(factory=dict)
+    workspace: Workspace = field(factory=Workspace)
     _next_port: int = 49152
 
     def listen(self, protocol: DatagramProtocol, host: str, port: int) -> MemoryTransport:

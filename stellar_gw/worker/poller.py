@@ -28,6 +28,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from stellar_gw.media.workspace import USUAL, Workspace
 from stellar_gw.worker.shortcut import Shortcut
 
 Address = tuple[str, int]
@@ -36,9 +37,6 @@ EXPEDITED_FORWARDING = 46
 """The code point of voice (RFC 3246, RFC 4594 4.1)."""
 TURN = 256
 """Datagrams taken in one turn of the reactor, so that a flood never starves pacing or control."""
-LARGEST_DATAGRAM = 65535
-USUAL = 512
-"""Octets; shorter datagrams cost one object less."""
 _READABLE = select.EPOLLIN
 _libc = ctypes.CDLL(None, use_errno=True)
 _UNSPEC = struct.pack("=H14x", socket.AF_UNSPEC)
@@ -87,6 +85,7 @@ class PolledTransport:
     What the kernel refuses to send is counted and forgotten, as if the network had lost it.
 
     :ivar connected: the only address it sends to and hears from, None for any.
+    :ivar certain: the same, once nothing is left in the socket that came from elsewhere before it was connected.
     :ivar socket: for those who send without :meth:`write`; what it raises goes to :meth:`not_sent`.
     """
 
@@ -96,6 +95,8 @@ class PolledTransport:
         self._fd = sock.fileno()
         self._family = sock.family
         self.connected: Address | None = None
+        self.certain: Address | None = None
+        self._shortcut: Shortcut | None = None
         self._bound = sock.getsockname()
         self._checked: Address | None = None
         self._stopped: list[Deferred[None]] = []
@@ -166,7 +167,9 @@ class PolledTransport:
         """Send to and receive from any address again; nothing where it was not connected."""
         if self.connected is None:
             return
-        self.connected = None
+        self.connected = self.certain = None
+        if self._shortcut is not None:
+            self._shortcut.certain = None
         if self._closed:
             return
         try:
@@ -206,6 +209,11 @@ class PolledTransport:
 
     # --- for the poller -------------------------------------------------------------------------
 
+    @property
+    def workspace(self) -> Workspace:
+        """Where its packets are while a shortcut takes them."""
+        return self._poller.workspace
+
     def fileno(self) -> int:
         return self._fd
 
@@ -214,9 +222,24 @@ class PolledTransport:
         self._poller.counts.received += 1
         if len(source) != 2:  # IPv6 adds flow label and scope
             source = source[:2]
-        if self.connected is None or source == self.connected:  # else it had been queued before connect()
+        if self.connected is None:
             self.protocol.datagramReceived(bytes(packet), source)
+            return True
+        datagram = bytes(packet)
+        if self.certain is None:
+            self._make_certain()
+        if source == self.connected:  # else it had been queued before connect()
+            self.protocol.datagramReceived(datagram, source)
         return True
+
+    def _make_certain(self) -> None:
+        """Once the socket is found empty, the kernel has looked at the source of all that is to come."""
+        try:
+            self.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            self.certain = self.connected
+        except OSError as reason:
+            self.not_read(reason)
 
     def not_read(self, reason: OSError) -> None:
         """``recvfrom_into`` raised."""
@@ -232,8 +255,9 @@ class PolledTransport:
 
     def shorten(self, shortcut: Shortcut | None) -> None:
         """Let a shortcut take what it can; None: nobody but the protocol."""
+        self._shortcut = shortcut
         if shortcut is not None:
-            shortcut.socket = self.socket
+            shortcut.socket, shortcut.certain = self.socket, self.certain
         self._poller.read_by(self, self if shortcut is None else shortcut)
 
     def _guarded_refusal(self) -> None:
@@ -268,14 +292,14 @@ class DatagramPoller:
     """The worker's RTP sockets; one reader of the reactor from the first socket to :meth:`close`.
 
     :param dscp: code point of the IP header of everything sent, 0 to 63.
+    :ivar workspace: where each datagram is received.
     """
 
     def __init__(self, reactor: Reactor, dscp: int = EXPEDITED_FORWARDING) -> None:
         self.reactor = reactor
         self.dscp = dscp
         self.counts = PollerCounts()
-        self._whole = memoryview(bytearray(LARGEST_DATAGRAM))
-        self._pieces = [self._whole[:size] for size in range(USUAL)]
+        self.workspace = Workspace()
         self._epoll = select.epoll()
         self._transports: dict[int, PolledTransport] = {}
         self._readers: dict[int, PolledTransport | Shortcut] = {}
@@ -347,21 +371,27 @@ class DatagramPoller:
 
         One each keeps a flooded port from delaying the others, and saves the read that only finds EAGAIN. Looking
         again costs less than another turn of the reactor, and under load more has come meanwhile. What a protocol
-        raises ends its transport alone.
+        raises ends its transport alone. Where the source is known, the kernel is not asked for it: writing an address
+        down in Python's way costs as much as passing the packet on.
         """
-        readers, whole, pieces, left = self._readers, self._whole, self._pieces, TURN
+        readers, left = self._readers, TURN
+        whole, pieces, piece = self.workspace.whole, self.workspace.pieces, self.workspace.piece
         while left > 0 and not self._epoll.closed and (ready := self._epoll.poll(0, left)):
             left -= len(ready)
             for fd, _ in ready:
                 reader = readers.get(fd)
                 if reader is None:  # closed by a datagram earlier in this batch
                     continue
+                source = reader.certain
                 try:
-                    size, source = reader.socket.recvfrom_into(whole)
+                    if source is None:
+                        size, source = reader.socket.recvfrom_into(whole)
+                    else:
+                        size = reader.socket.recv_into(whole)
                 except OSError as reason:
                     self._transports[fd].not_read(reason)
                     continue
-                packet = pieces[size] if size < USUAL else whole[:size]
+                packet = pieces[size] if size < USUAL else piece(size)
                 try:
                     if not reader.take(packet, source):
                         self._transports[fd].take(packet, source)

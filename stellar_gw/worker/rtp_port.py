@@ -25,6 +25,7 @@ from stellar_gw.media.reception import Reception
 from stellar_gw.media.rtp import RtpPacket, RtpSender, first_byte_kind, is_rtcp, parse_rtp
 from stellar_gw.media.splice import Splice
 from stellar_gw.media.srtp import Srtp, SrtpKey
+from stellar_gw.media.workspace import Workspace
 from stellar_gw.worker.reports import Reports
 from stellar_gw.worker.rtcp_port import RtcpPort
 from stellar_gw.worker.short_way import QuickTransport, ShortWay
@@ -203,8 +204,6 @@ class RtpPort(DatagramProtocol):
             if opened is None:
                 return
             datagram = opened
-            if self._short_way.take(datagram, addr):
-                return
         latch = self._latch
         if latch is None or not datagram or first_byte_kind(datagram[0]) != "rtp":
             self._rejected += 1
@@ -276,17 +275,20 @@ class RtpPort(DatagramProtocol):
         found = relay.shortcut(packet.payload_type)
         if found is None or latch is None or not latch.is_final(now):
             return
+        if self._srtp is not None and not self._srtp.settled:
+            return
         if any(events.pending for events in self._events.values()):
             return  # whose end may have been lost
         splice, payload_type, out = found
         if splice.highest == packet.sequence_number:
             counted = Counted(self._reception, latch, self._liveness)
-            self._short_way.shorten(latch, payload_type, splice, counted, self._now, out, plain=self._srtp is None)
+            opener = _plain if self._srtp is None else self._srtp.opener
+            self._short_way.shorten(latch, payload_type, splice, counted, self._now, out, opener)
 
     def exit(self, destination: Address) -> Exit:
         """What :meth:`write` comes down to until :meth:`take_the_long_way`."""
-        protect = None if self._srtp is None else self._srtp.protect
-        return self._short_way.exit(destination, self.write, protect, heard=bool(self.taps))
+        sealer = _plain if self._srtp is None else self._srtp.sealer
+        return self._short_way.exit(destination, self.write, sealer, heard=bool(self.taps))
 
     def take_the_long_way(self) -> None:
         """Something has changed: what the next packets mean is to be found out anew, here and where ours come from."""
@@ -481,6 +483,10 @@ def srtp_keys(media: SetMedia) -> tuple[SrtpKey | None, SrtpKey | None]:
         None if key is None else SrtpKey(key.suite, key.octets) for key in (media.srtp_send, media.srtp_receive)
     )
     return send, receive
+
+
+def _plain(workspace: Workspace) -> None:
+    """Nothing enciphers, or deciphers."""
 
 
 def _text(address: Address) -> str:

@@ -7,6 +7,8 @@ from typing import Protocol, runtime_checkable
 
 from stellar_gw.media.latch import SILENCE, Address, Latch
 from stellar_gw.media.splice import Splice
+from stellar_gw.media.srtp import Transform
+from stellar_gw.media.workspace import Workspace
 from stellar_gw.worker.shortcut import Counted, Exit, Outlet, Shortcut
 
 
@@ -22,6 +24,10 @@ class QuickTransport(Protocol):
     def socket(self) -> Outlet:
         """What its quick packets leave by."""
 
+    @property
+    def workspace(self) -> Workspace:
+        """What its packets are in while a shortcut takes them; that of every transport in the worker."""
+
     def connect(self, host: str, port: int) -> None: ...
     def disconnect(self) -> None: ...
 
@@ -33,22 +39,26 @@ class QuickTransport(Protocol):
 
 
 class Sealed:
-    """The outlet of a leg whose packets are enciphered on their way out.
+    """The outlet of a leg whose packets are enciphered on their way out, where they are in the workspace."""
 
-    :param protect: None: it must not go out.
-    """
-
-    def __init__(self, protect: Callable[[bytes], bytes | None], outlet: Outlet) -> None:
-        self._protect = protect
+    def __init__(self, seal: Transform, workspace: Workspace, outlet: Outlet) -> None:
+        self._seal, self._tag, self._failed = seal.apply, seal.tag, seal.failed
+        self._piece = workspace.piece
         self._outlet = outlet
 
     def send(self, data: memoryview | bytes, /) -> int:
-        packet = self._protect(bytes(data))
-        return 0 if packet is None else self._outlet.send(packet)
+        octets = len(data)
+        if self._seal(octets):
+            return self._outlet.send(self._piece(octets + self._tag))
+        self._failed()  # it must not go out
+        return 0
 
     def sendto(self, data: memoryview | bytes, address: Address, /) -> int:
-        packet = self._protect(bytes(data))
-        return 0 if packet is None else self._outlet.sendto(packet, address)
+        octets = len(data)
+        if self._seal(octets):
+            return self._outlet.sendto(self._piece(octets + self._tag), address)
+        self._failed()
+        return 0
 
 
 class Written:
@@ -84,10 +94,6 @@ class ShortWay:
         """Packets have passed since this was asked last, and the socket is as it shall be."""
         return self._ready and self._shortcut is not None and self._shortcut.moved()
 
-    def take(self, datagram: bytes, source: Address) -> bool:
-        """A datagram that was no sooner to be had than now, because it had to be deciphered."""
-        return self._shortcut is not None and self._shortcut.take(memoryview(bytearray(datagram)), source)
-
     def shorten(
         self,
         latch: Latch,
@@ -96,22 +102,22 @@ class ShortWay:
         counted: Counted,
         now: Callable[[], float],
         out: Exit,
-        *,
-        plain: bool,
+        opened: Callable[[Workspace], Transform | None],
     ) -> None:
         """The packet after the one that was passed on last may take the short way, if it is like that one.
 
-        :param plain: packets mean something before they are deciphered.
+        :param opened: how its packets are deciphered in a workspace; None where they are plain.
         """
         reception = counted.reception
         next_number = (splice.highest + 1) & 0xFFFF
         if reception.ssrc != splice.ssrc or reception.next != next_number or reception.transit is None:
             return
-        if latch.locked is None or splice.samples < 1:
+        transport = self.transport
+        if latch.locked is None or splice.samples < 1 or transport is None:
             return
-        self._shortcut = Shortcut(latch.locked, payload_type, splice, counted, now, out)
-        if plain and self.transport is not None:
-            self.transport.shorten(self._shortcut)
+        workspace = transport.workspace
+        self._shortcut = Shortcut(latch.locked, payload_type, splice, counted, now, out, workspace, opened(workspace))
+        transport.shorten(self._shortcut)
 
     def lengthen(self) -> None:
         """What the next packet means is to be found out anew."""
@@ -160,20 +166,21 @@ class ShortWay:
         self,
         destination: Address,
         write: Callable[[bytes, Address], None],
-        protect: Callable[[bytes], bytes | None] | None,
+        sealed: Callable[[Workspace], Transform | None],
         *,
         heard: bool,
     ) -> Exit:
         """The way out to ``destination``.
 
         :param write: by which packets leave that somebody listens to.
-        :param protect: enciphers; None where nothing does.
+        :param sealed: what enciphers packets in a workspace; None where nothing does.
         :param heard: somebody does.
         """
         transport = self.transport
         if heard or transport is None:
             return Exit(Written(write), destination, _ignore)
-        outlet = transport.socket if protect is None else Sealed(protect, transport.socket)
+        seal = sealed(transport.workspace)
+        outlet = transport.socket if seal is None else Sealed(seal, transport.workspace, transport.socket)
         return Exit(outlet, None if transport.connected == destination else destination, transport.not_sent)
 
 

@@ -9,6 +9,7 @@ counted here is added to the statistics whenever these are looked at.
 With a thousand legs the objects that a packet touches are not in the processor's cache, and fetching them costs as much
 as the work itself. So there are few of them here: first word, sequence number and timestamp of the next packet are one
 number, and ours is that number and a constant; the packet is changed in the poller's one buffer, and sent from there.
+With SRTP too: its header is in clear, and the rest is deciphered in that buffer once nothing else speaks against it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from stellar_gw.media.liveness import Liveness
 from stellar_gw.media.reception import Reception
 from stellar_gw.media.rtp import RtpPacket
 from stellar_gw.media.splice import Splice
+from stellar_gw.media.srtp import Transform
+from stellar_gw.media.workspace import Workspace
 
 CLOCK = 8000
 """Of all our audio codecs, in Hz."""
@@ -78,7 +81,9 @@ class Shortcut:
 
     :param source: the latched address, for good.
     :param payload_type: theirs and ours.
-    :ivar socket: where its packets come from; for the poller.
+    :param workspace: what its packets are in when they are shown to it.
+    :param opened: deciphers them; None where they are plain.
+    :ivar socket: where its packets come from; for the poller, as ``certain`` is.
     """
 
     __slots__ = (
@@ -87,19 +92,24 @@ class Shortcut:
         "_difference",
         "_failed",
         "_first",
+        "_forged",
         "_heard",
         "_jitter",
         "_last",
         "_next",
         "_now",
+        "_octets",
+        "_open",
         "_our_ssrc",
         "_outlet",
+        "_plain",
         "_seen",
         "_size",
         "_source",
         "_splice",
         "_ssrc",
         "_step",
+        "certain",
         "socket",
     )
 
@@ -111,8 +121,11 @@ class Shortcut:
         counted: Counted,
         now: Callable[[], float],
         out: Exit,
+        workspace: Workspace,
+        opened: Transform | None = None,
     ) -> None:
         self.socket: socket.socket
+        self.certain: Address | None = None
         samples = splice.samples
         number, timestamp = (splice.highest + 1) & 0xFFFF, (splice.timestamp + samples) & 0xFFFFFFFF
         our_number = (number + splice.sequence_offset) & 0xFFFF
@@ -125,7 +138,11 @@ class Shortcut:
         self._outlet, self._destination, self._failed = out.outlet, out.destination, out.failed
         self._ssrc = splice.ssrc
         self._our_ssrc = splice.sender.ssrc
-        self._size = _HEADER.size + samples  # one octet in each unit of the clock, in all our codecs
+        self._octets = _HEADER.size + samples  # one octet in each unit of the clock, in all our codecs
+        self._open = None if opened is None else opened.apply
+        self._forged = None if opened is None else opened.failed
+        self._size = self._octets + (0 if opened is None else opened.tag)
+        self._plain = workspace.piece(self._octets)
         self._step = _NUMBER + samples
         self._first = self._seen = self._next = (_VERSION_2_ALONE | theirs) << 48 | number << 32 | timestamp
         self._difference = ((_VERSION_2_ALONE | ours) << 48 | our_number << 32 | our_timestamp) - self._next
@@ -144,11 +161,17 @@ class Shortcut:
         if head != self._next or ssrc != self._ssrc or head > self._last:
             return False
         now = self._now()
-        late = (now - self._heard) * CLOCK - (self._size - 12)
+        late = (now - self._heard) * CLOCK - (self._octets - 12)
         if late < 0.0:
             late = -late
         if late > IN_TIME:
             return False
+        if self._open is not None:
+            if not self._open(self._size):
+                assert self._forged is not None
+                self._forged()
+                return True
+            packet = self._plain
         self._heard = now
         self._jitter += (late - self._jitter) * 0.0625
         self._next = head + self._step
@@ -176,7 +199,7 @@ class Shortcut:
         last = self._next - self._step
         self._first = self._next
         number, timestamp = last >> 32 & 0xFFFF, last & 0xFFFFFFFF
-        octets = packets * (self._size - _HEADER.size)
+        octets = packets * (self._octets - _HEADER.size)
         heard, counted = self._heard, self._counted
         counted.reception.ran(packets, octets, self._jitter, heard * CLOCK - timestamp)
         counted.latch.heard(RtpPacket(0, False, number, timestamp, self._ssrc, b""), heard)

@@ -357,6 +357,29 @@ class PollerTests(TestCase):
         self.poller.doRead()
         self.assertEqual((self.poller.counts.received, transport.protocol.received), (1, []))
 
+    def test_certain(self) -> None:
+        """The kernel is asked for sources until all is read that came before connect(), and after disconnect()."""
+        transport, stranger = self.open(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(stranger.close)
+        address = transport.getHost().host, transport.getHost().port
+        peer = self.peer.getsockname()
+        stranger.sendto(b"early", address)
+        self.peer.sendto(b"1", address)
+        transport.connect(*peer)
+        self.peer.sendto(b"2", address)
+        stranger.sendto(b"late", address)
+        before = transport.certain
+        self.poller.doRead()
+        certain = transport.certain
+        self.peer.sendto(b"3", address)
+        self.poller.doRead()
+        transport.disconnect()
+        stranger.sendto(b"4", address)
+        self.poller.doRead()
+        heard = [(b"1", peer), (b"2", peer), (b"3", peer), (b"4", (address[0], stranger.getsockname()[1]))]
+        self.assertEqual((before, certain, transport.certain), (None, peer, None))
+        self.assertEqual(transport.protocol.received, [(data, source) for data, source in heard])
+
     def test_write_refused(self) -> None:
         """ECONNREFUSED is counted, and neither raises nor closes."""
         free = self.open()
