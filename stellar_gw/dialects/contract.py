@@ -93,11 +93,16 @@ AgentEvent = Audio | Mark | Clear | Hangup | SendDigits | Ask | Malformed | Repl
 class AudioFormat:
     """How a dialect carries audio, the same both ways.
 
-    :ivar encoding: ``pcm`` (16-bit little-endian) or ``mulaw`` (G.711, rate 8000).
+    :ivar encoding: ``pcm`` (16-bit little-endian), ``mulaw`` or ``alaw`` (G.711, rate 8000).
     """
 
-    encoding: Literal["pcm", "mulaw"]
+    encoding: Literal["pcm", "mulaw", "alaw"]
     rate: int
+
+    @property
+    def width(self) -> int:
+        """Octets of a sample."""
+        return 2 if self.encoding == "pcm" else 1
 
 
 class Dialect(Protocol):

@@ -59,7 +59,10 @@ MAX_ID: Final = 256
 FORMATS: Final[Mapping[str, tuple[AudioFormat, dict[str, object]]]] = {
     "pcm": (AudioFormat("pcm", 24000), {"type": "audio/pcm", "rate": 24000}),
     "pcmu": (AudioFormat("mulaw", 8000), {"type": "audio/pcmu"}),
+    "pcma": (AudioFormat("alaw", 8000), {"type": "audio/pcma"}),
 }
+CALLERS: Final = "caller"
+"""The format that is the caller's own where the model knows it."""
 TURN_DETECTION: Final = ("server_vad", "semantic_vad")
 DTMF: Final = ("respond", "note", "ignore")
 
@@ -72,7 +75,7 @@ class OptionError(StellarError):
 class Options:
     """:ivar dtmf: what a digit of the caller's does: it is told and answered, told, or neither."""
 
-    format: str = "pcm"
+    format: str = CALLERS
     voice: str = ""
     instructions: str = ""
     greeting: str = ""
@@ -88,9 +91,9 @@ class OpenAiRealtimeDialect:
 
     def __init__(self, context: Context, options: Options) -> None:
         self._context, self._options = context, options
-        self._format, self._wire_format = FORMATS[options.format]
-        width = 2 if self._format.encoding == "pcm" else 1
-        self._spoken = Spoken(width * self._format.rate // 1000)
+        name = options.format if options.format != CALLERS else context.codec.lower()
+        self._format, self._wire_format = FORMATS.get(name, FORMATS["pcm"])
+        self._spoken = Spoken(self._format.width * self._format.rate // 1000)
         self._turns = Turns()
         self._names: dict[str, str] = {}
         self._calls: dict[str, str] = {}
@@ -320,7 +323,7 @@ _EVENTS: Final[Mapping[str, tuple[msgspec.json.Decoder[Any], _Read]]] = {
 
 def _make(context: Context, options: Mapping[str, str]) -> OpenAiRealtimeDialect:
     chosen = {name: options[name] for name in _OPTIONS if options.get(name)}
-    for name, known in (("format", tuple(FORMATS)), ("turn_detection", TURN_DETECTION), ("dtmf", DTMF)):
+    for name, known in (("format", (CALLERS, *FORMATS)), ("turn_detection", TURN_DETECTION), ("dtmf", DTMF)):
         if chosen.get(name, known[0]) not in known:
             raise OptionError(f"{name} is '{one_line(chosen[name])[:20]}', must be {', '.join(known)}")
     for name in ("instructions", "greeting"):
@@ -333,7 +336,7 @@ _OPTIONS: Final = {
     "instructions": "what the model is to do; a template",
     "greeting": "how it is to begin, a template; absent: it waits for the caller",
     "voice": "a voice of the model's",
-    "format": "pcm (24 kHz) or pcmu",
+    "format": "caller (pcmu or pcma where the caller speaks it, else pcm), pcm (24 kHz), pcmu or pcma",
     "turn_detection": "server_vad or semantic_vad",
     "dtmf": "respond, note or ignore: what a digit of the caller's does",
 }

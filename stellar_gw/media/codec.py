@@ -117,6 +117,9 @@ PCMU = _g711("PCMU", 0, pcm_from_ulaw, ulaw_from_pcm, b"\xff")
 PCMA = _g711("PCMA", 8, pcm_from_alaw, alaw_from_pcm, b"\xd5")
 G722 = Codec("G722", 9, 16000, G722Decoder, G722Encoder)
 
+G711 = {"mulaw": PCMU, "alaw": PCMA}
+"""By the names that dialects have for their companding."""
+
 CODECS = {codec.name: codec for codec in (G722, PCMU, PCMA)}
 """By name, the best first."""
 

@@ -55,6 +55,10 @@ def rms_of_ulaw(payload: bytes) -> int:
     return audioop.rms(audioop.ulaw2lin(payload, 2), 2)
 
 
+def rms_of_alaw(payload: bytes) -> int:
+    return audioop.rms(audioop.alaw2lin(payload, 2), 2)
+
+
 def peak(pcm: bytes) -> int:
     """The largest of the samples, their signs left out, 0 to 32768."""
     return audioop.max(pcm, 2)
@@ -62,3 +66,12 @@ def peak(pcm: bytes) -> int:
 
 def peak_of_ulaw(payload: bytes) -> int:
     return audioop.max(audioop.ulaw2lin(payload, 2), 2)
+
+
+def peak_of_alaw(payload: bytes) -> int:
+    return audioop.max(audioop.alaw2lin(payload, 2), 2)
+
+
+AMPLITUDES = {"pcm": rms, "mulaw": rms_of_ulaw, "alaw": rms_of_alaw}
+PEAKS = {"pcm": peak, "mulaw": peak_of_ulaw, "alaw": peak_of_alaw}
+"""By the encodings that dialects have."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Literal
+from typing import Final, Literal
 
 from attrs import frozen
 
 from stellar_gw.errors import LocalProtocolError, StellarError
 
-Encoding = Literal["pcm", "mulaw"]
+Encoding = Literal["pcm", "mulaw", "alaw"]
+SILENCE: Final = {"pcm": b"\x00", "mulaw": b"\xff", "alaw": b"\xd5"}
+"""Octets of which each encoding's silence consists (ITU-T G.711)."""
 
 MAX_OCTETS = 4 << 20
 MAX_SECONDS = 300
@@ -47,7 +49,7 @@ class Playout:
         self.encoding = encoding
         self.rate = rate
         self._width = 2 if encoding == "pcm" else 1
-        self._zero = b"\x00" if encoding == "pcm" else b"\xff"
+        self._zero = SILENCE[encoding]
         self.capacity = min(MAX_OCTETS, MAX_SECONDS * rate * self._width)
         # Deleting from a bytearray's front moves its start; it is copied only when half of it is gone.
         self._queue = bytearray()

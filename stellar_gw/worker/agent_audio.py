@@ -5,8 +5,8 @@ from __future__ import annotations
 from stellar_gw.control.messages import Codec
 from stellar_gw.dialects.contract import AudioFormat
 from stellar_gw.errors import LocalProtocolError
-from stellar_gw.media.codec import CLOCK, PCMU, Encoder, codec_named
-from stellar_gw.media.pcm import pcm_from_ulaw, peak, peak_of_ulaw, ulaw_from_pcm
+from stellar_gw.media.codec import CLOCK, G711, Encoder, codec_named
+from stellar_gw.media.pcm import PEAKS
 from stellar_gw.media.playout import Playout
 from stellar_gw.media.resample import Resampler
 from stellar_gw.media.source import dtmf_tones
@@ -28,13 +28,15 @@ class AgentAudio:
 
     def __init__(self, audio_format: AudioFormat) -> None:
         self._format = audio_format
-        self._width = 2 if audio_format.encoding == "pcm" else 1
+        self._width = audio_format.width
+        self._g711 = G711.get(audio_format.encoding)
+        self._to_pcm = None if self._g711 is None else self._g711.decoder().decode
         self._codec = ""
         self._encoder: Encoder | None = None
         self._resampler: Resampler | None = None
         self._spoke = False
         self._sent_octets = 0
-        self._peak = peak_of_ulaw if audio_format.encoding == "mulaw" else peak
+        self._peak = PEAKS[audio_format.encoding]
         self.sounded_ms = 0
         self.playout = Playout(audio_format.encoding, audio_format.rate)
 
@@ -54,7 +56,7 @@ class AgentAudio:
         if known is None:
             raise LocalProtocolError(f"no codec {name}")
         self._codec = name
-        untouched = known is PCMU and self._format == AudioFormat("mulaw", CLOCK)
+        untouched = known is self._g711 and self._format.rate == CLOCK
         self._encoder = None if untouched else known.encoder()
         self._resampler = None if untouched else Resampler(self._format.rate, known.rate)
 
@@ -65,7 +67,7 @@ class AgentAudio:
         """
         for digit in digits:
             pcm = dtmf_tones(digit, self._format.rate, duration_ms, PAUSE_MS)
-            self.playout.push(ulaw_from_pcm(pcm) if self._format.encoding == "mulaw" else pcm)
+            self.playout.push(pcm if self._g711 is None else self._g711.encoder().encode(pcm))
 
     def pass_time(self, ms: int) -> None:
         """Nobody hears the agent: what it says in this time is gone."""
@@ -92,5 +94,5 @@ class AgentAudio:
                 self.sounded_ms += ms
         if self._encoder is None or self._resampler is None:
             return frame
-        pcm = pcm_from_ulaw(frame) if self._format.encoding == "mulaw" else frame
+        pcm = frame if self._to_pcm is None else self._to_pcm(frame)
         return self._encoder.encode(self._resampler.resample(pcm))

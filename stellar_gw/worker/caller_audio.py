@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 from stellar_gw.control.messages import Codec
 from stellar_gw.dialects.contract import AudioFormat
-from stellar_gw.media.codec import CLOCK, PCMU, Decoder, codec_named
+from stellar_gw.media.codec import CLOCK, G711, Decoder, codec_named
+from stellar_gw.media.codec import Codec as AudioCodec
 from stellar_gw.media.concealment import KEPT, Concealment
 from stellar_gw.media.dtmf import Digit
 from stellar_gw.media.inband import InbandDetector
 from stellar_gw.media.jitter import Framer, Gap, Piece
-from stellar_gw.media.pcm import pcm_from_ulaw, ulaw_from_pcm
 from stellar_gw.media.resample import Resampler
 
 FRAME_MS = 20
@@ -31,7 +31,8 @@ class _Path:
     def __init__(self, decoder: Decoder, audio_format: AudioFormat, listen: Listener) -> None:
         self._audio = Concealment(decoder, CLOCK)
         self._resampler = Resampler(decoder.rate, audio_format.rate)
-        self._to_mulaw = audio_format.encoding == "mulaw"
+        g711 = G711.get(audio_format.encoding)
+        self._compress = None if g711 is None else g711.encoder().encode
         self._listen = listen
 
     def payload(self, payload: bytes) -> bytes:
@@ -46,14 +47,15 @@ class _Path:
     def _finish(self, pcm: bytes) -> bytes:
         self._listen(pcm, self._audio.rate)
         pcm = self._resampler.resample(pcm)
-        return ulaw_from_pcm(pcm) if self._to_mulaw else pcm
+        return pcm if self._compress is None else self._compress(pcm)
 
 
 class _Untouched:
-    """PCMU to a dialect that speaks mu-law: not a bit is changed but where something was lost."""
+    """G.711 to a dialect that speaks the same: not a bit is changed but where something was lost."""
 
-    def __init__(self, listen: Listener) -> None:
-        self._audio = Concealment(PCMU.decoder(), CLOCK)
+    def __init__(self, codec: AudioCodec, listen: Listener) -> None:
+        self._decode, self._encode = codec.decoder().decode, codec.encoder().encode
+        self._audio = Concealment(codec.decoder(), CLOCK)
         self._kept: deque[bytes] = deque(maxlen=KEPT)
         self._interrupted = False
         self._listen = listen
@@ -64,7 +66,7 @@ class _Untouched:
             self._interrupted = False
             return self._finish(self._audio.decode(payload))
         if self._listen is not _nobody:
-            self._listen(pcm_from_ulaw(payload), CLOCK)
+            self._listen(self._decode(payload), CLOCK)
         return payload
 
     def gap(self, gap: Gap) -> bytes:
@@ -80,7 +82,7 @@ class _Untouched:
 
     def _finish(self, pcm: bytes) -> bytes:
         self._listen(pcm, CLOCK)
-        return ulaw_from_pcm(pcm)
+        return self._encode(pcm)
 
 
 class TonesHeard:
@@ -109,8 +111,7 @@ class CallerAudio:
     def __init__(self, audio_format: AudioFormat, codecs: Iterable[Codec] = (), listen: Listener | None = None) -> None:
         self._listen = listen or _nobody
         self._format = audio_format
-        width = 2 if audio_format.encoding == "pcm" else 1
-        self._framer = Framer(width * audio_format.rate * FRAME_MS // 1000)
+        self._framer = Framer(audio_format.width * audio_format.rate * FRAME_MS // 1000)
         self._paths: dict[int, _Path | _Untouched] = {}
         self._names: dict[int, str] = {}
         self._current: _Path | _Untouched | None = None
@@ -123,9 +124,9 @@ class CallerAudio:
         for kind, name in names.items():
             codec = codec_named(name)
             if kind not in self._paths and codec is not None:
-                untouched = codec is PCMU and self._format == AudioFormat("mulaw", CLOCK)
+                untouched = codec is G711.get(self._format.encoding) and self._format.rate == CLOCK
                 self._paths[kind] = (
-                    _Untouched(self._listen) if untouched else _Path(codec.decoder(), self._format, self._listen)
+                    _Untouched(codec, self._listen) if untouched else _Path(codec.decoder(), self._format, self._listen)
                 )
         self._names = names
         if self._current not in self._paths.values():

@@ -26,7 +26,7 @@ from stellar_gw.dialects.contract import (
 )
 from stellar_gw.media.dtmf import Digit
 from stellar_gw.media.jitter import Piece
-from stellar_gw.media.pcm import rms, rms_of_ulaw
+from stellar_gw.media.pcm import AMPLITUDES
 from stellar_gw.media.playout import PlayoutFlood
 from stellar_gw.media.turns import Turns
 from stellar_gw.worker.agent_audio import AgentAudio
@@ -88,7 +88,7 @@ class Conversation:
         self._leaving_ask = ""
         self._frames_sent = 0
         self._turns = Turns(now, self)
-        self._amplitude = rms_of_ulaw if dialect.audio_format.encoding == "mulaw" else rms
+        self._amplitude = AMPLITUDES[dialect.audio_format.encoding]
         self.audio = AgentAudio(dialect.audio_format)
         self.caller = CallerAudio(dialect.audio_format, listen=None if tones is None else TonesHeard(tones))
         self.malformed = 0

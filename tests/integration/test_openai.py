@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.media.analysis import dominant_tone, tone_ms
-from stellar_gw.media.pcm import pcm_from_ulaw, ulaw_from_pcm
+from stellar_gw.media.pcm import alaw_from_pcm, pcm_from_alaw, pcm_from_ulaw, ulaw_from_pcm
 from stellar_gw.media.source import Tone
 from stellar_gw.media.wav import read_wav
 from stellar_gw.testing.gateway_process import GatewayProcess
@@ -57,7 +58,8 @@ async def greet_and_leave(call: RealtimeCall) -> None:
 async def interrupted(call: RealtimeCall) -> None:
     """Ten seconds in two items, interrupted when some 1.5 s of the caller were heard."""
     await call.until("response.create")
-    second = ulaw_from_pcm(Tone((660,), 8000).take(8000))
+    alaw = call.heard.session["audio"]["output"]["format"]["type"] == "audio/pcma"
+    second = (alaw_from_pcm if alaw else ulaw_from_pcm)(Tone((660,), 8000).take(8000))
     await call.begin_response()
     await call.say("item_1", second)
     await call.end_response()
@@ -136,17 +138,23 @@ class OpenAiTests(SynchronousTestCase):
 
     def test_an_interruption_is_exact(self) -> None:
         """What the model is told that was heard of its second item is what the phone has heard of it."""
-        _, record, heard, pcm = self.call(
-            interrupted, '{format: pcmu, greeting: "Go."}', "--codec", "pcmu", "--duration", "4"
-        )
-        self.assertEqual((record["cause"], record["codec"]), ("caller_hangup", "PCMU"))
+        self.interrupt("pcmu", pcm_from_ulaw)
+
+    def test_an_interruption_is_exact_in_alaw(self) -> None:
+        """The same of a PCMA caller, whose audio passes untouched, too."""
+        self.interrupt("pcma", pcm_from_alaw)
+
+    def interrupt(self, codec: str, decode: Callable[[bytes], bytes]) -> None:
+        _, record, heard, pcm = self.call(interrupted, '{greeting: "Go."}', "--codec", codec, "--duration", "4")
+        self.assertEqual((record["cause"], record["codec"]), ("caller_hangup", codec.upper()))
+        self.assertEqual(heard.session["audio"]["input"]["format"], {"type": f"audio/{codec}"})
         (truncated,) = heard.of("conversation.item.truncate")
         self.assertEqual((truncated["item_id"], truncated["content_index"]), ("item_2", 0))
         told = 1000 + truncated["audio_end_ms"]
         self.assertEqual(told, record["legs"][0]["agent_audio_ms"])
         # The phone's blocks are of 40 ms, and a machine that is held up costs it some.
         self.assertLess(abs(told - tone_ms(pcm, 16000, 660)), 160)
-        tone = dominant_tone(pcm_from_ulaw(bytes(heard.audio[2000:10000])), 8000)
+        tone = dominant_tone(decode(bytes(heard.audio[2000:10000])), 8000)
         assert tone is not None
         self.assertEqual(round(tone.hertz), 440)
 

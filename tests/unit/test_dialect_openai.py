@@ -146,15 +146,31 @@ class ToTheModelTests(RealtimeCase):
         )
         self.assertEqual(self.dialect.audio_format, AudioFormat("pcm", 24000))
 
-    def test_mulaw_goes_through(self) -> None:
-        self.make(format="pcmu")
-        (update,) = told(self.dialect.opened())
-        audio = update["session"]["audio"]
+    def test_a_callers_codec_goes_through_where_the_model_knows_it(self) -> None:
+        """``caller``, the default: G.711 as it is, 24 kHz for anything else; a format that is named is everybody's."""
+        pcm = ({"type": "audio/pcm", "rate": 24000}, AudioFormat("pcm", 24000))
+        mulaw = ({"type": "audio/pcmu"}, AudioFormat("mulaw", 8000))
+        alaw = ({"type": "audio/pcma"}, AudioFormat("alaw", 8000))
+        found = {}
+        for wanted in ("", "caller", "pcm", "pcmu", "pcma"):
+            for codec in ("PCMU", "PCMA", "G722", ""):
+                context = msgspec.structs.replace(CONTEXT, codec=codec)
+                dialect = make_dialect("openai", context, {"format": wanted} if wanted else {})
+                (update,) = told(dialect.opened())
+                audio = update["session"]["audio"]
+                self.assertEqual(audio["output"], {"format": audio["input"]["format"]})
+                self.assertNotIn("instructions", update["session"])
+                found[wanted, codec] = audio["input"]["format"], dialect.audio_format
+        callers = {"PCMU": mulaw, "PCMA": alaw, "G722": pcm, "": pcm}
         self.assertEqual(
-            (audio["input"]["format"], audio["output"]), ({"type": "audio/pcmu"}, {"format": audio["input"]["format"]})
+            found,
+            {(wanted, codec): found for wanted in ("", "caller") for codec, found in callers.items()}
+            | {
+                (wanted, codec): found
+                for wanted, found in (("pcm", pcm), ("pcmu", mulaw), ("pcma", alaw))
+                for codec in callers
+            },
         )
-        self.assertNotIn("instructions", update["session"])
-        self.assertEqual(self.dialect.audio_format, AudioFormat("mulaw", 8000))
 
     def test_a_greeting_begins_the_conversation(self) -> None:
         self.make(greeting="Greet the caller in {language}.")
@@ -452,7 +468,7 @@ class FromTheModelTests(RealtimeCase):
             self.assertEqual([type(event) for event in self.dialect.received(frame)], [Malformed], frame)
 
     @settings(max_examples=300, derandomize=True, deadline=None)
-    @given(st.sampled_from(["pcm", "pcmu"]), st.lists(st.tuples(EVENTS, st.integers(0, 50)), max_size=6))
+    @given(st.sampled_from(["pcm", "pcmu", "pcma"]), st.lists(st.tuples(EVENTS, st.integers(0, 50)), max_size=6))
     def test_anything_is_taken_calmly(self, audio: str, events: list[tuple[dict[str, Any], int]]) -> None:
         """Events of any order and content mean something that can be sent, or nothing."""
         dialect = make_dialect("openai", CONTEXT, {"format": audio})

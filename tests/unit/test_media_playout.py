@@ -36,6 +36,12 @@ class FrameTests(SynchronousTestCase):
         playout.push(b"\x01\x02\x03")
         self.assertEqual((playout.take(2), playout.take(2), playout.played_samples), (b"\x01\x02", b"\x03\xff", 3))
 
+    def test_alaw(self) -> None:
+        """Of A-law, too; its silence is 0xD5."""
+        playout = Playout("alaw", 8000)
+        playout.push(b"\x01\x02\x03")
+        self.assertEqual((playout.take(2), playout.take(2), playout.played_samples), (b"\x01\x02", b"\x03\xd5", 3))
+
     def test_milliseconds(self) -> None:
         """Times are whole milliseconds of audio at the queue's rate."""
         figures = {}

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import base64
 import json
+from typing import Final
+
+from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.control import messages
 from stellar_gw.control.messages import Done, Failed, Pressed, Release
+from stellar_gw.dialects.contract import AudioFormat
 from stellar_gw.media.analysis import dominant_tone, level_dbfs
-from stellar_gw.media.codec import CODECS, PCMU
+from stellar_gw.media.codec import CODECS
+from stellar_gw.media.playout import Encoding
+from stellar_gw.media.rtp import RtpPacket
 from stellar_gw.media.source import dtmf_tones, tone
+from stellar_gw.worker.agent_audio import AgentAudio
+from stellar_gw.worker.caller_audio import CallerAudio
 from tests.unit.test_worker_session import CallTestCase
-from tests.unit.worker_world import EVENTS, FakeLink
+from tests.unit.worker_world import EVENTS, PCMA, PCMU, FakeLink
 
+LAWS: Final[tuple[Encoding, ...]] = ("mulaw", "alaw")
 CN = messages.Codec(name="CN", payload_type=118, clock=16000)
 
 
@@ -35,9 +44,9 @@ class PacketTimeTests(CallTestCase):
                 self.phone.sender.payload_type = codec.payload_type
                 for at in range(0, len(octets), 8 * ptime):
                     self.phone.say(octets[at : at + 8 * ptime], self.rtp)
-                self.speaks(link, PCMU.encoder().encode(tone([660], 8000, 600)))
+                self.speaks(link, CODECS["PCMU"].encoder().encode(tone([660], 8000, 600)))
                 self.world.tick(30)
-                there = PCMU.decoder().decode(b"".join(self.heard(link)))
+                there = CODECS["PCMU"].decoder().decode(b"".join(self.heard(link)))
                 back = codec.decoder().decode(b"".join(self.payloads()))
                 lengths = {len(payload) for payload in self.payloads()}
                 tones = dominant_tone(there, 8000), dominant_tone(back, codec.rate)
@@ -47,11 +56,51 @@ class PacketTimeTests(CallTestCase):
         self.assertEqual(wrong, {})
 
 
+class UntouchedTests(SynchronousTestCase):
+    def test_g711_passes_untouched_to_who_speaks_the_same(self) -> None:
+        """Both ways, mu-law and A-law: every octet; and to who speaks the other law it is the same sound."""
+        every = bytes(range(256))[:160], bytes(range(96, 256))
+        found = {}
+        for codec in (PCMU, PCMA):
+            for law in LAWS:
+                audio_format = AudioFormat(law, 8000)
+                caller = CallerAudio(audio_format, [codec])
+                agent = AgentAudio(audio_format)
+                agent.send_as(codec)
+                agent.playout.push(b"".join(every))
+                packets = [RtpPacket(codec.payload_type, False, 1, 0, 1, payload) for payload in every]
+                there, back = caller.frames(packets), [agent.payload(20), agent.payload(20)]
+                found[codec.name, law] = tuple(there) == every, tuple(back) == every, agent.payload(20)[0]
+        self.assertEqual(
+            found,
+            {
+                ("PCMU", "mulaw"): (True, True, 0xFF),
+                ("PCMU", "alaw"): (False, False, 0xFE),  # A-law has no zero
+                ("PCMA", "mulaw"): (False, False, 0xD5),
+                ("PCMA", "alaw"): (True, True, 0xD5),
+            },
+        )
+
+    def test_one_law_is_the_other_ones_sound(self) -> None:
+        """A tone from a PCMA caller to a mu-law agent and back, and the other way round."""
+        for codec, law, other in zip((PCMA, PCMU), LAWS, ("PCMU", "PCMA"), strict=True):
+            sound = CODECS[codec.name].encoder().encode(tone([440], 8000, 400))
+            caller = CallerAudio(AudioFormat(law, 8000), [codec])
+            there = caller.frames([RtpPacket(codec.payload_type, False, 1, 0, 1, sound)])
+            agent = AgentAudio(AudioFormat(law, 8000))
+            agent.send_as(codec)
+            agent.playout.push(b"".join(there))
+            back = b"".join(agent.payload(20) for _ in range(20))
+            for pcm in (CODECS[other].decoder().decode(b"".join(there)), CODECS[codec.name].decoder().decode(back)):
+                heard = dominant_tone(pcm, 8000)
+                self.assertTrue(heard is not None and round(heard.hertz) == 440 and heard.share > 0.9, (codec, law))
+
+
 class PauseTests(CallTestCase):
     def test_a_caller_with_silence_suppression(self) -> None:
         """After a comfort noise packet the agent hears noise of its level, by the clock, until audio comes again."""
         link = self.set_up(noise_receive=(CN,))
-        loud = PCMU.encoder().encode(tone([440], 8000, 20))
+        loud = CODECS["PCMU"].encoder().encode(tone([440], 8000, 20))
         for _ in range(10):
             self.phone.say(loud, self.rtp)
             self.world.tick()
@@ -63,7 +112,7 @@ class PauseTests(CallTestCase):
         self.phone.say(b"\x21" * 160, self.rtp)
         self.world.settle()
         frames = self.heard(link)
-        levels = [round(level_dbfs(PCMU.decoder().decode(frame))) for frame in frames]
+        levels = [round(level_dbfs(CODECS["PCMU"].decoder().decode(frame))) for frame in frames]
         self.assertEqual((len(frames), frames[-1]), (61, b"\x21" * 160))
         self.assertTrue(all(-53 <= level <= -47 for level in levels[11:60]), levels)
         self.assertEqual(self.world.ask(Release(request=0, call="c-1")).legs[0].packets_received, 12)
