@@ -8,8 +8,9 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -18,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from stellar_gw.agent.link import Link, LinkClosed, LinkLimits, Target
 from stellar_gw.agent.tcp_link import TcpConnector
+from stellar_gw.dialects.audiosocket import call_uuid
 from stellar_gw.dialects.contract import Frame
 from stellar_gw.media.analysis import dominant_tone
 from stellar_gw.testing.gateway_process import GatewayProcess
@@ -27,10 +29,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Server:
-    """Takes one connection in a thread of its own; what it was sent is kept, frame by frame."""
+    """Takes one connection in a thread of its own; what it was sent is kept, frame by frame and octet by octet."""
 
     def __init__(self, behave: Callable[[Server, socket.socket], None]) -> None:
         self.frames: list[tuple[int, bytes]] = []
+        self.octets = b""
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._listening.settimeout(20.0)
         self.url = f"audiosocket://127.0.0.1:{self._listening.getsockname()[1]}"
@@ -60,6 +63,7 @@ class Server:
         if payload is None:
             return None
         self.frames.append((kind, payload))
+        self.octets += head + payload
         return kind, payload
 
     def stop(self) -> None:
@@ -81,7 +85,7 @@ def echo(server: Server, connection: socket.socket) -> None:
     """Say back what is heard; hang up at the digit ``#``."""
     while (frame := server.read(connection)) is not None:
         kind, payload = frame
-        if kind == 0x10:
+        if kind in (0x10, 0x12, 0x13):
             connection.sendall(struct.pack(">BH", kind, len(payload)) + payload)
         elif (kind, payload) == (0x03, b"#"):
             connection.sendall(b"\x00\x00\x00")
@@ -181,6 +185,10 @@ class LinkTests(TestCase):
         self.assertEqual((closed.code, closed.established), ("unresponsive", True))
 
 
+RATES = {8000: 0x10, 16000: 0x12, 24000: 0x13}
+"""Rate to the type of its frames."""
+AGENT = """
+      bot{rate}: {{environments: {{production: {{dialect: audiosocket, url: "{url}", rate: {rate}}}}}}}"""
 CONFIGURATION = """\
 domain: sip.acme.example
 listeners: {{udp: {{bind: "127.0.0.1:0"}}}}
@@ -189,46 +197,65 @@ records: {{directory: "{{records}}"}}
 trunk_providers: {{local: {{allowed_ips: [127.0.0.1], tenants: [acme]}}}}
 tenants:
   acme:
-    agents: {{bot: {{environments: {{production: {{dialect: audiosocket, url: "{url}"}}}}}}}}
-    connectors: {{bot: {{identifier: "700", agent: bot}}}}
+    agents: {agents}
+    connectors:
+      narrow: {{identifier: "8000", agent: bot8000}}
+      wide: {{identifier: "16000", agent: bot16000}}
+      wider: {{identifier: "24000", agent: bot24000}}
 """
 
 
 class CallTests(SynchronousTestCase):
     timeout = 60
 
-    def test_a_whole_call(self) -> None:
-        """The server hears the caller's tone and digit; its echo is heard; its hang-up ends the call."""
-        server = Server(echo)
-        self.addCleanup(server.stop)
+    def test_whole_calls(self) -> None:
+        """At each rate the server is sent the published frames, and hears the caller's tone and digit; its echo is
+        heard; its hang-up ends the call.
+        """
+        servers = {rate: Server(echo) for rate in RATES}
+        for server in servers.values():
+            self.addCleanup(server.stop)
         block = take_ports()
         self.addCleanup(block.release)
         folder = Path(self.mktemp())
         folder.mkdir()
-        with GatewayProcess(CONFIGURATION.format(ports=block.range, url=server.url), folder) as gateway:
-            uri = f"sip:700@127.0.0.1:{gateway.ports['udp']}"
-            words = [
-                "--json",
-                "--quiet",
-                "--play",
-                "tone:440",
-                "--dtmf",
-                "#",
-                "--dtmf-after",
-                "3",
-                "--expect-tone",
-                "440",
-            ]
-            done = subprocess.run(
-                [sys.executable, "-m", "stellar_gw.cli.call", uri, "--duration", "10", *words],
-                capture_output=True, text=True, timeout=40, cwd=ROOT,
-            )  # fmt: skip
-            self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
-            (record,) = gateway.wait_for_records(1)
+        agents = "".join(AGENT.format(rate=rate, url=server.url) for rate, server in servers.items())
+        with GatewayProcess(CONFIGURATION.format(ports=block.range, agents=agents), folder) as gateway:
+            phones = {rate: self.phone(f"sip:{rate}@127.0.0.1:{gateway.ports['udp']}") for rate in RATES}
+            for rate, phone in phones.items():
+                said, complaints = phone.communicate(timeout=40)
+                self.assertEqual((phone.returncode, complaints), (0, ""), said)
+                self.assertEqual((json.loads(said)["status"], rate), (200, rate))
+            records = {int(record["agent"].removeprefix("bot")): record for record in gateway.wait_for_records(3)}
+        for rate, server in servers.items():
+            server.stop()
+            self.look(records[rate], server, rate)
+
+    def phone(self, uri: str) -> subprocess.Popen[str]:
+        words = ["--play", "tone:440", "--dtmf", "#", "--dtmf-after", "2.5", "--expect-tone", "440", "--duration", "10"]
+        phone = subprocess.Popen(
+            [sys.executable, "-m", "stellar_gw.cli.call", uri, "--json", "--quiet", *words],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        )  # fmt: skip
+        self.addCleanup(phone.kill)
+        return phone
+
+    def look(self, record: dict[str, Any], server: Server, rate: int) -> None:
+        """What one server heard is what was published, and what was said."""
         self.assertEqual((record["cause"], record["legs"][0]["digits"]), ("agent_hangup", "#"))
-        self.assertEqual(json.loads(done.stdout)["status"], 200)
-        self.assertEqual(server.frames[0][0], 0x01)
-        heard = b"".join(payload for kind, payload in server.frames if kind == 0x10)
-        tone = dominant_tone(heard[16000:32000], 8000)
+        heard = [payload for kind, payload in server.frames if kind == RATES[rate]]
+        before = server.frames.index((0x03, b"#")) - 1
+        self.assertEqual(server.octets, published(rate, record["call_id"], heard[:before], heard[before:]))
+        tone = dominant_tone(b"".join(heard)[2 * rate : 4 * rate], rate)
         assert tone is not None
-        self.assertEqual(round(tone.hertz), 440)
+        self.assertEqual((round(tone.hertz), tone.share > 0.9, len(heard) > 100), (440, True, True))
+
+
+def published(rate: int, call_id: str, before: Sequence[bytes], after: Sequence[bytes]) -> bytes:
+    """A whole call as the protocol's page has it: the UUID (type 1, 16 octets), 20 ms of signed linear audio a frame
+    (its length in two octets, the higher first), a digit (type 3, its ASCII character) after some of them, the hang-up
+    (type 0, nothing).
+    """
+    head = bytes([RATES[rate]]) + {8000: b"\x01\x40", 16000: b"\x02\x80", 24000: b"\x03\xc0"}[rate]
+    audio = [b"".join(head + payload for payload in part) for part in (before, after)]
+    return b"\x01\x00\x10" + call_uuid(call_id).bytes + audio[0] + b"\x03\x00\x01#" + audio[1] + b"\x00\x00\x00"
