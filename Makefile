@@ -23,7 +23,7 @@ test: venv       ## the whole suite
 	@$(BIN)/python -m tools.ci tests
 
 bench: venv      ## measurements, printed
-	@tools/peers.sh
+	@tools/peers.sh bench
 	@$(BIN)/python -m tools.bench
 
 soak: venv       ## the long runs: fuzz, chaos, load

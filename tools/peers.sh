@@ -1,20 +1,29 @@
 #!/bin/sh
-# Install the phones and tools that the suite calls as real peers. Never fails: a test whose peer is missing skips and says so.
+# Install what is called as a real peer: the phones, proxies and name servers of the suite, and for `peers.sh bench`
+# the relay that benchmarks compare with. Never fails: a test whose peer is missing skips, and says so.
 set -u
 missing=
-command -v sipp >/dev/null 2>&1 || missing="$missing sip-tester"
-command -v baresip >/dev/null 2>&1 || missing="$missing baresip-core"
+
+# A program, and the Debian package that brings it.
+wants() {
+    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+
+wants sipp sip-tester
+wants baresip baresip-core
+[ "${1:-}" != bench ] || wants rtpengine rtpengine-daemon
+
 [ -n "$missing" ] || exit 0
 if ! command -v apt-get >/dev/null 2>&1; then
-    printf 'peers: no apt-get here; tests that need%s will skip\n' "$missing"
+    printf 'peers: no apt-get here; what needs%s will be left out\n' "$missing"
 elif [ "$(id -u)" != 0 ]; then
-    printf 'peers: tests that need%s will skip; to run them: sudo apt-get install --no-install-recommends%s\n' \
+    printf 'peers: what needs%s will be left out; to have it: sudo apt-get install --no-install-recommends%s\n' \
         "$missing" "$missing"
 else
     printf 'peers: installing%s\n' "$missing"
     export DEBIAN_FRONTEND=noninteractive
     # shellcheck disable=SC2086  # a list of words on purpose
     { timeout 120 apt-get update -qq && timeout 300 apt-get install -y -qq --no-install-recommends $missing; } >/dev/null ||
-        printf 'peers: apt-get failed; tests that need%s will skip\n' "$missing"
+        printf 'peers: apt-get failed; what needs%s will be left out\n' "$missing"
 fi
 exit 0
