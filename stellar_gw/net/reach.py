@@ -10,10 +10,10 @@ from twisted.python.failure import Failure
 
 from stellar_gw.net.failing import Failing
 from stellar_gw.net.flows import FlowFailed, Flows
-from stellar_gw.net.hosts import is_private
 from stellar_gw.net.resolver import Resolver, Unresolvable
 from stellar_gw.sip.events import FlowNeeded
 from stellar_gw.sip.flow import Flow, Way
+from stellar_gw.sip.hosts import is_private
 from stellar_gw.sip.uri import SipUri, Uri
 
 TRIED = 4

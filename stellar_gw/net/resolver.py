@@ -20,8 +20,8 @@ from twisted.names.hosts import Resolver as HostsResolver
 from twisted.python.failure import Failure
 
 from stellar_gw.call.ports import NoWay
-from stellar_gw.net.hosts import is_name, numeric
 from stellar_gw.sip.flow import Transport, Way
+from stellar_gw.sip.hosts import is_name, numeric
 from stellar_gw.sip.uri import SipUri, Uri
 
 DEFAULT_PORT: dict[Transport, int] = {"udp": 5060, "tcp": 5060, "tls": 5061}

@@ -9,10 +9,10 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from stellar_gw.call.ports import NoWay
 from stellar_gw.net.failing import Failing
-from stellar_gw.net.hosts import numeric
 from stellar_gw.sip.events import FlowNeeded
 from stellar_gw.sip.flow import Address, Flow, Listener, TlsTerms, Transport, Way
 from stellar_gw.sip.framing import StreamFramer
+from stellar_gw.sip.hosts import numeric
 from stellar_gw.sip.uri import SipUri, Uri
 from stellar_gw.sip.wire import DEFAULT_PORTS
 from stellar_gw.testing.network import Network, Socket, Stream

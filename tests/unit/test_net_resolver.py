@@ -6,9 +6,9 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.net.hosts import is_private
 from stellar_gw.net.resolver import Answer, Resolver, Unresolvable
 from stellar_gw.sip.flow import Transport, Way
+from stellar_gw.sip.hosts import is_private
 from stellar_gw.sip.uri import parse_uri
 
 NOTHING = Answer((), 0.0)

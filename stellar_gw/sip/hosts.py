@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from stellar_gw.net.sockets import fold
-
 _NOT_REACHABLE = tuple(map(ip_network, (
     "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16",
     "224.0.0.0/4", "240.0.0.0/4", "::/127", "fc00::/7", "fe80::/10", "ff00::/8",
@@ -14,12 +12,14 @@ _PRIVATE_NAMES = ("localhost", "local", "internal", "invalid", "lan", "home", "l
 
 
 def numeric(host: str) -> str | None:
-    """A host that is an address, in its usual spelling and without brackets; None if it is a name."""
+    """A host that is an address, in its usual spelling: no brackets, IPv4-mapped IPv6 as IPv4; None for a name."""
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
-        return fold(str(ip_address(bare)))
+        address = ip_address(bare)
     except ValueError:
         return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(address if mapped is None else mapped)
 
 
 def is_private(host: str) -> bool:
