@@ -85,6 +85,7 @@ def make_context(
         headers=headers,
         headers_omitted=omitted,
         variables=dict(route.environment.variables),
+        transfers={each.name: each.about for each in route.transfers},
         codec=codec,
         tls=flow.secure,
         srtp=srtp,

@@ -19,6 +19,7 @@ from stellar_gw.dialects.registry import UnknownDialectError, dialect_names, fin
 from stellar_gw.dialects.template import TemplateError
 from stellar_gw.dialects.template import check as check_template
 from stellar_gw.directory.making import known_versions
+from stellar_gw.directory.outbound_checks import check_outbound, check_transfers
 from stellar_gw.directory.records import Network
 from stellar_gw.directory.shapes import (
     AgentShape,
@@ -27,14 +28,12 @@ from stellar_gw.directory.shapes import (
     EnvironmentShape,
     ProviderShape,
     TenantShape,
-    TransferShape,
 )
 from stellar_gw.directory.twilio_account import check_account
-from stellar_gw.errors import RemoteProtocolError
+from stellar_gw.directory.words import choice, unknown
 from stellar_gw.loading import Place, Problems, printable
 from stellar_gw.loading.rules import loopback
 from stellar_gw.sip.srtp import SrtpMode
-from stellar_gw.sip.uri import SipUri, parse_uri
 
 WIDE = {4: 16, 6: 32}
 """Prefix lengths by IP version; a range with a shorter one is more than one provider has."""
@@ -80,8 +79,7 @@ class _Check:
         for name, tenant in self._tenants.items():
             for username, credential in tenant.credentials.items():
                 self._credential(name, username, credential)
-            for transfer in tenant.transfers.values():
-                self._transfer(name, transfer)
+            check_transfers(name, tenant, self._providers, self._problems)
             for agent in tenant.agents.values():
                 self._agent(name, agent)
             for connector_name, connector in tenant.connectors.items():
@@ -101,10 +99,11 @@ class _Check:
             self._error(place.key("tenants"), f"is empty; list the tenants that {name} serves")
         for tenant in provider.tenants:
             if tenant not in self._tenants:
-                self._error(place.key("tenants"), f"{_unknown('tenant', tenant, self._tenants)}")
+                self._error(place.key("tenants"), f"{unknown('tenant', tenant, self._tenants)}")
         self._ranges(place.key("allowed_ips"), provider.allowed_ips)
         self._tls(place, provider.require_tls)
         self._srtp(provider)
+        check_outbound(provider, self._problems)
 
     def _ranges(self, place: Place, networks: Iterable[Network]) -> None:
         for network in networks:
@@ -191,28 +190,10 @@ class _Check:
             )
         self._tls(place, credential.require_tls)
         self._srtp(credential)
+        check_outbound(credential, self._problems)
         self._ranges(place.key("allowed_ips"), credential.allowed_ips)
 
     # --- where a call leads ---------------------------------------------------------------------
-
-    def _transfer(self, tenant: str, transfer: TransferShape) -> None:
-        place = transfer.place.key("to")
-        vias = [name for name, provider in self._providers.items() if tenant in provider.tenants]
-        vias += self._tenants[tenant].credentials
-        if transfer.via and transfer.via not in vias:
-            self._error(transfer.place.key("via"), f"is '{printable(transfer.via)}', must be {_choice(vias)}")
-        if re.fullmatch(r"\+[1-9][0-9]{3,14}", transfer.to):
-            if not transfer.via:
-                self._error(transfer.place.key("via"), "is missing: a phone number needs the provider that dials it")
-            return
-        try:
-            uri = parse_uri(transfer.to)
-        except RemoteProtocolError:
-            uri = None
-        if not isinstance(uri, SipUri):
-            self._error(place, "must be a sip: or sips: URI, or a phone number such as +31201234567")
-        elif uri.headers or uri.password is not None:
-            self._error(place, "must carry neither ?headers nor a password")
 
     def _agent(self, tenant: str, agent: AgentShape) -> None:
         if not agent.environments:
@@ -228,7 +209,7 @@ class _Check:
     def _environment(self, tenant: str, environment: EnvironmentShape) -> None:
         place = environment.place
         if environment.dialect not in dialect_names():
-            known = _choice(dialect_names())
+            known = choice(dialect_names())
             self._error(place.key("dialect"), f"is '{printable(environment.dialect)}', must be {known}")
             return
         try:
@@ -237,7 +218,7 @@ class _Check:
             self._error(place.key("dialect"), str(error))
             return
         if environment.url.partition(":")[0] not in plugin.schemes:
-            wanted = _choice([f"{scheme}:" if scheme == "builtin" else f"{scheme}://" for scheme in plugin.schemes])
+            wanted = choice([f"{scheme}:" if scheme == "builtin" else f"{scheme}://" for scheme in plugin.schemes])
             self._error(place.key("url"), f"must begin with {wanted} where the dialect is {environment.dialect}")
         elif environment.dialect == "builtin":
             self._builtin(place.key("url"), environment.url, place.key("options"), environment.options)
@@ -308,7 +289,7 @@ class _Check:
         transfers = self._tenants[tenant].transfers
         if connector.fallback and connector.fallback not in transfers:
             self._error(
-                place.key("fallback"), _unknown("transfer", connector.fallback, transfers, f" in tenant {tenant}")
+                place.key("fallback"), unknown("transfer", connector.fallback, transfers, f" in tenant {tenant}")
             )
 
     def _sip_connector(self, tenant: str, name: str, connector: ConnectorShape) -> None:
@@ -335,7 +316,7 @@ class _Check:
             return
         provider = self._providers.get(connector.provider)
         if connector.provider and provider is None:
-            self._error(place.key("provider"), _unknown("trunk provider", connector.provider, self._providers))
+            self._error(place.key("provider"), unknown("trunk provider", connector.provider, self._providers))
         elif provider is not None and tenant not in provider.tenants:
             self._error(
                 place.key("provider"),
@@ -353,7 +334,7 @@ class _Check:
         place, agents = connector.place, self._tenants[tenant].agents
         agent = agents.get(connector.agent)
         if agent is None:
-            self._error(place.key("agent"), _unknown("agent", connector.agent, agents, f" in tenant {tenant}"))
+            self._error(place.key("agent"), unknown("agent", connector.agent, agents, f" in tenant {tenant}"))
             return
         if connector.environment not in agent.environments:
             self._error(
@@ -383,17 +364,5 @@ class _Check:
                     )
 
 
-def _choice(names: Iterable[str]) -> str:
-    listed = list(names)
-    return " or ".join(filter(None, [", ".join(listed[:-1]), *listed[-1:]])) or "one that exists, and there is none"
-
-
 def _each(prefix: str, names: Iterable[str]) -> str:
     return ", ".join(prefix + name for name in names)
-
-
-def _unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> str:
-    """As in: agent 'receptoin' not in tenant acme (reception, concierge)."""
-    there = list(known)
-    listed = ", ".join(there[:10]) + (", ..." if len(there) > 10 else "") or "none"
-    return f"{kind} '{printable(name)}' not{where or ' known'} ({listed})"

@@ -6,13 +6,17 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qsl, urlsplit
 
+from stellar_gw.directory.outbound_shapes import AccountShape, OutboundShape, TransferShape
 from stellar_gw.directory.records import (
     Agent,
+    Confirm,
     Connector,
     Credential,
+    DigestAccount,
     Environment,
     EnvironmentName,
     Limits,
+    Outbound,
     Secret,
     Snapshot,
     Tenant,
@@ -78,7 +82,15 @@ class _Maker:
         longest = call_duration if limits.call_duration is None else limits.call_duration
         return Tenant(
             name=name,
-            limits=Limits(calls=limits.calls, call_duration=longest, transfers_per_hour=limits.transfers_per_hour),
+            limits=Limits(
+                calls=limits.calls,
+                call_duration=longest,
+                transfers_per_hour=limits.transfers_per_hour,
+                bridge_duration=limits.bridge_duration,
+            ),
+            outbound_proxy=shape.outbound_proxy,
+            transfer_targets=shape.transfer_targets,
+            private_targets=shape.private_targets,
         )
 
     def provider(self, name: str, shape: ProviderShape) -> TrunkProvider:
@@ -91,6 +103,7 @@ class _Maker:
             srtp_offer=shape.srtp_offer,
             srtp_without_tls=shape.srtp_without_tls,
             platform=shape.platform,
+            outbound=_outbound(shape.outbound, shape.caller_id),
             large_over_tcp=shape.large_over_tcp,
             unconfirmed_calls=shape.unconfirmed_calls,
             strict_latch=shape.latch == "strict",
@@ -119,21 +132,32 @@ class _Maker:
             srtp_offer=shape.srtp_offer,
             srtp_without_tls=shape.srtp_without_tls,
             platform=shape.platform,
+            outbound=_outbound(shape.outbound, shape.caller_id),
             where=self._where(shape.place),
         )
 
     def transfers(self, tenants: Mapping[str, TenantShape]) -> Iterator[Transfer]:
         for tenant, shapes in tenants.items():
             for name, shape in shapes.transfers.items():
-                yield Transfer(
-                    name=name,
-                    tenant=tenant,
-                    to=shape.to,
-                    via=shape.via,
-                    method=shape.method,
-                    about=shape.about,
-                    where=self._where(shape.place),
-                )
+                yield self._transfer(tenant, name, shape)
+
+    def _transfer(self, tenant: str, name: str, shape: TransferShape) -> Transfer:
+        confirm = shape.confirm
+        return Transfer(
+            name=name,
+            tenant=tenant,
+            to=shape.to,
+            via=shape.via,
+            method=shape.method,
+            fallback=shape.method != "refer" if shape.fallback is None else shape.fallback,
+            about=shape.about,
+            confirm=Confirm(play=confirm.play, digit=confirm.digit, timeout=confirm.timeout) if confirm.play else None,
+            digits=shape.digits,
+            ring_timeout=shape.ring_timeout,
+            while_ringing=shape.while_ringing,
+            music=shape.music,
+            where=self._where(shape.place),
+        )
 
     def agents(self, tenants: Mapping[str, TenantShape]) -> Iterator[Agent]:
         for tenant, shapes in tenants.items():
@@ -162,6 +186,7 @@ class _Maker:
             secrets={key: Secret(value=value) for key, value in shape.secrets.items()},
             options={**({"rate": shape.rate} if shape.rate else {}), **shape.options},
             agent_answers=shape.answer == "agent",
+            outbound={key: _account(each) for key, each in shape.outbound.items()},
             where=self._where(shape.place),
         )
 
@@ -188,9 +213,34 @@ class _Maker:
             unavailable_reason=shape.unavailable_reason,
             record=shape.record,
             dtmf=shape.dtmf,
+            x_headers_in_refer_to=shape.x_headers_in_refer_to,
             options=shape.options,
             where=self._where(shape.place),
         )
+
+
+def _outbound(shape: OutboundShape, caller_id: str) -> Outbound:
+    return Outbound(
+        to=shape.to,
+        proxy=shape.proxy,
+        username=shape.username,
+        password=Secret(value=shape.password),
+        realm=shape.realm,
+        caller_id=caller_id,
+        identity=shape.identity,
+        srtp=shape.srtp,
+        tls_name=shape.tls_name,
+        client_certificate=shape.client_certificate,
+        redirects=shape.redirects,
+        domain=shape.domain,
+        x_headers_in_refer_to=shape.x_headers_in_refer_to,
+    )
+
+
+def _account(shape: AccountShape) -> DigestAccount:
+    return DigestAccount(
+        host=shape.host, realm=shape.realm, username=shape.username, password=Secret(value=shape.password)
+    )
 
 
 def known_versions(agent: AgentShape) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from attrs import field, frozen
 
 from stellar_gw.errors import Where
 from stellar_gw.sip.srtp import SrtpMode, SrtpOffer
+from stellar_gw.sip.uri import SipUri
 
 Network = IPv4Network | IPv6Network
 EnvironmentName = Literal["development", "staging", "production"]
@@ -27,17 +28,80 @@ class Limits:
 
     :ivar calls: at the same time.
     :ivar call_duration: seconds.
+    :ivar transfers_per_hour: attempts, whatever became of them.
+    :ivar bridge_duration: seconds that a caller may talk with a transfer's target.
     """
 
     calls: int = 0
     call_duration: float = 7200.0
-    transfers_per_hour: int = 0
+    transfers_per_hour: int = 1000
+    bridge_duration: float = 14400.0
+
+
+@frozen(kw_only=True)
+class Secret:
+    """A value that never shows: not in repr, not in a log."""
+
+    value: str = field(repr=False)
+
+
+@frozen(kw_only=True)
+class Outbound:
+    """How calls of ours reach a phone system or carrier, and how its REFERs are written.
+
+    :ivar to: the next hop of its calls: host, port and ``transport=``; None: the target URI's own host.
+    :ivar proxy: goes before ``to``, which stays the host of numbers.
+    :ivar username: answers its challenges, with ``password``; empty: no challenge is answered.
+    :ivar realm: the only one to answer; empty: whatever realm ``to`` asks for.
+    :ivar caller_id: a ``+E.164`` number or a ``sip:`` URI of ours.
+    :ivar identity: whose identity stands in From; the other's goes into P-Asserted-Identity.
+    :ivar srtp: None: what its own calls have, or ``media.srtp``.
+    :ivar tls_name: the name that its certificate must carry; empty: the host of ``to``.
+    :ivar client_certificate: the path of a PEM file with certificate and key that is shown to it.
+    :ivar redirects: whether a 3xx is followed, once.
+    :ivar domain: the host that numbers get in Refer-To; empty: found out from the call.
+    :ivar x_headers_in_refer_to: X-* headers stand in Refer-To, too.
+    """
+
+    to: SipUri | None = None
+    proxy: SipUri | None = None
+    username: str = ""
+    password: Secret = Secret(value="")
+    realm: str = ""
+    caller_id: str = ""
+    identity: Literal["ours", "caller"] = "ours"
+    srtp: SrtpMode | None = None
+    tls_name: str = ""
+    client_certificate: str = ""
+    redirects: bool = False
+    domain: str = ""
+    x_headers_in_refer_to: bool = False
+
+
+@frozen(kw_only=True)
+class DigestAccount:
+    """A user name and password for INVITEs of ours, shown to one host only."""
+
+    host: str
+    realm: str = ""
+    username: str
+    password: Secret
 
 
 @frozen(kw_only=True)
 class Tenant:
+    """
+    :ivar outbound_proxy: the next hop of transfers whose way names none of its own.
+    :ivar transfer_targets: what an agent may name besides the transfers: number prefixes (``+3120``), domains
+        (``pbx.example``, ``*.example``) and addresses.
+    :ivar private_targets: whether an INVITE of ours may go to private and loopback addresses.
+    """
+
     name: str
     limits: Limits = Limits()
+    outbound_proxy: SipUri | None = None
+    transfer_targets: tuple[str, ...] = ()
+    private_targets: bool = False
 
 
 @frozen(kw_only=True)
@@ -63,6 +127,7 @@ class Credential:
     srtp_offer: SrtpOffer | None = None
     srtp_without_tls: bool = False
     platform: str = ""
+    outbound: Outbound = Outbound()
     where: Where = NOWHERE
 
 
@@ -79,19 +144,13 @@ class TrunkProvider:
     srtp_offer: SrtpOffer | None = None
     srtp_without_tls: bool = False
     platform: str = ""
+    outbound: Outbound = Outbound()
     large_over_tcp: bool = False
     """Requests above 1,300 octets to it go over TCP first (RFC 3261 18.1.1)."""
     unconfirmed_calls: int = 200
     """Calls over UDP that were answered and not yet acknowledged, at the same time."""
     strict_latch: bool = False
     where: Where = NOWHERE
-
-
-@frozen(kw_only=True)
-class Secret:
-    """A value that never shows: not in repr, not in a log."""
-
-    value: str = field(repr=False)
 
 
 @frozen(kw_only=True)
@@ -102,6 +161,7 @@ class Environment:
     :ivar url: template; ``{agent}``, ``{version}``, ``{environment}``, ``{call_id}``, ``{from}``, ... are filled.
     :ivar headers: request headers of the upgrade; values are templates and may hold secrets.
     :ivar agent_answers: whether the call rings until the agent says ``answer``, or rejects it.
+    :ivar outbound: accounts of its own for transfers, by name; each goes before a way's account for the same host.
     """
 
     name: EnvironmentName
@@ -111,6 +171,7 @@ class Environment:
     variables: dict[str, str] = field(factory=dict)
     secrets: dict[str, Secret] = field(factory=dict)
     agent_answers: bool = False
+    outbound: dict[str, DigestAccount] = field(factory=dict)
     options: dict[str, str] = field(factory=dict)
     where: Where = NOWHERE
 
@@ -141,6 +202,7 @@ class Connector:
     :ivar unavailable_status: what the caller gets while the agent is not there.
     :ivar record: its calls are written down as audio files.
     :ivar dtmf: ``inband`` looks for digits in the caller's audio, too.
+    :ivar x_headers_in_refer_to: None: as the caller's ``outbound`` says.
     """
 
     name: str
@@ -159,26 +221,55 @@ class Connector:
     unavailable_reason: str = ""
     record: bool = False
     dtmf: Literal["events", "inband"] = "events"
+    x_headers_in_refer_to: bool | None = None
     options: dict[str, str] = field(factory=dict)
     where: Where = NOWHERE
 
 
+TransferMethod = Literal["auto", "refer", "invite"]
+WhileRinging = Literal["agent", "ringback", "music"]
+
+
+@frozen(kw_only=True)
+class Confirm:
+    """A target that answers must press a key before it gets the caller: an answering machine does not.
+
+    :ivar play: the path of the WAV file that it hears.
+    :ivar timeout: seconds after the file's end.
+    """
+
+    play: str
+    digit: str = "1"
+    timeout: float = 10.0
+
+
 @frozen(kw_only=True)
 class Transfer:
-    """A place where an agent may send a caller, by name; there are no others.
+    """A place where an agent may send a caller, by name.
 
-    :ivar to: a ``sip:`` or ``sips:`` URI, or a ``+E.164`` number.
-    :ivar via: the trunk provider or the credential's phone system that carries the call.
-    :ivar method: REFER first, or an INVITE of ours; ``auto`` is REFER where the peer knows it.
+    :ivar to: a ``sip:``, ``sips:`` or ``tel:`` URI, or a ``+E.164`` number.
+    :ivar via: the trunk provider or the credential whose phone system carries the call.
+    :ivar method: ``auto`` is REFER, unless ``via`` is another system than the caller's.
+    :ivar fallback: whether an INVITE follows where REFER was refused or went silent.
     :ivar about: told to the agent.
+    :ivar digits: pressed once the target has answered; ``w`` waits half a second, ``W`` a second.
+    :ivar ring_timeout: seconds until a target that does not answer is given up.
+    :ivar while_ringing: what the caller hears until the target answers.
+    :ivar music: the path of a WAV file, for ``while_ringing: music`` and for hold.
     """
 
     name: str
     tenant: str
     to: str
     via: str = ""
-    method: Literal["auto", "refer", "invite"] = "auto"
+    method: TransferMethod = "auto"
+    fallback: bool = True
     about: str = ""
+    confirm: Confirm | None = None
+    digits: str = ""
+    ring_timeout: float = 30.0
+    while_ringing: WhileRinging = "agent"
+    music: str = ""
     where: Where = NOWHERE
 
 
@@ -209,6 +300,7 @@ class Route:
     agent: str
     version: str
     languages: tuple[str, ...] = ()
+    transfers: tuple[Transfer, ...] = ()
 
 
 @frozen(kw_only=True)

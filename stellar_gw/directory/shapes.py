@@ -12,9 +12,18 @@ from typing import Annotated, Literal
 from attrs import field, frozen
 
 from stellar_gw.dialects.template import escape
+from stellar_gw.directory.outbound_shapes import (
+    AccountShape,
+    CallerId,
+    NextHop,
+    OutboundShape,
+    TargetPattern,
+    TransferShape,
+)
 from stellar_gw.directory.records import Network
 from stellar_gw.loading import NOWHERE, Place, rules
 from stellar_gw.sip.srtp import SrtpMode, SrtpOffer
+from stellar_gw.sip.uri import SipUri
 
 Name = Annotated[
     str,
@@ -68,7 +77,8 @@ Sources = tuple[Annotated[Network, rules.Network()], ...]
 class TenantLimits:
     calls: Annotated[int, rules.Whole(0, 100_000)] = 0
     call_duration: Annotated[float, rules.Seconds(1, 86400)] | None = None
-    transfers_per_hour: Annotated[int, rules.Whole(0, 1_000_000)] = 0
+    transfers_per_hour: Annotated[int, rules.Whole(0, 1_000_000)] = 1000
+    bridge_duration: Annotated[float, rules.Seconds(1, 86400)] = 14400.0
 
 
 @frozen(kw_only=True)
@@ -87,6 +97,8 @@ class CredentialShape:
     srtp_offer: SrtpOffer | None = None
     srtp_without_tls: bool = False
     platform: Name = ""
+    outbound: OutboundShape = field(factory=OutboundShape)
+    caller_id: Annotated[str, CallerId()] = ""
     place: Place = NOWHERE
 
 
@@ -99,18 +111,11 @@ class ProviderShape:
     srtp_offer: SrtpOffer | None = None
     srtp_without_tls: bool = False
     platform: Name = ""
+    outbound: OutboundShape = field(factory=OutboundShape)
+    caller_id: Annotated[str, CallerId()] = ""
     large_over_tcp: bool = False
     unconfirmed_calls: Annotated[int, rules.Whole(1, 100_000)] = 200
     latch: Literal["any", "strict"] = "any"
-    place: Place = NOWHERE
-
-
-@frozen(kw_only=True)
-class TransferShape:
-    to: str
-    via: str = ""
-    method: Literal["auto", "refer", "invite"] = "auto"
-    about: str = ""
     place: Place = NOWHERE
 
 
@@ -130,6 +135,7 @@ class EnvironmentShape:
     secrets: dict[Variable, SecretText] = field(factory=dict, repr=False)
     rate: Literal["8000", "16000", "24000"] = ""  # type: ignore[assignment]  # absent: the dialect's own
     answer: Literal["gateway", "agent"] = "gateway"
+    outbound: dict[Name, AccountShape] = field(factory=dict)
     options: dict[Variable, str] = field(factory=dict)
     place: Place = NOWHERE
 
@@ -160,6 +166,7 @@ class ConnectorShape:
     ] = ""
     record: bool = False
     dtmf: Literal["events", "inband"] = "events"
+    x_headers_in_refer_to: bool | None = None
     options: dict[Variable, str] = field(factory=dict)
     place: Place = NOWHERE
 
@@ -167,6 +174,9 @@ class ConnectorShape:
 @frozen(kw_only=True)
 class TenantShape:
     limits: TenantLimits = TenantLimits()
+    outbound_proxy: Annotated[SipUri, NextHop()] | None = None
+    transfer_targets: tuple[Annotated[str, TargetPattern()], ...] = ()
+    private_targets: bool = False
     credentials: dict[UserName, CredentialShape] = field(factory=dict)
     transfers: dict[Name, TransferShape] = field(factory=dict)
     agents: dict[Name, AgentShape] = field(factory=dict)

@@ -146,7 +146,14 @@ class YamlDirectory:
                 options=connector.options,
                 where=connector.where,
             )
-            return Route(connector=connector, tenant=tenant, environment=environment, agent=connector.agent, version="")
+            return Route(
+                connector=connector,
+                tenant=tenant,
+                environment=environment,
+                agent=connector.agent,
+                version="",
+                transfers=self.transfers(tenant.name),
+            )
         agent = self._agents.get((connector.tenant, connector.agent))
         found = agent.environments.get(connector.environment) if agent is not None else None
         if agent is None or found is None:
@@ -161,6 +168,7 @@ class YamlDirectory:
             agent=agent.name,
             version=version,
             languages=agent.languages,
+            transfers=self.transfers(tenant.name),
         )
 
     def _unknown(self, user: str, tenants: tuple[str, ...]) -> NoRoute:

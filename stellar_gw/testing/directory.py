@@ -107,6 +107,7 @@ class MemoryDirectory:
             agent=connector.agent,
             version=version,
             languages=agent.languages if agent is not None else (),
+            transfers=self.transfers(tenant.name),
         )
 
 

@@ -57,6 +57,8 @@ trunk_providers:
     allowed_ips: [192.0.2.0/24]
     tenants: [acme, globex]
     latch: any
+    caller_id: "+31205550000"
+    outbound: {to: "sip:sip.carrier.example;transport=tcp", username: acme, password: own-secret-7}
   other: {allowed_ips: [203.0.113.0/28], tenants: [acme]}
 tenants:
   acme:
@@ -411,7 +413,7 @@ class FileTests(ConfigTestCase):
         (folder / "conf.yaml").write_text(
             text.replace(', certificate: "${cred:tls.pem}"', "").replace("tls: {", "tls: {transport: tcp, ")
         )
-        for name in ("freepbx", "agent"):
+        for name in ("freepbx", "telnyx", "agent"):
             (folder / name).write_text("letmein99")
         config = load_config(str(folder / "conf.yaml"), {"CREDENTIALS_DIRECTORY": str(folder)})
         self.assertEqual(

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.call.context import MOST_OCTETS, bounded, make_context, number_of, user_of
 from stellar_gw.control.messages import CallContext
-from stellar_gw.directory.records import Connector, Environment, Route, Secret, Tenant
+from stellar_gw.directory.records import Connector, Environment, Route, Secret, Tenant, Transfer
 from stellar_gw.sip.uri import parse_uri
 from tests.messages import flow, invite, parsed
 
@@ -21,6 +21,10 @@ ROUTE = Route(
     agent="reception",
     version="7",
     languages=("nl", "en"),
+    transfers=(
+        Transfer(name="support", tenant="acme", to="sip:200@192.0.2.7", about="People, 9-17"),
+        Transfer(name="sales", tenant="acme", to="+31207654321"),
+    ),
 )
 
 
@@ -62,6 +66,7 @@ class ContextTests(SynchronousTestCase):
                 remote_party_id=("<sip:ann@192.0.2.7>;party=calling",),
                 headers=(("X-Case-Id", "4711"), ("x-note", "as it came")),
                 variables={"company": "Acme"},
+                transfers={"support": "People, 9-17", "sales": ""},
                 codec="G722",
                 tls=True,
             ),

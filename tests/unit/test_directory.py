@@ -21,6 +21,7 @@ trunk_providers:
   carrier:
     allowed_ips: [192.0.2.0/24, "2001:db8:1::/48"]
     tenants: [acme, globex]
+    outbound: {to: "sip:192.0.2.9"}
   narrow:
     allowed_ips: [192.0.2.128/25]
     tenants: [initech]
@@ -179,6 +180,7 @@ class Shared:
                     agent="reception",
                     version="7",
                     languages=("nl", "en"),
+                    transfers=held.transfers,
                 ),
             )
             hello = self.directory.route_for_credential("601", credential)
