@@ -34,10 +34,22 @@ from stellar_gw.call.record import CallRecord
 from stellar_gw.call.recording import CallRecording
 from stellar_gw.call.silence import Silence
 from stellar_gw.call.timers import Timers
+from stellar_gw.call.usages import Usages
 from stellar_gw.control import messages
 from stellar_gw.directory.records import Route
 from stellar_gw.errors import RemoteProtocolError, StellarError
-from stellar_gw.sip.events import Confirmed, Ended, Reoffered, RequestInDialog, ResponseReceived, Token, UsageId
+from stellar_gw.sip.events import (
+    Answered,
+    Confirmed,
+    Ended,
+    Provisional,
+    ReinviteRefused,
+    Reoffered,
+    RequestInDialog,
+    Token,
+    Trying,
+    UsageId,
+)
 from stellar_gw.sip.flow import Flow
 from stellar_gw.sip.info import Info, read_info
 from stellar_gw.sip.message import Request
@@ -68,7 +80,7 @@ class Call:
     """One call from its admission to its record.
 
     :param media: our side of the caller's session description.
-    :param probe: sends an OPTIONS inside the dialog.
+    :param usages: where the events of all usages come by.
     :param wall: wall clock, seconds since 1970, for the record only.
     :param closed: called once, after the record was told.
     """
@@ -88,7 +100,7 @@ class Call:
         wall: Callable[[], float],
         timers: CallTimers,
         agent_limits: AgentLimits,
-        probe: Callable[[], Token],
+        usages: Usages,
         tell: Tell,
         refuse: Refuse,
         closed: Callable[[Call], None],
@@ -117,7 +129,7 @@ class Call:
         )
         self._silence = Silence(
             timers=self._timers,
-            probe=probe,
+            probe=lambda heard: usages.ask(usage, "OPTIONS", heard),
             give_up=self.give_up,
             interval=timers.probe_interval,
             longest=timers.no_media_extended,
@@ -186,8 +198,14 @@ class Call:
                 lambda failure: self._note("digit_lost", f"a digit by SIP INFO was lost: {failure.value}")
             )
 
-    def response_received(self, event: ResponseReceived) -> None:
-        self._silence.answered(event)
+    def trying(self, event: Trying) -> None:
+        """This and the next three tell of INVITEs of ours, and there are none yet."""
+
+    def provisional(self, event: Provisional) -> None: ...
+
+    def answered(self, event: Answered) -> None: ...
+
+    def reinvite_refused(self, event: ReinviteRefused) -> None: ...
 
     def heard(self, event: messages.Event) -> None:
         """Something the worker says of this call."""

@@ -15,7 +15,7 @@ from stellar_gw.call.authentication import Authentication, Presented
 from stellar_gw.call.call import Call, CallTimers
 from stellar_gw.call.capacity import Capacity
 from stellar_gw.call.context import bounded, user_of
-from stellar_gw.call.events import AuthenticationFailed, CallAnswered, CallEvent
+from stellar_gw.call.events import AuthenticationFailed, CallAnswered, CallConfirmed, CallEvent
 from stellar_gw.call.guard import Guard, GuardLimits
 from stellar_gw.call.machine import Ending
 from stellar_gw.call.media import CallerMedia
@@ -23,20 +23,11 @@ from stellar_gw.call.ports import MediaPlane, Signalling, WorkerLost
 from stellar_gw.call.record import CallRecord, make_call_id
 from stellar_gw.call.refusals import Refusal, Refusals
 from stellar_gw.call.srtp import srtp_terms
+from stellar_gw.call.usages import Usages
 from stellar_gw.config import Config
 from stellar_gw.control.messages import Event as MediaEvent
 from stellar_gw.directory.records import TrunkProvider
-from stellar_gw.sip.events import (
-    Confirmed,
-    Ended,
-    Event,
-    Reoffered,
-    RequestInDialog,
-    RequestReceived,
-    ResponseReceived,
-    Token,
-    UsageId,
-)
+from stellar_gw.sip.events import Event, RequestReceived
 from stellar_gw.sip.flow import Flow, Listener, address_text
 from stellar_gw.sip.message import Request
 from stellar_gw.sip.uri import SipUri
@@ -82,10 +73,9 @@ class Calls:
             tell=tell,
             later=lambda act: clock.callLater(0, act),
         )
-        self._by_usage: dict[UsageId, Call] = {}
+        self._usages = Usages(signalling)
         self._by_id: dict[str, Call] = {}
         self._capacity = Capacity()
-        self._asked: dict[Token, UsageId] = {}
         self._draining: Deferred[None] | None = None
         self._sweep = LoopingCall(lambda: self._refusals.advance(clock.seconds()))
         self._sweep.clock = clock
@@ -124,28 +114,8 @@ class Calls:
         """Take one event of the SIP core."""
         if isinstance(event, RequestReceived):
             self._received(event.request, event.flow)
-            return
-        if isinstance(event, ResponseReceived):
-            asker = self._by_usage.get(self._asked.pop(event.token, ""))
-            if asker is not None:
-                asker.response_received(event)
-            return
-        call = self._by_usage.get(event.usage) if hasattr(event, "usage") else None
-        if call is None:
-            return
-        match event:
-            case Ended():
-                del self._by_usage[event.usage]
-                call.ended(event)
-            case Confirmed():
-                self._capacity.confirmed(call.call_id)
-                call.confirmed(event)
-            case Reoffered():
-                call.reoffered(event)
-            case RequestInDialog():
-                call.request_in_dialog(event)
-            case _:
-                pass
+        else:
+            self._usages.handle(event)
 
     def _received(self, request: Request, flow: Flow) -> None:
         now, source = self._clock.seconds(), flow.remote[0]
@@ -253,6 +223,8 @@ class Calls:
         def tell(event: CallEvent) -> None:
             if isinstance(event, CallAnswered):
                 self._capacity.answered(call_id, admitted, flow)
+            elif isinstance(event, CallConfirmed):
+                self._capacity.confirmed(call_id)
             self._tell(event)
 
         call = Call(
@@ -284,12 +256,13 @@ class Calls:
                 ping_interval=config.agent.ping_interval,
                 ping_timeout=config.agent.ping_timeout,
             ),
-            probe=lambda: self._probe(usage),
+            usages=self._usages,
             tell=tell,
             refuse=self._refuse_ending,
             closed=self._closed,
         )
-        self._by_usage[usage] = self._by_id[call_id] = call
+        self._usages.own(usage, call)
+        self._by_id[call_id] = call
         self._capacity.take(call_id, admitted)
         call.start()
 
@@ -319,11 +292,6 @@ class Calls:
         if ending.retry_after:
             headers.append(("Retry-After", str(ending.retry_after)))
         return headers
-
-    def _probe(self, usage: UsageId) -> Token:
-        token = self._signalling.request_in(usage, "OPTIONS")
-        self._asked[token] = usage
-        return token
 
     # --- limits ---------------------------------------------------------------------------------
 
@@ -380,7 +348,7 @@ class Calls:
     def _closed(self, call: Call) -> None:
         del self._by_id[call.call_id]
         self._capacity.release(call.call_id)
-        self._by_usage.pop(call.usage, None)
+        self._usages.disown(call.usage)
         self._perhaps_drained()
 
     def _perhaps_drained(self) -> None:

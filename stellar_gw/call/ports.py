@@ -11,10 +11,12 @@ from twisted.internet.defer import Deferred
 from stellar_gw.control.messages import Event as MediaEvent
 from stellar_gw.control.messages import Reply, Request
 from stellar_gw.errors import StellarError
+from stellar_gw.sip.credentials import ClientCredentials
 from stellar_gw.sip.events import Token, UsageId
 from stellar_gw.sip.flow import ANY_PEER, Flow, TlsTerms, Way
 from stellar_gw.sip.message import Request as SipRequest
 from stellar_gw.sip.uri import Uri
+from stellar_gw.sip.values import NameAddr
 
 HeaderItems = Iterable[tuple[str, str]]
 
@@ -40,13 +42,50 @@ class Signalling(Protocol):
 
     def ring(self, usage: UsageId) -> None: ...
 
-    def answer(self, usage: UsageId, body: bytes) -> None: ...
+    def answer(self, usage: UsageId, body: bytes, headers: HeaderItems = ()) -> None:
+        """Send 200 to the INVITE, or to the re-INVITE that is open."""
 
     def reject(self, usage: UsageId, status: int, reason: str = "", headers: HeaderItems = ()) -> None: ...
 
     def bye(self, usage: UsageId, headers: HeaderItems = ()) -> None: ...
 
-    def request_in(self, usage: UsageId, method: str) -> Token: ...
+    def invite(
+        self,
+        uri: Uri,
+        flow: Flow,
+        *,
+        from_: NameAddr,
+        to: NameAddr,
+        headers: HeaderItems = (),
+        body: bytes = b"",
+        credentials: ClientCredentials | None = None,
+        call_id: str | None = None,
+        sequence: int = 1,
+    ) -> UsageId:
+        """Call somebody; nothing is told of the usage before this has returned. As in :class:`SipCore`."""
+
+    def sequence(self, usage: UsageId) -> int:
+        """The CSeq of the INVITE that a usage called with last; 0 once it has ended."""
+
+    def cancel(self, usage: UsageId, headers: HeaderItems = ()) -> None:
+        """Take an INVITE of ours back; Ended follows. A 2xx that was faster gets ACK and BYE."""
+
+    def ack(self, usage: UsageId, body: bytes) -> None:
+        """Answer, in the ACK, the offer in a 2xx to an INVITE of ours that had none."""
+
+    def reinvite(self, usage: UsageId, body: bytes, headers: HeaderItems = ()) -> None:
+        """Offer another session; Answered or ReinviteRefused follows (491 while another INVITE is open)."""
+
+    def glare_delay(self, usage: UsageId) -> float:
+        """How many seconds to wait after a 491 (RFC 3261 14.1)."""
+
+    def request_in(
+        self, usage: UsageId, method: str, headers: HeaderItems = (), body: bytes = b"", content_type: str = ""
+    ) -> Token:
+        """Send a request inside a dialog; nothing is told of it before this has returned.
+
+        Ask by :class:`stellar_gw.call.usages.Usages`, which knows who waits for the response.
+        """
 
     def respond_in(self, token: Token, status: int, reason: str = "", headers: HeaderItems = ()) -> None: ...
 

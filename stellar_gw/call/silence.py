@@ -13,8 +13,8 @@ from attrs import define, field
 
 from stellar_gw.call.machine import Ending
 from stellar_gw.call.timers import Timers
+from stellar_gw.call.usages import Heard
 from stellar_gw.control.messages import MediaLost
-from stellar_gw.sip.events import ResponseReceived, Token
 
 
 @define(kw_only=True)
@@ -27,11 +27,11 @@ class Silence:
     """
 
     timers: Timers
-    probe: Callable[[], Token]
+    probe: Callable[[Heard], None]
     give_up: Callable[[Ending], None]
     interval: float
     longest: float
-    _token: Token | None = field(default=None, init=False)
+    _asked: int = field(default=0, init=False)
     _lost: MediaLost | None = field(default=None, init=False)
 
     def began(self, lost: MediaLost) -> None:
@@ -46,19 +46,17 @@ class Silence:
 
     def over(self) -> None:
         """Media came again."""
-        self._lost = self._token = None
+        self._lost = None
         self.timers.stop("silence")
         self.timers.stop("probe")
 
-    def answered(self, event: ResponseReceived) -> None:
-        if self._token is None or event.token != self._token:
-            return
-        self._token = None
-        if self._lost is not None:
-            self.timers.start("probe", self.interval, self._ask)
-
     def _ask(self) -> None:
-        self._token = self.probe()
+        self._asked = asked = self._asked + 1
+        self.probe(lambda _: self._answered(asked))
+
+    def _answered(self, asked: int) -> None:
+        if self._lost is not None and asked == self._asked:
+            self.timers.start("probe", self.interval, self._ask)
 
     def _too_long(self) -> None:
         assert self._lost is not None

@@ -15,11 +15,13 @@ from twisted.logger import Logger
 
 from stellar_gw.gateway.ladder import Ladders
 from stellar_gw.sip.core import SipCore
+from stellar_gw.sip.credentials import ClientCredentials
 from stellar_gw.sip.events import Event, FlowNeeded, Token, UsageId
 from stellar_gw.sip.flow import ANY_PEER, Flow, TlsTerms, Way
 from stellar_gw.sip.message import Request
 from stellar_gw.sip.parser import MalformedMessage
 from stellar_gw.sip.uri import Uri
+from stellar_gw.sip.values import NameAddr
 
 HeaderItems = Iterable[tuple[str, str]]
 
@@ -60,6 +62,7 @@ class Driver:
         self._ladders = Ladders()
         self._wakeup: IDelayedCall | None = None
         self._wakeup_at: float | None = None
+        self._soon: IDelayedCall | None = None
         self._turning = False
         self.turns = 0
         """Counts up with every turn; a watchdog looks whether it still moves."""
@@ -72,6 +75,9 @@ class Driver:
         if self._wakeup is not None:
             self._wakeup.cancel()
             self._wakeup = self._wakeup_at = None
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
 
     # --- from the sockets -----------------------------------------------------------------------
 
@@ -116,8 +122,8 @@ class Driver:
         self._core.ring(usage, self._clock.seconds())
         self._turn()
 
-    def answer(self, usage: UsageId, body: bytes) -> None:
-        self._core.answer(usage, body, self._clock.seconds())
+    def answer(self, usage: UsageId, body: bytes, headers: HeaderItems = ()) -> None:
+        self._core.answer(usage, body, self._clock.seconds(), headers)
         self._turn()
 
     def reject(self, usage: UsageId, status: int, reason: str = "", headers: HeaderItems = ()) -> None:
@@ -128,9 +134,57 @@ class Driver:
         self._core.bye(usage, self._clock.seconds(), headers)
         self._turn()
 
-    def request_in(self, usage: UsageId, method: str) -> Token:
-        token = self._core.request_in(usage, method, self._clock.seconds())
+    def invite(
+        self,
+        uri: Uri,
+        flow: Flow,
+        *,
+        from_: NameAddr,
+        to: NameAddr,
+        headers: HeaderItems = (),
+        body: bytes = b"",
+        credentials: ClientCredentials | None = None,
+        call_id: str | None = None,
+        sequence: int = 1,
+    ) -> UsageId:
+        usage = self._core.invite(
+            uri,
+            flow,
+            self._clock.seconds(),
+            from_=from_,
+            to=to,
+            headers=headers,
+            body=body,
+            credentials=credentials,
+            call_id=call_id,
+            sequence=sequence,
+        )
+        self._turn_soon()
+        return usage
+
+    def sequence(self, usage: UsageId) -> int:
+        return self._core.sequence(usage)
+
+    def cancel(self, usage: UsageId, headers: HeaderItems = ()) -> None:
+        self._core.cancel(usage, self._clock.seconds(), headers)
         self._turn()
+
+    def ack(self, usage: UsageId, body: bytes) -> None:
+        self._core.ack(usage, body, self._clock.seconds())
+        self._turn()
+
+    def reinvite(self, usage: UsageId, body: bytes, headers: HeaderItems = ()) -> None:
+        self._core.reinvite(usage, body, self._clock.seconds(), headers)
+        self._turn()
+
+    def glare_delay(self, usage: UsageId) -> float:
+        return self._core.glare_delay(usage)
+
+    def request_in(
+        self, usage: UsageId, method: str, headers: HeaderItems = (), body: bytes = b"", content_type: str = ""
+    ) -> Token:
+        token = self._core.request_in(usage, method, self._clock.seconds(), headers, body, content_type)
+        self._turn_soon()
         return token
 
     def respond_in(self, token: Token, status: int, reason: str = "", headers: HeaderItems = ()) -> None:
@@ -158,6 +212,15 @@ class Driver:
     def _taker(self) -> EventTaker:
         assert self._takers is not None, "connect() comes first"
         return self._takers
+
+    def _turn_soon(self) -> None:
+        """Once our caller knows the id of what it has begun: an event of it would find nobody before that."""
+        if self._soon is None:
+            self._soon = self._clock.callLater(0, self._turn_at_last)
+
+    def _turn_at_last(self) -> None:
+        self._soon = None
+        self._turn()
 
     def _turn(self) -> None:
         if self._turning:  # an effect below led back here: the loop goes on anyway

@@ -289,6 +289,11 @@ class SipCore:
         self._usages.turn(usage)
         return usage.id
 
+    def sequence(self, usage: UsageId) -> int:
+        """The CSeq of the INVITE that a usage called with last; 0 where there is none, or it has ended."""
+        leg = self._usages.get(usage)
+        return leg.initial.sequence if leg is not None and leg.initial is not None else 0
+
     def cancel(self, usage: UsageId, now: float, headers: Items = ()) -> None:
         """Take an INVITE back. Ended follows with the final response, after 64*T1 without one at the latest.
 

@@ -82,6 +82,13 @@ class RequestInDialog:
 
 
 @frozen
+class Trying:
+    """100 to our INVITE: the next hop has it. Not every peer sends one before another response."""
+
+    usage: UsageId
+
+
+@frozen
 class Provisional:
     """1xx above 100 to our INVITE; one early dialog per To tag."""
 
@@ -152,6 +159,7 @@ Event = (
     | Confirmed
     | Reoffered
     | RequestInDialog
+    | Trying
     | Provisional
     | Answered
     | ReinviteRefused

@@ -52,7 +52,7 @@ leaving.upon(InviteUsage.peer_invite).loop()(do.refuse_glare)
 leaving.upon(InviteUsage.unreachable).to(ended)(do.lose_caller)
 
 for asking in (calling, proceeding):
-    asking.upon(InviteUsage.trying).to(proceeding).returns(None)
+    asking.upon(InviteUsage.trying).to(proceeding)(do.tell_trying)
     asking.upon(InviteUsage.provisional).to(proceeding)(do.tell_provisional)
     asking.upon(InviteUsage.challenge).to(calling)(do.try_again)
     asking.upon(InviteUsage.success).to(confirmed)(do.establish)

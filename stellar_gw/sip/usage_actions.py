@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from stellar_gw.sip.body import sdp_body
-from stellar_gw.sip.events import Answered, Cancelled, Confirmed, EndCause, Provisional, ReinviteRefused, Reoffered
+from stellar_gw.sip.events import (
+    Answered,
+    Cancelled,
+    Confirmed,
+    EndCause,
+    Provisional,
+    ReinviteRefused,
+    Reoffered,
+    Trying,
+)
 from stellar_gw.sip.message import REASONS, Request, Response
 from stellar_gw.sip.transactions.effects import Start, Stop
 from stellar_gw.sip.transactions.transaction import ServerTransaction
@@ -106,6 +115,10 @@ def hang_up_at_last(_: InviteUsage, it: Usage, *ack: object, **_named: object) -
 
 
 # Calling: our INVITE
+
+
+def tell_trying(_: InviteUsage, it: Usage) -> None:
+    it.effects.append(Tell(Trying(it.id)))
 
 
 def tell_provisional(_: InviteUsage, it: Usage, response: Response) -> None:

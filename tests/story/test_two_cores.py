@@ -60,7 +60,7 @@ class CallTests(Story):
             (
                 ["INVITE", "ACK", "BYE"],
                 ["100 INVITE", "180 INVITE", "200 INVITE", "200 BYE"],
-                ["Provisional", "Answered", "Ended"],
+                ["Trying", "Provisional", "Answered", "Ended"],
                 ["RequestReceived", "Confirmed", "Ended"],
             ),
         )

@@ -2,81 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-from attrs import define, field
-from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.call.calls import Calls
 from stellar_gw.call.events import CallEnded, CallEvent, CallNoted, CallRefused
-from stellar_gw.call.ports import NoWay
 from stellar_gw.call.record import CallRecord, RefusalRecord
 from stellar_gw.config import Config
 from stellar_gw.control import messages
 from stellar_gw.sip.events import Confirmed, Ended, Reoffered, RequestInDialog, RequestReceived, ResponseReceived
-from stellar_gw.sip.flow import ANY_PEER, Flow, Listener, TlsTerms, Way
-from stellar_gw.sip.message import Request
-from stellar_gw.sip.uri import Uri
+from stellar_gw.sip.flow import Listener
 from stellar_gw.testing.media_plane import FakeMediaPlane
 from tests.configurations import CONFIGURATION, configuration
 from tests.messages import OFFER, flow, invite, parsed
+from tests.unit.fake_signalling import FakeSignalling
 
 TELNYX = "192.76.120.10"
 MAIN_LINE = "sip:+31201230000@sip.acme.example"
-
-
-@define
-class FakeSignalling:
-    """Writes down what a call asks of the SIP core."""
-
-    said: list[tuple[object, ...]] = field(factory=list)
-    merged: bool = False
-    tokens: int = 0
-
-    def respond(
-        self, request: Request, flow: Flow, status: int, reason: str = "", headers: Iterable[tuple[str, str]] = ()
-    ) -> None:
-        self.said.append(("respond", status, *sorted(name for name, _ in headers)))
-
-    def accept(self, request: Request, flow: Flow, tcp_above: int = 0, tls: TlsTerms = ANY_PEER) -> str | None:
-        return None if self.merged else f"usage of {request.call_id}"
-
-    def ring(self, usage: str) -> None:
-        self.said.append(("ring",))
-
-    def answer(self, usage: str, body: bytes) -> None:
-        self.said.append(("answer", *(line for line in body.decode().split("\r\n") if line[:2] in ("m=", "o="))))
-
-    def reject(self, usage: str, status: int, reason: str = "", headers: Iterable[tuple[str, str]] = ()) -> None:
-        self.said.append(("reject", status, *sorted(name for name, _ in headers)))
-
-    def bye(self, usage: str, headers: Iterable[tuple[str, str]] = ()) -> None:
-        self.said.append(("bye", *(value for _, value in headers)))
-
-    def request_in(self, usage: str, method: str) -> int:
-        self.tokens += 1
-        self.said.append((method,))
-        return self.tokens
-
-    def respond_in(self, token: int, status: int, reason: str = "", headers: Iterable[tuple[str, str]] = ()) -> None:
-        self.said.append(("respond_in", status, *(name for name, _ in headers)))
-
-    def route(self, uri: Uri, *, tls_name: str = "", client_certificate: str = "") -> Deferred[tuple[Way, ...]]:
-        return fail(NoWay(f"{uri} leads nowhere"))
-
-    def open(self, way: Way, listener: str = "") -> Deferred[Flow]:
-        return fail(NoWay(f"{way} cannot be opened"))
-
-    def mark_failed(self, way: Way, seconds: float = 60.0) -> None:
-        self.said.append(("mark_failed", way, seconds))
-
-    def set_available(self, available: bool) -> None:
-        self.said.append(("available", available))
-
-    def ladder(self, call_id: str) -> tuple[str, ...]:
-        return ("the ladder",)
 
 
 class CallCase(SynchronousTestCase):

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from stellar_gw.call.machine import Ending
 from stellar_gw.call.silence import Silence
 from stellar_gw.call.timers import Timers
+from stellar_gw.call.usages import Heard
 from stellar_gw.control.messages import MediaLost
 from stellar_gw.sip.events import ResponseReceived
 
@@ -26,15 +27,15 @@ class SilenceTests(SynchronousTestCase):
             longest=300.0,
         )
 
-    def probe(self) -> int:
+    def probe(self, heard: Heard) -> None:
         self.probes.append(self.clock.seconds())
-        return len(self.probes)
+        self.heard = heard
 
     def lost(self, ever: bool) -> None:
         self.silence.began(MediaLost(generation=1, call="c-1", leg="caller", seconds=30.0, ever=ever))
 
     def answer(self) -> None:
-        self.silence.answered(ResponseReceived(len(self.probes), None))
+        self.heard(ResponseReceived(len(self.probes), None))
 
     def causes(self) -> list[tuple[float, str]]:
         return [(at, ending.cause) for at, ending in self.endings]

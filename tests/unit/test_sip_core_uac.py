@@ -14,6 +14,7 @@ from stellar_gw.sip.events import (
     ReinviteRefused,
     RequestInDialog,
     ResponseReceived,
+    Trying,
     UsageId,
 )
 from stellar_gw.sip.flow import Flow
@@ -101,7 +102,7 @@ class InviteTests(CallCase):
         self.call()
         self.assertEqual(lines(self.pass_time(4.0)), ["INVITE"] * 3)
         self.reply(100, None, body=b"")
-        self.assertEqual(self.pass_time(100.0), [])
+        self.assertEqual((self.events(), self.pass_time(100.0)), ([Trying(self.usage)], []))
         self.call(TCP)
         self.assertEqual(self.pass_time(31.0), [])
         self.assertEqual(self.events(), [])
