@@ -17,8 +17,8 @@ class TargetRefused:
     """Why a transfer is not even tried.
 
     :ivar code: a stable word for the agent: ``unknown_transfer``, ``not_allowed``, ``bad_target``, ``bad_method``,
-        ``loop``, ``private_target``, ``no_route``, ``refer_unsupported``, ``too_many_hops``; of the limits
-        ``transfer_active``, ``too_many_attempts``, ``tenant_limit``.
+        ``bad_headers``, ``loop``, ``private_target``, ``no_route``, ``refer_unsupported``, ``too_many_hops``; of the
+        limits ``transfer_active``, ``too_many_attempts``, ``tenant_limit``.
     :ivar message: one line that says what would do instead.
     """
 
