@@ -39,4 +39,5 @@ def start_agent(
         ping_interval=limits.ping_interval,
         ping_timeout=limits.ping_timeout,
         inband=route.connector.dtmf == "inband",
+        barge_in=route.connector.barge_in,
     )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from stellar_gw.control.envelope import Request, Secret
+
+BargeIn = Literal["off", "tell", "clear"]
 
 
 class CallContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +52,8 @@ class StartAgent(Request, frozen=True, kw_only=True):
     :ivar connect_timeout: over DNS, connect, TLS and upgrade together.
     :ivar audio: passed through where the caller's codec allows (the caller's codec, e.g. ``PCMU``).
     :ivar inband: look for digits in the caller's audio, too.
+    :ivar barge_in: what the worker makes of the caller's speech: nothing; it tells the agent; it throws away what the
+        agent has yet to say, besides.
     """
 
     call: str
@@ -61,6 +67,7 @@ class StartAgent(Request, frozen=True, kw_only=True):
     ping_interval: float = 5.0
     ping_timeout: float = 5.0
     inband: bool = False
+    barge_in: BargeIn = "off"
 
 
 class StopAgent(Request, frozen=True, kw_only=True):

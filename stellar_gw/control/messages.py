@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from stellar_gw.control.agent_messages import (
     Answered,
+    BargeIn,
     CallContext,
     ConversationStatistics,
     Outcome,
@@ -117,6 +118,7 @@ __all__ = [
     "Allocated",
     "Answered",
     "Anything",
+    "BargeIn",
     "Binding",
     "CallContext",
     "Codec",

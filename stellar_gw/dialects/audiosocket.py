@@ -18,6 +18,7 @@ from stellar_gw.dialects.contract import (
     Audio,
     AudioFormat,
     DialectPlugin,
+    Facts,
     Frame,
     Hangup,
     Malformed,
@@ -74,7 +75,7 @@ class AudioSocketDialect:
     def cleared(self, played_ms: int, discarded_ms: int) -> Sequence[Frame]:
         return ()
 
-    def told(self, kind: str, detail: Mapping[str, str]) -> Sequence[Frame]:
+    def told(self, kind: str, detail: Facts) -> Sequence[Frame]:
         return ()
 
     def outcome(self, ask: str, state: str, *, final: bool, detail: Mapping[str, str]) -> Sequence[Frame]:

@@ -20,6 +20,7 @@ from stellar_gw.dialects.contract import (
     AudioFormat,
     Clear,
     DialectPlugin,
+    Facts,
     Frame,
     Hangup,
     Malformed,
@@ -59,7 +60,7 @@ class Cleared(msgspec.Struct, frozen=True, tag_field="event", tag="cleared"):
 
 class Told(msgspec.Struct, frozen=True, tag_field="event", tag="told"):
     kind: str
-    detail: dict[str, str]
+    detail: dict[str, str | int | float | bool]
 
 
 class Stop(msgspec.Struct, frozen=True, tag_field="event", tag="stop"):
@@ -125,7 +126,7 @@ class BuiltinDialect:
     def cleared(self, played_ms: int, discarded_ms: int) -> Sequence[Frame]:
         return (encode(Cleared(played_ms, discarded_ms)),)
 
-    def told(self, kind: str, detail: Mapping[str, str]) -> Sequence[Frame]:
+    def told(self, kind: str, detail: Facts) -> Sequence[Frame]:
         return (encode(Told(kind, dict(detail))),)
 
     def outcome(self, ask: str, state: str, *, final: bool, detail: Mapping[str, str]) -> Sequence[Frame]:

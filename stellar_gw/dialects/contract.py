@@ -15,6 +15,7 @@ from stellar_gw.dialects.context import Context
 
 Frame = str | bytes
 """One WebSocket message: text or binary."""
+Facts = Mapping[str, str | int | float | bool]
 
 
 @frozen
@@ -124,8 +125,12 @@ class Dialect(Protocol):
 
     def cleared(self, played_ms: int, discarded_ms: int) -> Sequence[Frame]: ...
 
-    def told(self, kind: str, detail: dict[str, str]) -> Sequence[Frame]:
-        """Something the gateway wants the agent to know; nothing where the dialect has no word for it."""
+    def told(self, kind: str, detail: Facts) -> Sequence[Frame]:
+        """Something the gateway wants the agent to know; nothing where the dialect has no word for it.
+
+        :param kind: ``limit`` (the call's end is near), ``srtp`` (the caller's audio is encrypted, or no longer),
+            ``speech`` (the caller begins or ceases to speak), ``quality`` (the caller's connection), ...
+        """
 
     def outcome(self, ask: str, state: str, *, final: bool, detail: Mapping[str, str]) -> Sequence[Frame]:
         """What became of an ask.

@@ -25,6 +25,7 @@ from stellar_gw.dialects.contract import (
     AudioFormat,
     Clear,
     DialectPlugin,
+    Facts,
     Frame,
     Hangup,
     Malformed,
@@ -165,7 +166,7 @@ class NativeDialect:
             event |= {"played_ms": played_ms, "discarded_ms": discarded_ms}
         return (encode(event),)
 
-    def told(self, kind: str, detail: Mapping[str, str]) -> Sequence[Frame]:
+    def told(self, kind: str, detail: Facts) -> Sequence[Frame]:
         return self._event(f"call:{kind}", **detail)
 
     def outcome(self, ask: str, state: str, *, final: bool, detail: Mapping[str, str]) -> Sequence[Frame]:

@@ -27,6 +27,7 @@ from stellar_gw.dialects.contract import (
     AudioFormat,
     Clear,
     DialectPlugin,
+    Facts,
     Frame,
     Malformed,
     Reply,
@@ -98,6 +99,7 @@ class OpenAiRealtimeDialect:
         self._names: dict[str, str] = {}
         self._calls: dict[str, str] = {}
         self._open: dict[str, str] = {}
+        self._interrupted_by_us = False
 
     @property
     def audio_format(self) -> AudioFormat:
@@ -145,7 +147,18 @@ class OpenAiRealtimeDialect:
         )
         return (*self._turns.interrupted(), *truncated)
 
-    def told(self, kind: str, detail: Mapping[str, str]) -> Sequence[Frame]:
+    def told(self, kind: str, detail: Facts) -> Sequence[Frame]:
+        """The gateway's own speech detection counts where it interrupts; then it does as the model's would, unless that
+        follows."""
+        if kind != "speech":
+            return ()
+        if detail["state"] == "started":
+            self._interrupted_by_us = bool(detail["cleared"])
+            if self._interrupted_by_us:
+                self._turns.speech_started(self._spoken.items())
+        elif self._interrupted_by_us:
+            self._interrupted_by_us = False
+            return (*self._turns.speech_stopped(), *self._turns.want())
         return ()
 
     def outcome(self, ask: str, state: str, *, final: bool, detail: Mapping[str, str]) -> Sequence[Frame]:
@@ -188,6 +201,7 @@ class OpenAiRealtimeDialect:
         return ()
 
     def _speech_started(self, event: Head) -> Sequence[AgentEvent]:
+        self._interrupted_by_us = False
         self._turns.speech_started(self._spoken.items())
         return (Clear(),)
 

@@ -24,6 +24,7 @@ from stellar_gw.dialects.contract import (
     AudioFormat,
     Clear,
     DialectPlugin,
+    Facts,
     Frame,
     Malformed,
     Mark,
@@ -139,7 +140,7 @@ class TwilioDialect:
     def cleared(self, played_ms: int, discarded_ms: int) -> Sequence[Frame]:
         return ()
 
-    def told(self, kind: str, detail: Mapping[str, str]) -> Sequence[Frame]:
+    def told(self, kind: str, detail: Facts) -> Sequence[Frame]:
         return ()
 
     def outcome(self, ask: str, state: str, *, final: bool, detail: Mapping[str, str]) -> Sequence[Frame]:

@@ -214,6 +214,7 @@ class _Maker:
             record=shape.record,
             dtmf=shape.dtmf,
             x_headers_in_refer_to=shape.x_headers_in_refer_to,
+            barge_in=shape.barge_in,
             options=shape.options,
             where=self._where(shape.place),
         )

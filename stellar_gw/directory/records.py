@@ -203,6 +203,7 @@ class Connector:
     :ivar record: its calls are written down as audio files.
     :ivar dtmf: ``inband`` looks for digits in the caller's audio, too.
     :ivar x_headers_in_refer_to: None: as the caller's ``outbound`` says.
+    :ivar barge_in: whether the gateway finds the caller's speech itself, and tells the agent of it, or silences it too.
     """
 
     name: str
@@ -222,6 +223,7 @@ class Connector:
     record: bool = False
     dtmf: Literal["events", "inband"] = "events"
     x_headers_in_refer_to: bool | None = None
+    barge_in: Literal["off", "tell", "clear"] = "off"
     options: dict[str, str] = field(factory=dict)
     where: Where = NOWHERE
 

@@ -167,6 +167,7 @@ class ConnectorShape:
     record: bool = False
     dtmf: Literal["events", "inband"] = "events"
     x_headers_in_refer_to: bool | None = None
+    barge_in: Literal["off", "tell", "clear"] = "off"
     options: dict[Variable, str] = field(factory=dict)
     place: Place = NOWHERE
 

@@ -9,7 +9,7 @@ from attrs import asdict
 from twisted.logger import Logger
 
 from stellar_gw.agent.link import Connector, Link, LinkClosed, LinkLimits, Target
-from stellar_gw.control.messages import ConversationStatistics
+from stellar_gw.control.messages import BargeIn, ConversationStatistics
 from stellar_gw.dialects.contract import (
     AGENT_ERROR,
     AgentEvent,
@@ -17,6 +17,7 @@ from stellar_gw.dialects.contract import (
     Audio,
     Clear,
     Dialect,
+    Facts,
     Frame,
     Hangup,
     Malformed,
@@ -28,6 +29,7 @@ from stellar_gw.media.dtmf import Digit
 from stellar_gw.media.jitter import Piece
 from stellar_gw.media.pcm import AMPLITUDES
 from stellar_gw.media.playout import PlayoutFlood
+from stellar_gw.media.speech import START_MS
 from stellar_gw.media.turns import Turns
 from stellar_gw.worker.agent_audio import AgentAudio
 from stellar_gw.worker.caller_audio import FRAME_MS, CallerAudio, TonesHeard
@@ -72,10 +74,12 @@ class Conversation:
         listener: ConversationListener,
         now: Callable[[], float],
         tones: Callable[[Digit], None] | None = None,
+        barge_in: BargeIn = "off",
     ) -> None:
         """
         :param now: seconds that never run backwards.
         :param tones: told each digit found in the caller's audio; None: they are not looked for.
+        :param barge_in: what becomes of the caller's speech: see :class:`~stellar_gw.control.messages.StartAgent`.
         """
         self._call = call
         self._dialect = dialect
@@ -87,6 +91,7 @@ class Conversation:
         self._leaving = False
         self._leaving_ask = ""
         self._frames_sent = 0
+        self._barge_in = barge_in
         self._turns = Turns(now, self)
         self._amplitude = AMPLITUDES[dialect.audio_format.encoding]
         self.audio = AgentAudio(dialect.audio_format)
@@ -115,7 +120,7 @@ class Conversation:
         if self._open:
             self._send(self._dialect.digit(digit.digit, digit.duration_ms))
 
-    def told(self, kind: str, detail: dict[str, str]) -> None:
+    def told(self, kind: str, detail: Facts) -> None:
         if self._open:
             self._send(self._dialect.told(kind, detail))
 
@@ -168,10 +173,21 @@ class Conversation:
     # --- who speaks when (TurnListener) ---------------------------------------------------------
 
     def speech_started(self) -> None:
-        """Nobody is told."""
+        if self._barge_in == "off":
+            return
+        clear = self._barge_in == "clear" and not self.audio.playout.empty
+        self._speech("started", START_MS, clear)
+        if clear:
+            self._clear()
 
     def speech_ended(self, quiet_ms: int) -> None:
-        """Nobody is told."""
+        if self._barge_in != "off":
+            self._speech("ended", quiet_ms, False)
+
+    def _speech(self, state: str, ago_ms: int, cleared: bool) -> None:
+        at_ms = max(0, self._frames_sent * FRAME_MS - ago_ms)
+        played_ms = self.audio.playout.played_ms
+        self.told("speech", {"state": state, "at_ms": at_ms, "played_ms": played_ms, "cleared": cleared})
 
     def turned(self, seconds: float) -> None:
         self._listener.agent_turned(seconds)

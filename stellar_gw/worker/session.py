@@ -41,6 +41,7 @@ from stellar_gw.worker.leg import Leg
 from stellar_gw.worker.leg_recording import LegRecording
 from stellar_gw.worker.pacer import FRAME, SLOW_FRAME, Pacer
 from stellar_gw.worker.port_pair import PortPairs
+from stellar_gw.worker.quality import QualityWatch
 from stellar_gw.worker.recording import Recorded, Recorder
 from stellar_gw.worker.sounds import Sounds
 from stellar_gw.worker.wiring import Wiring
@@ -113,6 +114,7 @@ class MediaSession:
         self._up_since: float | None = None
         self._slow = False
         self.legs: dict[str, Leg] = {}
+        self._quality = QualityWatch()
         self._recording = LegRecording(call, surroundings.recorder, surroundings.now, self._answered, self._recorded)
         self._wiring = Wiring(self.legs, surroundings.sounds, surroundings.now, self._keep_pace)
 
@@ -153,7 +155,9 @@ class MediaSession:
             return
         dialect = make_dialect(request.dialect, request.context, request.options)
         tones = self._toned if request.inband else None
-        conversation = self._conversation = Conversation(self._call, dialect, self, self._around.now, tones)
+        conversation = self._conversation = Conversation(
+            self._call, dialect, self, self._around.now, tones, request.barge_in
+        )
         self._agent_leg = leg.name
         self._wiring.start_agent(leg.name, conversation.audio)
         self._hear(leg.name)
@@ -284,6 +288,8 @@ class MediaSession:
     def tick(self, missed: int) -> None:
         conversation, told = self._conversation, self._wiring.hears_agent
         now = self._around.now()
+        if now >= self._quality.due:
+            self._look_at_quality(now)
         if self._slow and all(leg.port.at_ease(now) for leg in self.legs.values()):
             if conversation is not None:
                 conversation.muted(round(SLOW_FRAME * 1000))
@@ -293,6 +299,12 @@ class MediaSession:
                 conversation.played()
         if conversation is not None and not told:
             conversation.muted(round((SLOW_FRAME if self._slow else FRAME) * 1000))
+
+    def _look_at_quality(self, now: float) -> None:
+        leg = self.legs.get(self._wiring.heard_by_agent)
+        changed = self._quality.look(None if leg is None else leg.statistics(), now)
+        if changed is not None and self._conversation is not None:
+            self._conversation.told("quality", changed)
 
     def _keep_pace(self) -> None:
         """Ten times slower while no leg needs packets of ours."""

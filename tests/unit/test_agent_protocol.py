@@ -32,6 +32,8 @@ def everything(dialect: NativeDialect) -> list[Any]:
         *dialect.digit("#", 160),
         *dialect.mark_reached('{"mark":"m"}', cleared=True, played_ms=20),
         *dialect.cleared(20, 40),
+        *dialect.told("speech", {"state": "started", "at_ms": 20, "played_ms": 0, "cleared": True}),
+        *dialect.told("quality", {"state": "poor", "mos": 2.1, "loss": 0.06, "remote_loss": 0.0, "jitter_ms": 12.5}),
         *dialect.told("limit", {"seconds_left": "60"}),
         *dialect.told("srtp", {"encrypted": "false", "suite": ""}),
         *dialect.outcome("t1", "ringing", final=False, detail={"method": "invite"}),

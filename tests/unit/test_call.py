@@ -152,6 +152,21 @@ class SetUpTests(CallCase):
             found[1], {**dict.fromkeys(said, 0), **dict.fromkeys(times), **none, "turns": 0, "barge_ins": 0}
         )
 
+    def test_what_a_connector_says_of_digits_and_barge_in_goes_to_the_worker(self) -> None:
+        said = 'identifier: "600", '
+        told = []
+        for more in ("", "dtmf: inband, ", "barge_in: tell, ", "barge_in: clear, "):
+            self.setUp()
+            self.calls = self.make_calls(configuration(CONFIGURATION.replace(said, said + more)))
+            self.plane.listener = self.calls.heard
+            self.invite(to="sip:600@sip.acme.example")
+            self.wait()
+            self.hang_up()
+            self.settle()
+            (session,) = self.plane.sessions
+            told.append((session.inband, session.barge_in))
+        self.assertEqual(told, [(False, "off"), (True, "off"), (False, "tell"), (False, "clear")])
+
     def test_a_call_without_an_agent_has_no_conversation(self) -> None:
         self.invite()
         self.calls.handle(Ended("usage of a1", "cancelled", "remote"))

@@ -351,6 +351,38 @@ class InterruptionTests(RealtimeCase):
         cancel = {"type": "response.cancel", "response_id": "r1"}
         self.assertEqual(self.cleared(40, 60), [cancel, truncate("a", 40)])
 
+    def ours(self, state: str, *, cleared: bool) -> list[Any]:
+        """The gateway's own speech detection tells this."""
+        return told(self.dialect.told("speech", {"state": state, "at_ms": 20, "played_ms": 40, "cleared": cleared}))
+
+    def test_the_gateways_ear_interrupts_as_the_models_does(self) -> None:
+        """What is under way is dropped; where the model's ear follows, the turn is its own."""
+        self.hears(response("created"))
+        self.says("a", bytes(100 * self.MS))
+        self.assertEqual(self.ours("started", cleared=True), [])
+        self.assertEqual(self.cleared(40, 60), [truncate("a", 40)])
+        self.assertEqual(self.says("b", b"\1\0"), [])
+        self.assertEqual(self.hears(STARTED), [Clear()])
+        self.hears(response("done", status="cancelled"))
+        self.assertEqual(self.ours("ended", cleared=False), [])
+        self.assertEqual(self.replies(STOPPED), [])
+
+    def test_an_interruption_that_the_model_does_not_hear_is_answered_all_the_same(self) -> None:
+        """A response is asked for when the caller has ended, after the one that was interrupted."""
+        self.hears(response("created"))
+        self.says("a", bytes(100 * self.MS))
+        self.ours("started", cleared=True)
+        self.cleared(40, 60)
+        self.assertEqual(self.ours("ended", cleared=False), [])
+        self.assertEqual(self.replies(response("done", status="completed")), [CREATE_1])
+
+    def test_the_gateways_ear_alone_says_nothing(self) -> None:
+        """Speech that interrupts nothing is the model's affair."""
+        self.hears(response("created"))
+        self.assertEqual(self.ours("started", cleared=False) + self.ours("ended", cleared=False), [])
+        self.assertEqual(self.says("a", b"\1\0"), [Audio(b"\1\0")])
+        self.assertEqual(told(self.dialect.told("limit", {"seconds_left": "60"})), [])
+
     def test_a_long_call_costs_no_more_memory(self) -> None:
         """Of items long played only their length is kept; the last ones are still cut exactly."""
         for number in range(2000):

@@ -8,6 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.agent.link import LinkLimits, Target
+from stellar_gw.control.messages import BargeIn
 from stellar_gw.dialects.contract import (
     AgentEvent,
     Ask,
@@ -173,6 +174,53 @@ class ConversationTests(SynchronousTestCase):
             self.link.take(), ["mark a played 60", "mark b cleared 60", "mark c cleared 60", "cleared 60 60"]
         )
         self.assertEqual(self.plays(), b"\xff" * 160)
+
+    def listens(self, barge_in: BargeIn) -> None:
+        """The gateway looks for the caller's speech itself."""
+        self.conversation = Conversation("c-1", self.dialect, self.call, self.clock.seconds, None, barge_in)
+        connector = Connector()
+        self.conversation.connect(connector, Target(url="ws://a.example"), LinkLimits())
+        self.link = connector.links[0]
+        self.conversation.caller.receive([PCMU])
+        self.conversation.audio.send_as(PCMU)
+        self.up()
+
+    def passes(self, frames: int, octet: int) -> list[str]:
+        """So many packets come, and as many leave; what the agent is told, without the audio."""
+        for number in range(frames):
+            self.clock.advance(0.02)
+            self.conversation.hear([packet(number, octet)])
+            self.plays()
+        return [frame for frame in self.link.take() if not frame.startswith("audio")]
+
+    def test_speech_is_told(self) -> None:
+        """With ``tell`` the agent hears of the caller's speech at once, with the place in its audio, and goes on."""
+        self.listens("tell")
+        self.says(audio(2000), Mark("m"))
+        self.assertEqual(self.passes(10, 0xFF), [])
+        started = {"state": "started", "at_ms": 200, "played_ms": 240, "cleared": False}
+        self.assertEqual(self.passes(3, 0x90), [f"told speech {started}"])
+        ended = {"state": "ended", "at_ms": 260, "played_ms": 640, "cleared": False}
+        self.assertEqual(self.passes(20, 0xFF), [f"told speech {ended}"])
+
+    def test_speech_interrupts(self) -> None:
+        """With ``clear`` what the agent has yet to say is gone within the frame, and its marks return; once."""
+        self.listens("clear")
+        self.says(audio(2000), Mark("m"))
+        self.passes(10, 0xFF)
+        started = {"state": "started", "at_ms": 200, "played_ms": 240, "cleared": True}
+        self.assertEqual(self.passes(13, 0x90), [f"told speech {started}", "mark m cleared 240", "cleared 240 1760"])
+        self.passes(20, 0xFF)
+        started = {"state": "started", "at_ms": 860, "played_ms": 240, "cleared": False}
+        self.assertEqual(self.passes(3, 0x90), [f"told speech {started}"])
+
+    def test_speech_is_nobodys_business(self) -> None:
+        """Without either it is only measured."""
+        self.listens("off")
+        self.says(audio(2000))
+        self.assertEqual(self.passes(10, 0xFF) + self.passes(10, 0x90) + self.passes(30, 0xFF), [])
+        numbers = self.conversation.statistics
+        self.assertEqual((numbers.barge_ins, numbers.caller_ms, numbers.heard_ms), (1, 200, 1000))
 
     def test_hangup_now(self) -> None:
         """Hanging up at once drops the queue; nothing the agent says afterwards counts."""

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 
 from stellar_gw.agent.link import LinkClosed, LinkEvents, LinkLimits, Target
 from stellar_gw.control import messages
-from stellar_gw.dialects.contract import AgentEvent, Audio, AudioFormat, Frame, Malformed
+from stellar_gw.dialects.contract import AgentEvent, Audio, AudioFormat, Facts, Frame, Malformed
 from stellar_gw.media.rtp import RtpPacket, RtpSender, parse_rtp
 from stellar_gw.testing.datagram import DatagramNetwork
 from stellar_gw.worker.carrier import Carrier
@@ -82,7 +82,7 @@ class FakeDialect:
     def cleared(self, played_ms: int, discarded_ms: int) -> Sequence[Frame]:
         return (f"cleared {played_ms} {discarded_ms}",)
 
-    def told(self, kind: str, detail: dict[str, str]) -> Sequence[Frame]:
+    def told(self, kind: str, detail: Facts) -> Sequence[Frame]:
         return (f"told {kind} {detail}",)
 
     def outcome(self, ask: str, state: str, *, final: bool, detail: Mapping[str, str]) -> Sequence[Frame]:
@@ -107,8 +107,7 @@ class FakeLink:
         self.sent: list[str] = []
 
     def send(self, frame: Frame) -> None:
-        assert isinstance(frame, str)
-        self.sent.append(frame)
+        self.sent.append(frame if isinstance(frame, str) else f"{len(frame)} octets")
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         self.sent.append(f"close {code} {reason}".strip())
