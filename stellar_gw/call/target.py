@@ -15,58 +15,26 @@ from __future__ import annotations
 from attrs import evolve, field, frozen
 
 from stellar_gw.call.srtp import SrtpTerms, srtp_terms
+from stellar_gw.call.target_facts import Caller, CallFacts, name_of, transferee_domain
 from stellar_gw.call.target_identity import HeaderItems, Identity, identity_of
 from stellar_gw.call.target_names import Wanted, find_target
 from stellar_gw.call.target_rules import Ours, TargetRefused
-from stellar_gw.config.records import MediaConfig
 from stellar_gw.directory.records import (
     Confirm,
-    Connector,
-    Credential,
     Directory,
     Environment,
     NoRoute,
     Outbound,
-    Tenant,
     TrunkProvider,
     WhileRinging,
 )
 from stellar_gw.sip.credentials import ClientCredentials
-from stellar_gw.sip.flow import Address, Transport
 from stellar_gw.sip.hosts import is_private, numeric
 from stellar_gw.sip.params import Params
 from stellar_gw.sip.uri import SipUri, TelUri
 from stellar_gw.sip.values import NameAddr
 
-Caller = Credential | TrunkProvider
 METHODS = ("auto", "refer", "invite")
-
-
-@frozen(kw_only=True)
-class CallFacts:
-    """What is known of the call that is to be transferred.
-
-    :ivar caller: as whom its phone system was admitted.
-    :ivar from_: the caller's From.
-    :ivar private: the caller asked for privacy (RFC 3323, RFC 3325).
-    :ivar source: the phone system's signalling address: its socket's, never a header's.
-    :ivar allow: the methods of its Allow, upper-case; None where it sent none.
-    :ivar max_forwards: of its INVITE.
-    :ivar ours: where we listen ourselves.
-    """
-
-    tenant: Tenant
-    caller: Caller
-    connector: Connector
-    environment: Environment
-    from_: NameAddr
-    private: bool = False
-    source: Address
-    transport: Transport = "udp"
-    allow: tuple[str, ...] | None = None
-    max_forwards: int = 70
-    ours: Ours = field(factory=Ours)
-    media: MediaConfig = field(factory=MediaConfig)
 
 
 @frozen(kw_only=True)
@@ -181,11 +149,6 @@ def _way(found: Wanted, facts: CallFacts, directory: Directory) -> _Way | Target
     return _Way(name=transfer.via, caller=caller, outbound=caller.outbound, own=False)
 
 
-def name_of(caller: Caller) -> str:
-    """As ``via`` names it."""
-    return caller.name if isinstance(caller, TrunkProvider) else caller.username
-
-
 def _loop(found: Wanted, facts: CallFacts, directory: Directory) -> TargetRefused | None:
     """Numbers and addresses that would lead the caller back to us."""
     refused = TargetRefused("loop", f"{found.told} leads back to this gateway")
@@ -203,18 +166,6 @@ def _loop(found: Wanted, facts: CallFacts, directory: Directory) -> TargetRefuse
         if not isinstance(route, NoRoute):
             return refused
     return None
-
-
-def transferee_domain(facts: CallFacts) -> tuple[str, int | None]:
-    """Host and port of numbers that the caller's phone system is to dial: configured, else its own; never ours."""
-    if facts.caller.outbound.domain:
-        return facts.caller.outbound.domain, None
-    uri = facts.from_.uri
-    host = uri.host if isinstance(uri, SipUri) else ""
-    if host and not facts.ours.named(host) and not host.endswith(".invalid"):
-        return host, None
-    address, port = facts.source
-    return address, port if facts.transport == "udp" and port != 5060 else None
 
 
 def _make(found: Wanted, way: _Way, facts: CallFacts, directory: Directory) -> Target:
@@ -364,4 +315,4 @@ def _embeds(facts: CallFacts) -> bool:
     return facts.caller.outbound.x_headers_in_refer_to if wanted is None else wanted
 
 
-__all__ = ["CallFacts", "Ours", "Target", "TargetRefused", "choose_target", "transferee_domain"]
+__all__ = ["CallFacts", "Ours", "Target", "TargetRefused", "choose_target"]

@@ -323,6 +323,7 @@ class WarningTests(ConfigTestCase):
             "tenants:\n"
             "  acme:\n"
             "    credentials: {acme-office: {password: '${file:secret}'}}\n"
+            "    transfers: {hot: {to: '+31900123456', via: carrier}}\n"
             "    agents: {bot: {environments: {production: {\n"
             "      dialect: twilio, url: 'ws://bots.example', headers: {X-A: b}}}}}\n"
         )
@@ -338,7 +339,11 @@ class WarningTests(ConfigTestCase):
                 f"5: trunk_providers.carrier.allowed_ips: 2001:db8::/31 is {2**97} addresses; "
                 "does your provider have them all?",
                 "6: tenants: there is no connector, so nobody can call anything",
-                "10: tenants.acme.agents.bot.environments.production.url: is ws://: "
+                "9: tenants.acme.transfers.hot.to: +31900123456 looks like a number that costs more than a call "
+                "(premium rate)",
+                "9: tenants.acme.transfers.hot.via: carrier has no outbound.to, where the INVITE would go: "
+                'add outbound: {to: "sip:..."} in line 5, or it is for calls from carrier only',
+                "11: tenants.acme.agents.bot.environments.production.url: is ws://: "
                 "the request headers cross the network in clear; use wss://",
             ],
         )

@@ -9,9 +9,19 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.config import parse_config
-from stellar_gw.directory.records import Directory, NoRoute, Route, Secret, Snapshot, Transfer
+from stellar_gw.directory.records import (
+    DigestAccount,
+    Directory,
+    NoRoute,
+    Outbound,
+    Route,
+    Secret,
+    Snapshot,
+    Transfer,
+)
 from stellar_gw.directory.yaml_directory import YamlDirectory, dialled_digits
 from stellar_gw.errors import Where
+from stellar_gw.sip.uri import SipUri
 from stellar_gw.testing.directory import MemoryDirectory
 
 FILE = """\
@@ -21,7 +31,8 @@ trunk_providers:
   carrier:
     allowed_ips: [192.0.2.0/24, "2001:db8:1::/48"]
     tenants: [acme, globex]
-    outbound: {to: "sip:192.0.2.9"}
+    outbound: {to: "sip:192.0.2.9", username: acme, password: own-secret-7, identity: caller}
+    caller_id: "+31205550000"
   narrow:
     allowed_ips: [192.0.2.128/25]
     tenants: [initech]
@@ -30,6 +41,8 @@ trunk_providers:
 tenants:
   acme:
     limits: {calls: 5, call_duration: 1h}
+    transfer_targets: [+3120, "*.PBX.example"]
+    outbound_proxy: "sip:proxy.example"
     credentials:
       acme-office: {password: letmein99, allowed_ips: [198.51.100.20], platform: freepbx}
     transfers:
@@ -40,7 +53,9 @@ tenants:
         languages: [nl, en]
         versions: {published: 7, draft: 8, earlier: [5]}
         environments:
-          production: {dialect: twilio, url: "wss://agents.example/{agent}", variables: {company: Acme}}
+          production:
+            {dialect: twilio, url: "wss://agents.example/{agent}", variables: {company: Acme}, outbound:
+              {desk: {host: pbx.example, username: gw, password: own-secret-8}}}
           development: {dialect: twilio, url: "ws://127.0.0.1:7860/ws"}
     connectors:
       front: {identifier: "123456789", agent: reception, fallback: support}
@@ -307,6 +322,30 @@ class RecordTests(SynchronousTestCase):
             ),
         )
 
+    def test_ways_out(self) -> None:
+        """What a provider, a tenant and an environment say of calls that leave."""
+        held = snapshot()
+        self.assertEqual(
+            held.providers[0].outbound,
+            Outbound(
+                to=SipUri(host="192.0.2.9"),
+                username="acme",
+                password=Secret(value="own-secret-7"),
+                caller_id="+31205550000",
+                identity="caller",
+            ),
+        )
+        self.assertEqual(held.providers[1].outbound, Outbound())
+        acme = held.tenants[0]
+        self.assertEqual(
+            (acme.transfer_targets, acme.outbound_proxy, acme.limits.bridge_duration),
+            (("+3120", "*.pbx.example"), SipUri(host="proxy.example"), 14400.0),
+        )
+        self.assertEqual(
+            held.agents[0].environments["production"].outbound,
+            {"desk": DigestAccount(host="pbx.example", username="gw", password=Secret(value="own-secret-8"))},
+        )
+
     def test_passwords_become_ha1s(self) -> None:
         """Of user name, domain and password (RFC 2617 3.2.2.2, RFC 8760); a stored HA1 stays as it is."""
         office, globex = snapshot().credentials
@@ -318,7 +357,7 @@ class RecordTests(SynchronousTestCase):
     def test_every_secret_is_redacted(self) -> None:
         """The password and every HA1, and none of them shows in a repr."""
         office, globex = snapshot().credentials
-        secrets = {"letmein99", office.ha1_md5, office.ha1_sha256, globex.ha1_md5}
+        secrets = {"letmein99", "own-secret-7", "own-secret-8", office.ha1_md5, office.ha1_sha256, globex.ha1_md5}
         self.assertEqual(snapshot().secrets, secrets)
         for secret in secrets:
             self.assertNotIn(secret, repr(snapshot()))

@@ -5,16 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from stellar_gw.call.admission import Admitted
 from stellar_gw.call.target import CallFacts, Target, TargetRefused, choose_target
+from stellar_gw.call.target_facts import facts_of
 from stellar_gw.call.target_rules import Ours
 from stellar_gw.config import parse_config
 from stellar_gw.directory.records import Route
 from stellar_gw.directory.yaml_directory import YamlDirectory
 from stellar_gw.sip.credentials import ClientCredentials
 from stellar_gw.sip.flow import Listener
-from stellar_gw.sip.values import parse_name_addr
+from stellar_gw.sip.uri import SipUri, parse_uri
+from stellar_gw.sip.values import NameAddr, parse_name_addr
+from tests.messages import flow, invite, parsed
 
 FILE = """\
 domain: sip.acme.example
@@ -66,19 +72,18 @@ tenants:
     transfers: {support: {to: "sip:1@globex.example"}}
 """
 
-DIRECTORY = parse_config(FILE, "conf.yaml", {}).directory
-OURS = Ours.of(
-    ["sip.acme.example", "203.0.113.10"],
-    [
-        Listener(
-            name="udp",
-            transport="udp",
-            bind=("0.0.0.0", 5060),
-            advertise=("203.0.113.10", 5060),
-            media_advertise="203.0.113.10",
-        )
-    ],
-)
+CONFIG = parse_config(FILE, "conf.yaml", {})
+DIRECTORY = CONFIG.directory
+LISTENERS = [
+    Listener(
+        name="udp",
+        transport="udp",
+        bind=("0.0.0.0", 5060),
+        advertise=("203.0.113.10", 5060),
+        media_advertise="203.0.113.10",
+    )
+]
+OURS = Ours.of(["sip.acme.example", "203.0.113.10"], LISTENERS)
 
 
 def facts(
@@ -117,6 +122,24 @@ class TargetCase(SynchronousTestCase):
         refusal = choose_target(wanted, method, known or facts(), DIRECTORY)
         assert isinstance(refusal, TargetRefused), refusal
         return refusal.code
+
+
+class FactTests(SynchronousTestCase):
+    def facts(self, *headers: tuple[str, str]) -> CallFacts:
+        credential = DIRECTORY.credential("freepbx-hq")
+        assert credential is not None
+        route = DIRECTORY.route_for_credential("100", credential)
+        assert isinstance(route, Route)
+        admitted = Admitted(caller=credential, route=route, how="by digest")
+        return facts_of(parsed(invite(headers=headers)), flow("198.51.100.20", 5080), admitted, CONFIG, LISTENERS)
+
+    def test_facts_of_an_invite(self) -> None:
+        """The caller without its tag, and what the phone system says of itself."""
+        plain = facts(from_='"Ann" <sip:+31612345678@192.0.2.7>')
+        self.assertEqual(self.facts(), plain)
+        told = self.facts(("Allow", "INVITE, Bye"), ("Allow", "REFER"), ("Privacy", "critical;id"))
+        self.assertEqual(told, evolve(plain, allow=("INVITE", "BYE", "REFER"), private=True))
+        self.assertEqual(self.facts(("Privacy", "none")), plain)
 
 
 class MethodTests(TargetCase):
@@ -210,6 +233,36 @@ class NameTests(TargetCase):
             target = choose_target(wanted, None, facts(), DIRECTORY)
             found = target.code if isinstance(target, TargetRefused) else self.way(wanted)
             self.assertEqual(found, told, wanted)
+
+    @given(
+        st.one_of(
+            st.text(max_size=60),
+            st.builds(
+                "{}{}{}{}{}".format,
+                st.sampled_from(["sip:", "sips:", "tel:", "SIP:", "sip:sip:", ""]),
+                st.sampled_from(["", "bob@", "200@", "+31201234567", "+31900123456@", "0@", "bob:x@", "b%00@", "a@b@"]),
+                st.sampled_from(
+                    ["pbx.example", "a.partner.example", "evil.example", "10.0.0.7", "[::1]", "sip.acme.example"]
+                ),
+                st.sampled_from(["", ":5060", ":0", ";transport=tls", ";lr", "?X=1", "\r\nX: 1", ";user=phone"]),
+                st.text(max_size=4),
+            ),
+        ),
+        st.sampled_from([None, "auto", "refer", "invite"]),
+    )
+    def test_whatever_an_agent_says_leads_only_where_it_may(self, wanted: str, method: str | None) -> None:
+        """To a place that is allowed, written so that it reads the same, or nowhere."""
+        target = choose_target(wanted, method, facts(), DIRECTORY)
+        if isinstance(target, TargetRefused):
+            self.assertTrue(target.message.isprintable())
+            return
+        for uri in (target.uri, target.refer_to):
+            self.assertEqual(parse_uri(str(uri)), uri)
+            self.assertEqual(parse_name_addr(str(NameAddr("", uri))), NameAddr("", uri))
+            assert isinstance(uri, SipUri)
+            self.assertIn(uri.host, ("pbx.example", "a.partner.example", "10.0.0.7", "pbx.lan"))
+            self.assertEqual((uri.headers, uri.password), ((), None))
+            self.assertNotIn("+31900", str(uri))
 
     def test_methods_are_three(self) -> None:
         self.assertEqual(self.refused("support", "bye"), "bad_method")
