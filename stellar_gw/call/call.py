@@ -27,8 +27,10 @@ from stellar_gw.call.endings import (
     undecided_ending,
 )
 from stellar_gw.call.events import CallAnswered, CallConfirmed, CallEnded, CallEvent, CallNoted, CallStarted
+from stellar_gw.call.exchanges import Exchanges
+from stellar_gw.call.informed import informed
 from stellar_gw.call.machine import Effect, Ending, InboundCallMachine, Outbox
-from stellar_gw.call.media import CallerMedia
+from stellar_gw.call.media import LegMedia
 from stellar_gw.call.ports import MediaPlane, Signalling
 from stellar_gw.call.record import CallRecord
 from stellar_gw.call.recording import CallRecording
@@ -46,14 +48,11 @@ from stellar_gw.sip.events import (
     ReinviteRefused,
     Reoffered,
     RequestInDialog,
-    Token,
     Trying,
     UsageId,
 )
 from stellar_gw.sip.flow import Flow
-from stellar_gw.sip.info import Info, read_info
 from stellar_gw.sip.message import Request
-from stellar_gw.sip.srtp import SrtpRefused
 
 RELEASE_TIMEOUT = 2.0
 """Seconds a worker may take over its last numbers; then the record is written without them."""
@@ -93,7 +92,7 @@ class Call:
         request: Request,
         flow: Flow,
         route: Route,
-        media: CallerMedia,
+        media: LegMedia,
         signalling: Signalling,
         plane: MediaPlane,
         clock: IReactorTime,
@@ -116,7 +115,24 @@ class Call:
         self._machine = InboundCallMachine(self._outbox)
         self._running = False
         self._up_since: float | None = None
-        self._agreement = Agreement(media=media, plane=plane, record=record, failed=self._media_failed, note=self._note)
+        self._agreement = Agreement(
+            call_id=record.call_id,
+            media=media,
+            plane=plane,
+            failed=self._media_failed,
+            note=self._note,
+            keep=self._keep_agreed,
+        )
+        self._exchanges = Exchanges(
+            usage,
+            media=media,
+            agreement=self._agreement,
+            signalling=signalling,
+            timers=self._timers,
+            note=self._note,
+            unusable=self._answer_unusable,
+            changed=lambda far: None,
+        )
         self._asks = Asks(
             call_id=record.call_id,
             answer=self._answer_for_agent,
@@ -160,52 +176,38 @@ class Call:
         self._run()
 
     def confirmed(self, event: Confirmed) -> None:
-        if self._media.awaits_answer and not self._read_answer(event.request):
-            return
-        if not event.reinvite:
+        if self._exchanges.confirmed(event) and not event.reinvite:
             self._machine.confirmed()
             self._run()
 
     def reoffered(self, event: Reoffered) -> None:
-        """A re-INVITE: answered from the same state of offer and answer, whoever makes the offer."""
-        try:
-            body = self._media.respond(event.request)
-        except RemoteProtocolError as error:
-            if isinstance(error, SrtpRefused):
-                self._note("srtp_refused", f"re-INVITE refused: {self._media.terms.explain(error)[0]}")
-            self._signalling.reject(self.usage, error.status, error.reason)
-        except StellarError as error:
-            self._signalling.reject(self.usage, 500, str(error), [("Retry-After", "5")])
-        else:
-            if not self._media.awaits_answer:
-                self._agreement.apply()
-            self._signalling.answer(self.usage, body)
+        self._exchanges.reoffered(event)
 
     def request_in_dialog(self, event: RequestInDialog) -> None:
         """INFO may tell a digit. NOTIFY has no subscription (RFC 6665 4.1.3), the rest is not allowed."""
         if event.request.method == "INFO":
-            self._informed(event.token, read_info(event.request))
+            informed(
+                event,
+                call_id=self.call_id,
+                leg=self._media.leg,
+                signalling=self._signalling,
+                plane=self._plane,
+                note=self._note,
+            )
             return
         status = 481 if event.request.method == "NOTIFY" else 405
         self._signalling.respond_in(event.token, status)
 
-    def _informed(self, token: Token, info: Info) -> None:
-        self._signalling.respond_in(token, info.status, info.reason, info.headers)
-        if info.digit:
-            pressed = messages.Pressed(request=0, call=self.call_id, digit=info.digit, duration_ms=info.duration_ms)
-            # A worker that is lost ends the call elsewhere; a digit alone is no reason to.
-            self._plane.ask(pressed).addErrback(
-                lambda failure: self._note("digit_lost", f"a digit by SIP INFO was lost: {failure.value}")
-            )
-
     def trying(self, event: Trying) -> None:
-        """This and the next three tell of INVITEs of ours, and there are none yet."""
+        """A re-INVITE of ours is on its way; so says the next one."""
 
     def provisional(self, event: Provisional) -> None: ...
 
-    def answered(self, event: Answered) -> None: ...
+    def answered(self, event: Answered) -> None:
+        self._exchanges.answered(event)
 
-    def reinvite_refused(self, event: ReinviteRefused) -> None: ...
+    def reinvite_refused(self, event: ReinviteRefused) -> None:
+        self._exchanges.refused(event)
 
     def heard(self, event: messages.Event) -> None:
         """Something the worker says of this call."""
@@ -281,7 +283,7 @@ class Call:
             self.give_up(offer_ending(error, self._media.terms))
             return
         if self._media.negotiated is not None:
-            self._agreement.apply()
+            self._exchanges.agreed()
         self._machine.allocated()
         self._run()
 
@@ -289,15 +291,11 @@ class Call:
         """No worker can carry it: the whole gateway's affair, so 503 (upstream tries the next one)."""
         self.give_up(media_ending(failure.value))
 
-    def _read_answer(self, request: Request) -> bool:
-        """The answer to our offer, from an ACK; one that cannot be used ends the call (RFC 3261 14.2)."""
-        try:
-            self._media.read_answer(request)
-        except RemoteProtocolError as error:
-            self.give_up(Ending(cause="not_acceptable", by="gateway", reason=f"answer in ACK: {error.reason}"))
-            return False
-        self._agreement.apply()
-        return True
+    def _answer_unusable(self, reason: str) -> None:
+        self.give_up(Ending(cause="not_acceptable", by="gateway", reason=reason))
+
+    def _keep_agreed(self, codec: str, srtp: str) -> None:
+        self.record.codec, self.record.srtp = codec, srtp
 
     def _ring(self) -> None:
         self._signalling.ring(self.usage)
@@ -359,6 +357,7 @@ class Call:
         self._signalling.bye(self.usage, [("Reason", reason_header(ending))])
 
     def _release(self) -> None:
+        self._exchanges.stop()
         self._timers.stop_all()
         ending = self._outbox.ending
         assert ending is not None

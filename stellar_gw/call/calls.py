@@ -18,7 +18,7 @@ from stellar_gw.call.context import bounded, user_of
 from stellar_gw.call.events import AuthenticationFailed, CallAnswered, CallConfirmed, CallEvent
 from stellar_gw.call.guard import Guard, GuardLimits
 from stellar_gw.call.machine import Ending
-from stellar_gw.call.media import CallerMedia
+from stellar_gw.call.media import LegMedia
 from stellar_gw.call.ports import MediaPlane, Signalling, WorkerLost
 from stellar_gw.call.record import CallRecord, make_call_id
 from stellar_gw.call.refusals import Refusal, Refusals
@@ -73,7 +73,7 @@ class Calls:
             tell=tell,
             later=lambda act: clock.callLater(0, act),
         )
-        self._usages = Usages(signalling)
+        self.usages = Usages(signalling)
         self._by_id: dict[str, Call] = {}
         self._capacity = Capacity()
         self._draining: Deferred[None] | None = None
@@ -115,7 +115,7 @@ class Calls:
         if isinstance(event, RequestReceived):
             self._received(event.request, event.flow)
         else:
-            self._usages.handle(event)
+            self.usages.handle(event)
 
     def _received(self, request: Request, flow: Flow) -> None:
         now, source = self._clock.seconds(), flow.remote[0]
@@ -233,7 +233,7 @@ class Calls:
             request=request,
             flow=flow,
             route=route,
-            media=CallerMedia(
+            media=LegMedia(
                 session_id=int.from_bytes(self._rng(6), "big"),
                 advertise=self._listeners[flow.listener].media_advertise,
                 signalling_host=flow.remote[0],
@@ -256,12 +256,12 @@ class Calls:
                 ping_interval=config.agent.ping_interval,
                 ping_timeout=config.agent.ping_timeout,
             ),
-            usages=self._usages,
+            usages=self.usages,
             tell=tell,
             refuse=self._refuse_ending,
             closed=self._closed,
         )
-        self._usages.own(usage, call)
+        self.usages.own(usage, call)
         self._by_id[call_id] = call
         self._capacity.take(call_id, admitted)
         call.start()
@@ -348,7 +348,7 @@ class Calls:
     def _closed(self, call: Call) -> None:
         del self._by_id[call.call_id]
         self._capacity.release(call.call_id)
-        self._usages.disown(call.usage)
+        self.usages.disown(call.usage)
         self._perhaps_drained()
 
     def _perhaps_drained(self) -> None:

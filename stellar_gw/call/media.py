@@ -1,4 +1,4 @@
-"""Our side of a caller's media: offer and answer on one hand, what its worker is told on the other."""
+"""Our side of one leg's media: offer and answer on one hand, what its worker is told on the other."""
 
 from __future__ import annotations
 
@@ -9,27 +9,31 @@ from attrs import evolve
 from stellar_gw.call.srtp import SrtpTerms
 from stellar_gw.control import messages
 from stellar_gw.errors import LocalProtocolError, RemoteProtocolError
-from stellar_gw.sip.audio_media import CLOCK
+from stellar_gw.sip.audio_media import CLOCK, CODECS
 from stellar_gw.sip.body import sdp_body
 from stellar_gw.sip.crypto import MasterKey
 from stellar_gw.sip.message import Request
 from stellar_gw.sip.offer_answer import Codec, LocalMedia, Negotiated, OfferAnswer
+from stellar_gw.sip.sdp import Direction
 from stellar_gw.sip.srtp import Keys, Srtp
 
 
-class CallerMedia:
+class LegMedia:
     """The state of one leg's session description.
 
+    :param leg: its name in the worker.
     :param advertise: the address that our descriptions carry.
     :param signalling_host: the signalling flow's peer, which latching prefers besides the described address.
     :param rng: returns that many random octets, for SRTP keys.
     :param secure: the signalling is encrypted.
+    :param codecs: the one we want most first.
     :ivar terms: of SRTP.
     """
 
     def __init__(
         self,
         *,
+        leg: str = "caller",
         session_id: int,
         advertise: str,
         signalling_host: str,
@@ -37,17 +41,29 @@ class CallerMedia:
         srtp: SrtpTerms,
         secure: bool,
         strict_latch: bool = False,
+        codecs: tuple[str, ...] = CODECS,
     ) -> None:
+        self.leg = leg
         self._state = OfferAnswer(session_id)
         self._advertise, self._signalling_host, self._strict = advertise, signalling_host, strict_latch
         self.terms, self._secure = srtp, secure
         self._srtp = Srtp(mode=srtp.mode, suites=srtp.suites, offer=srtp.offer, keys=Keys(rng))
+        self._codecs = codecs
         self._local: LocalMedia | None = None
         self._offer = b""
+        self._calling: OfferAnswer | None = None
+        self._forks: dict[str, OfferAnswer] = {}
+        self._wish: Direction = "sendrecv"
+        self._offered_wish: Direction = "sendrecv"
+        self._hears_us = self._speaks = True
 
     def allocated(self, ports: messages.Allocated) -> None:
         self._local = LocalMedia(
-            address=self._advertise, port=ports.rtp_port, rtcp_port=ports.rtcp_port, srtp=self._srtp
+            address=self._advertise,
+            port=ports.rtp_port,
+            rtcp_port=ports.rtcp_port,
+            codecs=self._codecs,
+            srtp=self._srtp,
         )
 
     @property
@@ -74,14 +90,21 @@ class CallerMedia:
         agreed = self._state.negotiated.srtp if self._state.negotiated else None
         return agreed.suite if agreed is not None else ""
 
+    @property
+    def far(self) -> Direction:
+        """What the far side lets us do, whatever we wish ourselves: recvonly or inactive where it holds us."""
+        return _direction(self._hears_us, self._speaks)
+
+    # --- the peer offers ------------------------------------------------------------------------
+
     def respond(self, request: Request) -> bytes:
         """What answers an INVITE: an answer to its offer, or an offer where it makes none.
 
         :raise RemoteProtocolError: with the status that refuses it; nothing has changed then. SRTP's refusals are
             :class:`~stellar_gw.sip.srtp.SrtpRefused`.
         """
-        self.terms.check_signalling(self._secure)
-        return self._answer(request) if sdp_body(request) else self._make_offer()
+        self.check_signalling()
+        return self._answer(request) if sdp_body(request) else self.make_offer(self._wish)
 
     def _answer(self, request: Request) -> bytes:
         """Answer the offer in a request.
@@ -90,28 +113,91 @@ class CallerMedia:
         """
         self._state.receive_offer(sdp_body(request))
         try:
-            return self._state.answer(self._ready).answer
+            answer = self._state.answer(self._ready(self._wish)).answer
         except RemoteProtocolError:
             self._state.refuse()
             raise
+        self._look(self._wish)
+        return answer
 
-    def _make_offer(self) -> bytes:
-        """Make an offer; its answer comes in an ACK.
+    # --- we offer -------------------------------------------------------------------------------
 
+    def check_signalling(self) -> None:
+        """:raise SrtpRefused: our keys would cross the network in clear, and must not."""
+        self.terms.check_signalling(self._secure)
+
+    def make_offer(self, wish: Direction) -> bytes:
+        """Make an offer; its answer comes in a response, or in an ACK.
+
+        :param wish: the direction that we want from its answer on.
         :raise RemoteProtocolError: 491 while another exchange is open.
         """
         if self._state.pending != "none":
             raise RemoteProtocolError("an offer of ours is open", 491)
-        self._offer = self._state.make_offer(self._ready)
+        self._offer = self._state.make_offer(self._ready(wish))
+        self._offered_wish = wish
         return self._offer
 
-    def read_answer(self, request: Request) -> None:
-        """:raise RemoteProtocolError: the answer in an ACK is missing, or cannot be used."""
-        body = sdp_body(request)
+    def call(self) -> bytes:
+        """The offer of an INVITE of ours, which each of its forks may answer (RFC 3261 13.2.2.4)."""
+        offer = self.make_offer(self._wish)
+        self._calling = self._state.fork()
+        return offer
+
+    def read_early(self, tag: str, body: bytes) -> bool:
+        """The answer in a 1xx of one fork: in force until another fork's comes, or the 2xx.
+
+        :param tag: the fork's To tag.
+        :return: whether anything is new.
+        :raise RemoteProtocolError: it cannot be used, and changes nothing.
+        """
+        if self._calling is None:
+            raise LocalProtocolError("no INVITE of ours is out")
+        before, fork = self._state.negotiated, self._calling.fork()
+        fork.receive_answer(body)
+        self._state = self._forks[tag] = fork
+        self._look(self._wish)
+        return fork.negotiated != before
+
+    def read_final(self, tag: str, body: bytes) -> bool:
+        """The answer in the 2xx; a peer that gave one in its 1xx may leave it out.
+
+        :return: whether anything is new.
+        :raise RemoteProtocolError: there is none, or it cannot be used.
+        """
+        before, early = self._state.negotiated, self._forks.get(tag)
+        if body:
+            self.read_early(tag, body)
+        elif early is None:
+            raise RemoteProtocolError("the 200 carries no answer to our offer", 488)
+        else:
+            self._state = early
+            self._look(self._wish)
+        self._calling, self._forks = None, {}
+        return self._state.negotiated != before
+
+    def read_answer(self, body: bytes) -> None:
+        """:raise RemoteProtocolError: the answer to our offer is missing, or cannot be used."""
         if not body:
             self._state.withdraw()
-            raise RemoteProtocolError("the ACK carries no answer to our offer", 400)
+            raise RemoteProtocolError("there is no answer to our offer", 400)
         self._state.receive_answer(body)
+        self._wish = self._offered_wish
+        self._look(self._wish)
+
+    def withdraw(self) -> None:
+        """Our offer was refused: everything stays as it was."""
+        self._state.withdraw()
+
+    # --- what came of it ------------------------------------------------------------------------
+
+    def _look(self, wish: Direction) -> None:
+        """Note what the last exchange says of the far side: of what we did not wish for ourselves it says nothing."""
+        agreed = self._state.negotiated.direction if self._state.negotiated else "sendrecv"
+        if wish in ("sendrecv", "sendonly"):
+            self._hears_us = agreed in ("sendrecv", "sendonly")
+        if wish in ("sendrecv", "recvonly"):
+            self._speaks = agreed in ("sendrecv", "recvonly")
 
     def set_media(self, call_id: str) -> messages.SetMedia:
         """What was agreed on, for the worker."""
@@ -121,6 +207,7 @@ class CallerMedia:
         return messages.SetMedia(
             request=0,
             call=call_id,
+            leg=self.leg,
             remote=agreed.remote,
             remote_rtcp=agreed.remote_rtcp,
             rtcp_mux=agreed.rtcp_mux,
@@ -138,13 +225,19 @@ class CallerMedia:
             srtp_receive=_srtp_key(agreed.srtp.receive) if agreed.srtp else None,
         )
 
-    @property
-    def _ready(self) -> LocalMedia:
+    def _ready(self, wish: Direction) -> LocalMedia:
         if self._local is None:
             raise LocalProtocolError("no ports are allocated yet")
+        local = evolve(self._local, direction=wish)
         if self.srtp and self.terms.keeps:
-            return evolve(self._local, srtp=evolve(self._srtp, mode="required"))
-        return self._local
+            return evolve(local, srtp=evolve(self._srtp, mode="required"))
+        return local
+
+
+def _direction(sends: bool, receives: bool) -> Direction:
+    if sends:
+        return "sendrecv" if receives else "sendonly"
+    return "recvonly" if receives else "inactive"
 
 
 def _codec(codec: Codec) -> messages.Codec:

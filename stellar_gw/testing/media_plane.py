@@ -14,12 +14,17 @@ from stellar_gw.control import messages
 
 @define
 class FakeCall:
-    """What the fake worker knows of one call."""
+    """What the fake worker knows of one call.
 
-    port: int
+    :ivar legs: those that there are, and their RTP ports.
+    :ivar media: of all legs, in order.
+    :ivar answered: whether the caller's dialog is up; ``up`` has all legs that are.
+    """
+
+    legs: dict[str, int] = field(factory=dict)
     media: list[messages.SetMedia] = field(factory=list)
     agent: messages.StartAgent | None = None
-    answered: bool = False
+    up: set[str] = field(factory=set)
     recorded: bool = False
     told: list[messages.Tell] = field(factory=list)
     bound: list[messages.Rebind] = field(factory=list)
@@ -27,6 +32,10 @@ class FakeCall:
     outcomes: list[messages.Outcome] = field(factory=list)
     digits: list[str] = field(factory=list)
     pressed: list[messages.Pressed] = field(factory=list)
+
+    @property
+    def answered(self) -> bool:
+        return "caller" in self.up
 
 
 def prompt_agent(_: messages.StartAgent) -> float | None:
@@ -41,7 +50,7 @@ class FakeMediaPlane:
     :ivar agent: seconds until the agent is ready, or None for an agent that refuses.
     :ivar ports: how many ports there are.
     :ivar sessions: every agent session ever started, in order.
-    :ivar released: every call ever released, in order, with how.
+    :ivar released: every call ever released, in order, with how; ``released_legs`` has single legs.
     :ivar conversation: what calls that have an agent come to.
     """
 
@@ -52,6 +61,7 @@ class FakeMediaPlane:
     calls: dict[str, FakeCall] = field(factory=dict)
     sessions: list[messages.StartAgent] = field(factory=list)
     released: list[messages.Release] = field(factory=list)
+    released_legs: list[messages.Release] = field(factory=list)
     listener: MediaListener | None = None
     conversation: messages.ConversationStatistics = field(factory=messages.ConversationStatistics)
     _next_port: int = field(default=10000, init=False)
@@ -96,13 +106,16 @@ class FakeMediaPlane:
             if isinstance(request, messages.Release):  # idempotent
                 return succeed(messages.Released(request=0))
             return fail(WorkerFailed("unknown_call", f"no call {call_id}"))
+        leg = getattr(request, "leg", "")
+        if leg and leg not in call.legs and not isinstance(request, messages.Release):
+            return fail(WorkerFailed("bad_request", f"call {call_id} has no leg {leg}"))
         match request:
             case messages.SetMedia():
                 call.media.append(request)
             case messages.StartAgent():
                 self._start(call, request)
             case messages.Answered():
-                call.answered = True
+                call.up.add(request.leg)
             case messages.Record():
                 call.recorded = True
             case messages.Tell():
@@ -118,18 +131,20 @@ class FakeMediaPlane:
             case messages.Pressed():
                 call.pressed.append(request)
             case messages.Release():
-                return self._release(request)
+                return self._release_leg(call, request) if request.leg else self._release(request)
             case _:
                 return fail(WorkerFailed("bad_request", type(request).__name__))
         return succeed(messages.Done(request=0))
 
     def _allocate(self, request: messages.Allocate) -> Deferred[messages.Reply]:
-        if request.call not in self.calls:
-            if len(self.calls) >= self.ports:
+        legs = self.calls[request.call].legs if request.call in self.calls else {}
+        if request.leg not in legs:
+            if sum(len(call.legs) for call in self.calls.values()) >= self.ports:
                 return fail(WorkerFailed("no_ports", "all RTP ports are in use"))
-            self.calls[request.call] = FakeCall(self._next_port)
+            legs = self.calls.setdefault(request.call, FakeCall()).legs
+            legs[request.leg] = self._next_port
             self._next_port += 2
-        port = self.calls[request.call].port
+        port = legs[request.leg]
         return succeed(messages.Allocated(request=0, rtp_port=port, rtcp_port=port + 1, cname="fake", ssrc=port))
 
     def _start(self, call: FakeCall, request: messages.StartAgent) -> None:
@@ -148,6 +163,13 @@ class FakeMediaPlane:
     def _say_of(self, call_id: str, event: messages.Event) -> None:
         if call_id in self.calls:
             self.say(event)
+
+    def _release_leg(self, call: FakeCall, request: messages.Release) -> Deferred[messages.Reply]:
+        self.released_legs.append(request)
+        there = call.legs.pop(request.leg, None) is not None
+        call.up.discard(request.leg)
+        legs = (messages.LegStatistics(leg=request.leg, codec="G722"),) if there else ()
+        return succeed(messages.Released(request=0, legs=legs))
 
     def _release(self, request: messages.Release) -> Deferred[messages.Reply]:
         call = self.calls.pop(request.call)
