@@ -18,6 +18,7 @@ from stellar_gw.dialects.contract import DialectPlugin
 from stellar_gw.dialects.registry import UnknownDialectError, dialect_names, find_dialect
 from stellar_gw.dialects.template import TemplateError
 from stellar_gw.dialects.template import check as check_template
+from stellar_gw.directory.dialled import is_dialled, spellings
 from stellar_gw.directory.making import known_versions
 from stellar_gw.directory.outbound_checks import check_outbound, check_transfers
 from stellar_gw.directory.records import Network
@@ -159,7 +160,7 @@ class _Check:
         for tenant in self._providers[one].tenants:
             if tenant in self._providers[other].tenants and tenant in self._tenants:
                 for name, connector in self._tenants[tenant].connectors.items():
-                    if connector.identifier.isdigit():
+                    if is_dialled(connector.identifier):
                         return f"connector {name} of {tenant}"
         bound: dict[str, set[str]] = {one: set(), other: set()}
         for shape in self._tenants.values():
@@ -302,10 +303,16 @@ class _Check:
             if given:
                 self._error(place.key(key), "belongs to a connector of type: phone")
         # Digits are dialled by providers, which serve several tenants; other identifiers stay within one.
-        key = connector.identifier if connector.identifier.isdigit() else f"{tenant}/{connector.identifier}"
-        other = self._identifiers.setdefault(key, f"{name} of {tenant}")
-        if other != f"{name} of {tenant}":
-            self._error(place.key("identifier"), f"{connector.identifier} is taken by connector {other}")
+        unique = is_dialled(connector.identifier)
+        if connector.prefixes and not unique:
+            self._error(place.key("prefixes"), "go before digits; this identifier is dialled as it is")
+            return
+        for spelling in spellings(connector.identifier, connector.prefixes):
+            key = spelling.removeprefix("+") if unique else f"{tenant}/{spelling}"
+            other = self._identifiers.setdefault(key, f"{name} of {tenant}")
+            if other != f"{name} of {tenant}":
+                at = "identifier" if spelling == connector.identifier else "prefixes"
+                self._error(place.key(at), f"{spelling} is taken by connector {other}")
 
     def _phone_connector(self, tenant: str, name: str, connector: ConnectorShape) -> None:
         place = connector.place
@@ -323,12 +330,14 @@ class _Check:
                 f"{connector.provider} does not serve tenant {tenant}; add {tenant} to its tenants in line "
                 f"{provider.place.key('tenants').line}",
             )
-        owner = (connector.provider or f"/{tenant}", connector.number)
-        other = self._numbers.setdefault(owner, f"{name} of {tenant}")
-        if other != f"{name} of {tenant}":
-            by = f"provider {connector.provider}" if connector.provider else "the tenant's own phone systems"
-            self._error(place.key("number"), f"{connector.number} by {by} is taken by connector {other}")
-        self._number_digits.setdefault(connector.number[1:], f"{name} of {tenant}")
+        for spelling in spellings(connector.number, connector.prefixes):
+            digits = spelling.removeprefix("+")
+            self._number_digits.setdefault(digits, f"{name} of {tenant}")
+            other = self._numbers.setdefault((connector.provider or f"/{tenant}", digits), f"{name} of {tenant}")
+            if other != f"{name} of {tenant}":
+                by = f"provider {connector.provider}" if connector.provider else "the tenant's own phone systems"
+                at = "number" if spelling == connector.number else "prefixes"
+                self._error(place.key(at), f"{spelling} by {by} is taken by connector {other}")
 
     def _agent_of(self, tenant: str, connector: ConnectorShape) -> None:
         place, agents = connector.place, self._tenants[tenant].agents
@@ -356,12 +365,13 @@ class _Check:
         """Numbers are dialled with or without their plus, so no identifier may look like one."""
         for shape in self._tenants.values():
             for connector in shape.connectors.values():
-                other = self._number_digits.get(connector.identifier)
-                if connector.type == "sip" and other is not None:
-                    self._error(
-                        connector.place.key("identifier"),
-                        f"{connector.identifier} is the number of connector {other}, which is dialled without + too",
-                    )
+                for spelling in spellings(connector.identifier, connector.prefixes):
+                    other = self._number_digits.get(spelling.removeprefix("+"))
+                    if connector.type == "sip" and other is not None:
+                        self._error(
+                            connector.place.key("identifier"),
+                            f"{spelling} is the number of connector {other}, which is dialled without + too",
+                        )
 
 
 def _each(prefix: str, names: Iterable[str]) -> str:

@@ -103,6 +103,7 @@ class _Maker:
             srtp_offer=shape.srtp_offer,
             srtp_without_tls=shape.srtp_without_tls,
             platform=shape.platform,
+            rewrite=tuple(shape.rewrite.items()),
             outbound=_outbound(shape.outbound, shape.caller_id),
             large_over_tcp=shape.large_over_tcp,
             unconfirmed_calls=shape.unconfirmed_calls,
@@ -132,6 +133,7 @@ class _Maker:
             srtp_offer=shape.srtp_offer,
             srtp_without_tls=shape.srtp_without_tls,
             platform=shape.platform,
+            rewrite=tuple(shape.rewrite.items()),
             outbound=_outbound(shape.outbound, shape.caller_id),
             where=self._where(shape.place),
         )
@@ -203,6 +205,7 @@ class _Maker:
             identifier=shape.identifier,
             number=shape.number,
             provider=shape.provider,
+            prefixes=shape.prefixes,
             agent=shape.agent,
             environment=shape.environment,
             version=shape.version,

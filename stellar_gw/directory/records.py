@@ -16,6 +16,8 @@ from stellar_gw.sip.srtp import SrtpMode, SrtpOffer
 from stellar_gw.sip.uri import SipUri
 
 Network = IPv4Network | IPv6Network
+Rewrite = tuple[tuple[str, str], ...]
+"""Prefixes of dialled user parts, each with what stands in its place."""
 EnvironmentName = Literal["development", "staging", "production"]
 
 NOWHERE = Where("", 0)
@@ -127,6 +129,8 @@ class Credential:
     srtp_offer: SrtpOffer | None = None
     srtp_without_tls: bool = False
     platform: str = ""
+    rewrite: Rewrite = ()
+    """What its user parts begin with and should not: tried where nothing answers to them as they came."""
     outbound: Outbound = Outbound()
     where: Where = NOWHERE
 
@@ -144,6 +148,8 @@ class TrunkProvider:
     srtp_offer: SrtpOffer | None = None
     srtp_without_tls: bool = False
     platform: str = ""
+    rewrite: Rewrite = ()
+    """What its user parts begin with and should not: tried where nothing answers to them as they came."""
     outbound: Outbound = Outbound()
     large_over_tcp: bool = False
     """Requests above 1,300 octets to it go over TCP first (RFC 3261 18.1.1)."""
@@ -196,6 +202,7 @@ class Connector:
     :ivar identifier: the user part of a SIP connector; a digit string is unique over the installation.
     :ivar number: ``+E.164`` of a phone connector, bound to (provider, tenant) where ``provider`` is set,
         to the tenant's credentials otherwise.
+    :ivar prefixes: what may stand before the identifier, or before the number without its ``+``.
     :ivar agent: an agent's name, or ``builtin:echo`` and the like.
     :ivar version: ``published``, ``draft`` or a pinned version.
     :ivar srtp: None: the caller's, or ``media.srtp``.
@@ -212,6 +219,7 @@ class Connector:
     identifier: str = ""
     number: str = ""
     provider: str = ""
+    prefixes: tuple[str, ...] = ()
     agent: str
     environment: EnvironmentName = "production"
     version: str = "published"

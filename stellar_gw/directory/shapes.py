@@ -36,12 +36,18 @@ UserName = Annotated[
 Identifier = Annotated[
     str,
     rules.Text(
-        re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?"),
-        "what callers dial: digits (600), or letters, digits, dots, underscores and hyphens",
+        re.compile(r"[A-Za-z0-9*#](?:[A-Za-z0-9*#._-]{0,62}[A-Za-z0-9*#])?"),
+        "what callers dial: digits (600), or letters, digits, dots, underscores, hyphens, * and #",
     ),
 ]
 Number = Annotated[
     str, rules.Text(re.compile(r"\+[1-9][0-9]{3,14}"), "a phone number in E.164 form, such as +31201234567")
+]
+Prefix = Annotated[
+    str, rules.Text(re.compile(r"(?=.)\+?[0-9*#]{0,16}"), "what dialled numbers begin with: digits, *, #, or + first")
+]
+Replacement = Annotated[
+    str, rules.Text(re.compile(r"\+?[0-9*#]{0,20}"), 'what stands for it: digits, + first, or "" for nothing')
 ]
 Variable = Annotated[
     str,
@@ -97,6 +103,7 @@ class CredentialShape:
     srtp_offer: SrtpOffer | None = None
     srtp_without_tls: bool = False
     platform: Name = ""
+    rewrite: dict[Prefix, Replacement] = field(factory=dict)
     outbound: OutboundShape = field(factory=OutboundShape)
     caller_id: Annotated[str, CallerId()] = ""
     place: Place = NOWHERE
@@ -111,6 +118,7 @@ class ProviderShape:
     srtp_offer: SrtpOffer | None = None
     srtp_without_tls: bool = False
     platform: Name = ""
+    rewrite: dict[Prefix, Replacement] = field(factory=dict)
     outbound: OutboundShape = field(factory=OutboundShape)
     caller_id: Annotated[str, CallerId()] = ""
     large_over_tcp: bool = False
@@ -155,6 +163,7 @@ class ConnectorShape:
     identifier: Identifier = ""
     number: Number = ""
     provider: str = ""
+    prefixes: tuple[Prefix, ...] = ()
     environment: Literal["development", "staging", "production"] = "production"
     version: Version = "published"
     enabled: bool = True

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from ipaddress import ip_address
 
 from stellar_gw.directory import no_route
+from stellar_gw.directory.dialled import dialled_digits, forms, is_dialled, spellings
 from stellar_gw.directory.nearest import Nearest
 from stellar_gw.directory.records import (
     Agent,
@@ -24,14 +24,6 @@ from stellar_gw.loading.rules import fold
 
 HINTING = 4
 """Tenants of a provider in which a mistyped number is looked for."""
-_SEPARATORS = str.maketrans("", "", "-.()")
-_DIGITS = re.compile(r"\+?([0-9]{1,64})")
-
-
-def dialled_digits(user: str) -> str:
-    """The digits of a dialled number, without ``+`` and visual separators (RFC 3966 5.1.1); else empty."""
-    found = _DIGITS.fullmatch(user.translate(_SEPARATORS)) if user[:1] in "+0123456789(" else None
-    return found[1] if found else ""
 
 
 class YamlDirectory:
@@ -54,10 +46,10 @@ class YamlDirectory:
         of_tenant: dict[str, list[Connector]] = {}
         for connector in snapshot.connectors:
             of_tenant.setdefault(connector.tenant, []).append(connector)
-            if connector.identifier:
-                self._by_identifier.setdefault(connector.identifier, []).append(connector)
-            if digits := _key(connector):
-                self._by_digits.setdefault(digits, []).append(connector)
+            for spelling in spellings(connector.identifier or connector.number, connector.prefixes):
+                self._by_identifier.setdefault(spelling, []).append(connector)
+                if digits := dialled_digits(spelling):
+                    self._by_digits.setdefault(digits, []).append(connector)
         self._nearest = {tenant: Nearest(connectors) for tenant, connectors in of_tenant.items()}
         # By IP version and prefix length, the longest first; then by the range's first address.
         self._ranges: dict[tuple[int, int], dict[int, TrunkProvider]] = {}
@@ -104,21 +96,24 @@ class YamlDirectory:
     # --- where a dialled user part leads --------------------------------------------------------
 
     def route_for_credential(self, user: str, credential: Credential) -> Route | NoRoute:
-        dialled = self._dialled(user)
-        own = [each for each in dialled if each.tenant == credential.tenant]
-        if own:
-            # A number may come in by providers as well: the tenant's own connector for it goes first.
-            return self._route(min(own, key=lambda each: (not each.enabled, bool(each.provider))))
-        if dialled:
+        meant = [self._dialled(form) for form in forms(user, credential.rewrite)]
+        for dialled in meant:
+            own = [each for each in dialled if each.tenant == credential.tenant]
+            if own:
+                # A number may come in by providers as well: the tenant's own connector for it goes first.
+                return self._route(min(own, key=lambda each: (not each.enabled, bool(each.provider))))
+        if dialled := next(filter(None, meant), []):
             return no_route.not_of_credential(user, dialled[0], credential)
         return self._unknown(user, (credential.tenant,))
 
     def route_for_provider(self, user: str, provider: TrunkProvider, address: str) -> Route | NoRoute:
-        dialled = self._dialled(user)
+        meant = [self._dialled(form) for form in forms(user, provider.rewrite)]
+        for dialled in meant:
+            own = [each for each in dialled if each.tenant in provider.tenants and _dialable(each, provider)]
+            if own:
+                return self._route(min(own, key=lambda each: not each.enabled))
+        dialled = next(filter(None, meant), [])
         served = [each for each in dialled if each.tenant in provider.tenants]
-        own = [each for each in served if _dialable(each, provider)]
-        if own:
-            return self._route(min(own, key=lambda each: not each.enabled))
         if not dialled:
             return self._unknown(user, provider.tenants)
         if not served:
@@ -176,17 +171,11 @@ class YamlDirectory:
         return no_route.unknown(user, tenants, next((found for nearest in indexes if (found := nearest(user))), None))
 
 
-def _key(connector: Connector) -> str:
-    """The digits that a connector is dialled by; empty where it has a word for an identifier."""
-    dialled = connector.number.removeprefix("+") or connector.identifier
-    return dialled if dialled.isdigit() else ""
-
-
 def _dialable(connector: Connector, provider: TrunkProvider) -> bool:
     """Whether a provider that serves the connector's tenant may dial it."""
     if connector.type == "phone":
         return connector.provider == provider.name
-    return connector.identifier.isdigit()
+    return is_dialled(connector.identifier)
 
 
 def _version(connector: Connector, agent: Agent) -> str:

@@ -6,7 +6,7 @@ from attrs import frozen
 
 from stellar_gw.sip.body import SDP, accepts_sdp, is_identity, is_readable
 from stellar_gw.sip.message import Request
-from stellar_gw.sip.uri import SipUri
+from stellar_gw.sip.uri import SipUri, TelUri
 
 KNOWN_METHODS = frozenset(
     (
@@ -83,7 +83,7 @@ def check_initial(request: Request, able: Capabilities) -> Refusal | None:
         return Refusal(481)
     if request.method not in _INITIAL:
         return Refusal(405, headers=(able.allow_header,))
-    if not isinstance(request.uri, SipUri):
+    if not isinstance(request.uri, SipUri | TelUri):
         return Refusal(416)
     return check_content(request, able)
 

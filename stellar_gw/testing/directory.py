@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv6Address, ip_address
 
+from stellar_gw.directory.dialled import forms
 from stellar_gw.directory.records import (
     Agent,
     Connector,
@@ -63,21 +64,30 @@ class MemoryDirectory:
         return max(holding, key=lambda each: each[0])[1] if holding else None
 
     def route_for_credential(self, user: str, credential: Credential) -> Route | NoRoute:
-        dialled = [each for each in self.snapshot.connectors if _answers(each, user)]
-        own = [each for each in dialled if each.tenant == credential.tenant]
-        own.sort(key=lambda each: (not each.enabled, each.provider != ""))
-        return self._to(own[0]) if own else _nowhere("other_tenant" if dialled else "unknown", user)
+        meant = [self._answering(form) for form in forms(user, credential.rewrite)]
+        for dialled in meant:
+            own = [each for each in dialled if each.tenant == credential.tenant]
+            own.sort(key=lambda each: (not each.enabled, each.provider != ""))
+            if own:
+                return self._to(own[0])
+        return _nowhere("other_tenant" if any(meant) else "unknown", user)
 
     def route_for_provider(self, user: str, provider: TrunkProvider, address: str) -> Route | NoRoute:
-        dialled = [each for each in self.snapshot.connectors if _answers(each, user)]
+        meant = [self._answering(form) for form in forms(user, provider.rewrite)]
+        for dialled in meant:
+            served = [each for each in dialled if each.tenant in provider.tenants]
+            own = [each for each in served if _keys_only(each.identifier) or each.provider == provider.name]
+            own.sort(key=lambda each: not each.enabled)
+            if own:
+                return self._to(own[0])
+        dialled = next(filter(None, meant), [])
         served = [each for each in dialled if each.tenant in provider.tenants]
-        own = [each for each in served if each.identifier.isdigit() or (each.number and each.provider == provider.name)]
-        own.sort(key=lambda each: not each.enabled)
-        if own:
-            return self._to(own[0])
         if dialled and not served:
             return _nowhere("other_tenant", user)
         return _nowhere("other_provider" if served and served[0].number else "unknown", user)
+
+    def _answering(self, user: str) -> list[Connector]:
+        return [each for each in self.snapshot.connectors if _answers(each, user)]
 
     def _to(self, connector: Connector) -> Route | NoRoute:
         tenant = self.tenant(connector.tenant)
@@ -117,17 +127,28 @@ def _version(agent: Agent, wanted: str) -> str:
 
 
 def _answers(connector: Connector, user: str) -> bool:
-    """Whether a user part means this connector: as it is written, or by its digits."""
-    if user == connector.identifier and user:
+    """Whether a user part means this connector: as it is written, or by its digits, after any of its prefixes."""
+    written = connector.number or connector.identifier
+    return any(
+        _same(spelling, user)
+        for spelling in (written, *(prefix + written.removeprefix("+") for prefix in connector.prefixes))
+    )
+
+
+def _same(written: str, user: str) -> bool:
+    if user == written and user:
         return True
     digits = "".join(character for character in user if character not in "-.()")
-    written = connector.number or connector.identifier
     return (
         digits.removeprefix("+").isdigit()
         and user[:1] in "+0123456789("
         and written.removeprefix("+").isdigit()
         and digits.removeprefix("+") == written.removeprefix("+")
     )
+
+
+def _keys_only(identifier: str) -> bool:
+    return identifier != "" and set(identifier) <= set("0123456789*#")
 
 
 def _nowhere(check: str, what: str) -> NoRoute:

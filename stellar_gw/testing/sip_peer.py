@@ -17,7 +17,7 @@ from stellar_gw.sip.message import Request, Response
 from stellar_gw.sip.params import NO_PARAMS, Params
 from stellar_gw.sip.parser import MalformedMessage, parse_message
 from stellar_gw.sip.timers import Timers
-from stellar_gw.sip.uri import SipUri
+from stellar_gw.sip.uri import SipUri, TelUri
 from stellar_gw.sip.values import NameAddr
 from stellar_gw.sip.wire import DEFAULT_PORTS
 from stellar_gw.testing.network import Network, Stream
@@ -106,7 +106,7 @@ class SipPeer:
 
     def call_uri(
         self,
-        uri: SipUri,
+        uri: SipUri | TelUri,
         flow: Flow,
         body: bytes = OFFER,
         credentials: ClientCredentials | None = None,

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.sip.credentials import ClientCredentials
 from stellar_gw.sip.events import Answered, Ended, Event
-from stellar_gw.sip.uri import SipUri
+from stellar_gw.sip.uri import OtherUri, SipUri, parse_uri
 from stellar_gw.testing.network import FAIR, FOUL, Network, Weather
 from stellar_gw.testing.sip_peer import SipPeer, brief
 from tests.story.gateway import HOST, PORT, StoryGateway
@@ -73,6 +73,26 @@ class InboundCallTests(SynchronousTestCase):
         self.assertTrue(world.run_out())
         self.assertEqual([brief(message) for message in world.trunk.heard][:2], ["100 INVITE", "180 INVITE"])
         self.assertEqual([record.connector for record in world.gateway.records], ["main-line"])
+
+    def test_a_number_is_dialled_in_every_form(self) -> None:
+        """With and without plus, with parameters of user and URI, by a tel URI; to whatever host of ours."""
+        forms = (
+            "sip:+31201230000@sip.acme.example;user=phone",
+            "sip:31201230000@203.0.113.10:5060;transport=udp;dtg=acme_lgu",
+            "sip:+31201230000;npdi=yes;rn=+31201239990@203.0.113.10;user=phone",
+            "sip:+31-20-123-0000;tgrp=t1;trunk-context=acme.example@sip.acme.example",
+            "sip:%2B31201230000@sip.acme.example",
+            "tel:+31-20-123.0000",
+            "tel:+31201230000;npdi;rn=+31201239990",
+        )
+        for form in forms:
+            world, uri = World(), parse_uri(form)
+            assert not isinstance(uri, OtherUri)
+            world.trunk.call_uri(uri, world.trunk.flow_to((HOST, PORT)))
+            self.assertTrue(world.run_out())
+            self.assertEqual([record.connector for record in world.gateway.records], ["main-line"], form)
+            told = world.gateway.plane.sessions[0].context.to_number
+            self.assertEqual(told, "31201230000" if form.startswith("sip:31") else "+31201230000")
 
     def test_a_refusals_record_shows_the_messages_to_the_last(self) -> None:
         """The ladder of a wrong password ends with the 401 that refused it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.config import parse_config
+from stellar_gw.directory.dialled import dialled_digits, forms
 from stellar_gw.directory.records import (
     DigestAccount,
     Directory,
@@ -19,7 +21,7 @@ from stellar_gw.directory.records import (
     Snapshot,
     Transfer,
 )
-from stellar_gw.directory.yaml_directory import YamlDirectory, dialled_digits
+from stellar_gw.directory.yaml_directory import YamlDirectory
 from stellar_gw.errors import Where
 from stellar_gw.sip.uri import SipUri
 from stellar_gw.testing.directory import MemoryDirectory
@@ -31,6 +33,7 @@ trunk_providers:
   carrier:
     allowed_ips: [192.0.2.0/24, "2001:db8:1::/48"]
     tenants: [acme, globex]
+    rewrite: {"00": "+", "0": "+31", "9": ""}
     outbound: {to: "sip:192.0.2.9", username: acme, password: own-secret-7, identity: caller}
     caller_id: "+31205550000"
   narrow:
@@ -44,7 +47,7 @@ tenants:
     transfer_targets: [+3120, "*.PBX.example"]
     outbound_proxy: "sip:proxy.example"
     credentials:
-      acme-office: {password: letmein99, allowed_ips: [198.51.100.20], platform: freepbx}
+      acme-office: {password: letmein99, allowed_ips: [198.51.100.20], platform: freepbx, rewrite: {"+9": "", "9": ""}}
     transfers:
       support: {to: "sip:200@198.51.100.20", via: acme-office, about: "People"}
       sales: {to: "+31207654321", via: carrier, method: invite}
@@ -65,7 +68,9 @@ tenants:
       echo: {identifier: "600", agent: "builtin:echo"}
       hello: {identifier: "601", agent: "builtin:greeting", options: {then: echo}}
       main: {type: phone, number: "+31201230000", provider: carrier, agent: reception}
-      own: {type: phone, number: "+31201230001", agent: reception}
+      own: {type: phone, number: "+31201230001", agent: reception, prefixes: ["55"]}
+      star: {identifier: "17205550100*11115", agent: "builtin:echo"}
+      long: {identifier: "602", agent: "builtin:echo", prefixes: ["8", "*8"]}
   globex:
     credentials:
       globex-office: {ha1_md5: 0123456789abcdef0123456789abcdef}
@@ -161,6 +166,18 @@ class Shared:
                 ("++600", "unknown"),
                 ("", "unknown"),
                 ("٦٠٠", "unknown"),
+                ("17205550100*11115", "acme/star: builtin:echo production "),
+                ("8602", "acme/long: builtin:echo production "),
+                ("*8602", "acme/long: builtin:echo production "),
+                ("9602", "acme/long: builtin:echo production "),
+                ("+9602", "acme/long: builtin:echo production "),
+                ("98602", "acme/long: builtin:echo production "),
+                ("99602", "unknown"),
+                ("5531201230001", "acme/own: reception production 7"),
+                ("55+31201230001", "unknown"),
+                ("9-55-31201230001", "acme/own: reception production 7"),
+                ("9700", "other_tenant"),
+                ("9", "unknown"),
             ):
                 self.assertEqual(self.credential_route(user), route, user)
 
@@ -177,6 +194,16 @@ class Shared:
                 ("lab.desk", "192.0.2.5", "unknown"),
                 ("501", "192.0.2.5", "disabled"),
                 ("999", "192.0.2.5", "unknown"),
+                ("0031201230000", "192.0.2.5", "acme/main: reception production 7"),
+                ("0201230000", "192.0.2.5", "acme/main: reception production 7"),
+                ("9600", "192.0.2.5", "acme/echo: builtin:echo production "),
+                ("+9600", "192.0.2.5", "unknown"),
+                ("17205550100*11115", "192.0.2.5", "acme/star: builtin:echo production "),
+                ("*8602", "192.0.2.5", "acme/long: builtin:echo production "),
+                ("9+8602", "192.0.2.5", "acme/long: builtin:echo production "),
+                ("90031201230000", "192.0.2.5", "unknown"),
+                ("0201230009", "192.0.2.5", "other_tenant"),
+                ("0201230001", "192.0.2.5", "other_provider"),
             ):
                 self.assertEqual(self.provider_route(user, address), route, (user, address))
 
@@ -365,8 +392,11 @@ class RecordTests(SynchronousTestCase):
 
 NAMES = st.sampled_from(["acme", "globex", "initech", "umbrella"])
 USERS = st.sampled_from(
-    ["100", "200", "+100", "front", "desk", "+31201230000", "31201230000", "+31201230001", "300", "(200)", "a", ""]
-)
+    [
+        "100", "200", "+100", "front", "desk", "+31201230000", "31201230000", "+31201230001", "300", "(200)", "a", "",
+        "8100", "9200", "98300", "0031201230000", "8*100", "9front", "9", "8831201230001",
+    ]
+)  # fmt: skip
 
 
 @st.composite
@@ -376,11 +406,14 @@ def installations(draw: st.DrawFn) -> tuple[str, list[tuple[str, str]]]:
     tenants = draw(st.lists(NAMES, min_size=2, max_size=4, unique=True))
     served = {name: draw(st.lists(st.sampled_from(tenants), min_size=1, unique=True)) for name in ("carrier", "trunk")}
     for index, (name, serves) in enumerate(served.items()):
-        lines.append(f"  {name}: {{allowed_ips: [192.0.2.{index}], tenants: [{', '.join(serves)}]}}")
+        rewrite = draw(st.sampled_from(["", ', rewrite: {"9": "", "00": "+"}']))
+        lines.append(f"  {name}: {{allowed_ips: [192.0.2.{index}], tenants: [{', '.join(serves)}]{rewrite}}}")
     lines.append("tenants:")
     taken: set[tuple[str, str]] = set()
     for tenant in tenants:
-        lines += [f"  {tenant}:", f"    credentials: {{{tenant}-phone: {{password: letmein99}}}}", "    connectors:"]
+        rewrite = draw(st.sampled_from(["", ', rewrite: {"9": ""}']))
+        account = f"{tenant}-phone: {{password: letmein99{rewrite}}}"
+        lines += [f"  {tenant}:", f"    credentials: {{{account}}}", "    connectors:"]
         for number in range(draw(st.integers(1, 5))):
             enabled = draw(st.booleans())
             lines += _connector(draw, tenant, number, served, taken, enabled)
@@ -400,14 +433,16 @@ def _connector(
         if (scope, identifier) in taken:
             return []
         taken.add((scope, identifier))
-        return [f'      c{number}: {{identifier: "{identifier}", {end}']
+        prefixes = draw(st.sampled_from(["", 'prefixes: ["8", "8*"], '])) if not scope else ""
+        return [f'      c{number}: {{identifier: "{identifier}", {prefixes}{end}']
     dialled = draw(st.sampled_from(["+31201230000", "+31201230001"]))
     provider = draw(st.sampled_from(["", *(name for name, serves in served.items() if tenant in serves)]))
     if (provider or f"/{tenant}", dialled) in taken:
         return []
     taken.add((provider or f"/{tenant}", dialled))
+    prefixes = draw(st.sampled_from(["", 'prefixes: ["88"], ']))
     by = f"provider: {provider}, " if provider else ""
-    return [f'      c{number}: {{type: phone, number: "{dialled}", {by}{end}']
+    return [f'      c{number}: {{type: phone, number: "{dialled}", {by}{prefixes}{end}']
 
 
 class IsolationTests(SynchronousTestCase):
@@ -437,3 +472,33 @@ class IsolationTests(SynchronousTestCase):
                 self.assertTrue(route.connector.enabled)
                 if credential is None and route.connector.type == "phone":
                     self.assertEqual(route.connector.provider, caller)
+
+
+class FormTests(SynchronousTestCase):
+    def test_rules(self) -> None:
+        """The longest prefix of a number is replaced, its separators left out; a name keeps its signs."""
+        rules = (("0", "+31"), ("00", "+"), ("*", "star-"))
+        cases = {
+            "0031(20)123": ["0031(20)123", "+3120123"],
+            "020-123": ["020-123", "+3120123"],
+            "0": ["0"],
+            "00": ["00", "+310"],
+            "600": ["600"],
+            "*5.5": ["*5.5", "star-5.5"],
+            "": [""],
+        }
+        self.assertEqual({user: list(forms(user, rules)) for user in cases}, cases)
+
+    @given(
+        st.text("+0123456789*#-.()ab;", max_size=12),
+        st.dictionaries(st.text("+09*", min_size=1, max_size=3), st.text("+31", max_size=3)),
+    )
+    def test_a_user_part_has_two_forms_at_most(self, user: str, rules: dict[str, str]) -> None:
+        """The first is what came; the other begins with what a rule puts there, and ends as it did."""
+        first, *others = forms(user, tuple(rules.items()))
+        self.assertEqual(first, user)
+        self.assertLess(len(others), 2)
+        for other in others:
+            self.assertTrue(any(other.startswith(instead) for instead in rules.values()))
+            plain = re.sub(r"[-.()]", "", user) if dialled_digits(user) else user
+            self.assertEqual(other[-1], plain[-1])

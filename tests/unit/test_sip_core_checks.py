@@ -82,7 +82,10 @@ class RefusalTests(CoreCase):
         )
 
     def test_schemes(self) -> None:
-        self.assertEqual(self.refusal(invite(uri="tel:+31201234567")), (416, None))
+        """A number can be called; what is no SIP and no number cannot."""
+        self.receive(invite(uri="tel:+31201234567"))
+        self.assertIsInstance(self.core.next_event(), RequestReceived)
+        self.assertEqual(self.refusal(invite(uri="http://example.com/")), (416, None))
         self.assertEqual(self.refusal(request("OPTIONS", uri="nobodyKnowsThisScheme:totallyopaque")), (416, None))
 
     def test_extensions(self) -> None:
