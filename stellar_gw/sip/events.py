@@ -144,6 +144,7 @@ class Ended:
 
     :ivar request: the peer's BYE or CANCEL, where one ended it (its Reason header is of interest).
     :ivar response: the final response, where one ended it.
+    :ivar sequence: the CSeq of our INVITE, where we called: the next try of the same call has a higher one.
     """
 
     usage: UsageId
@@ -151,6 +152,7 @@ class Ended:
     by: Literal["remote", "local"]
     request: Request | None = None
     response: Response | None = None
+    sequence: int = field(default=0, eq=False)
 
 
 Event = (

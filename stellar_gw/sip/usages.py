@@ -125,4 +125,5 @@ class Usages:
             self._wire.events.append(ResponseReceived(token, None))
         usage.sent.clear()
         self.perform[RefuseAsked](usage, RefuseAsked())
-        self._wire.events.append(Ended(usage.id, end.cause, end.by, end.request, end.response))
+        sequence = usage.initial.sequence if usage.initial is not None else 0
+        self._wire.events.append(Ended(usage.id, end.cause, end.by, end.request, end.response, sequence))

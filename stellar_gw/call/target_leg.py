@@ -1,0 +1,447 @@
+"""The leg of a call to the target of a transfer: from a decided target to an answered dialog, and to its end.
+
+The leg dials, keeps its own session description, answers its own re-INVITEs, and has its media carried by the
+worker of its call. It knows nothing of the caller: whoever asked for it listens (:class:`LegListener`) and binds
+the legs to each other. It starts nothing that it does not also end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+
+from stellar_gw.call.context import bounded
+from stellar_gw.call.dialing import Dialing
+from stellar_gw.call.endings import media_ending
+from stellar_gw.call.leg_dialog import LegDialog
+from stellar_gw.call.leg_listener import LegListener, LegSurroundings
+from stellar_gw.call.machine import Ending
+from stellar_gw.call.media import LegMedia
+from stellar_gw.call.silence import Silence
+from stellar_gw.call.target import Target
+from stellar_gw.call.target_machine import Effect, LegEnding, Outbox, OutgoingLegMachine
+from stellar_gw.call.timers import Timers
+from stellar_gw.control import messages
+from stellar_gw.sip.audio_media import CODECS
+from stellar_gw.sip.events import Ended
+from stellar_gw.sip.flow import Flow, Way
+from stellar_gw.sip.message import Response
+from stellar_gw.sip.sdp import Direction
+from stellar_gw.sip.srtp import SrtpRefused
+from stellar_gw.sip.values import NameAddr
+
+UNHEARD = 4.0
+"""Seconds that a next hop may be silent where there is another (RFC 3263 4.3 leaves it to us)."""
+RELEASE_TIMEOUT = 2.0
+"""Seconds that a worker may take over the last numbers."""
+NO_ANSWER = 'Q.850;cause=19;text="no answer"'
+UNWANTED = 'Q.850;cause=16;text="given up"'
+UNUSABLE = 'Q.850;cause=88;text="the answer cannot be used"'
+LOST = 'Q.850;cause=41;text="media failure"'
+
+HeaderItems = Iterable[tuple[str, str]]
+_Thing = TypeVar("_Thing")
+
+
+class TargetLeg:
+    """
+    :param call_id: our own id of the call.
+    :param leg: its name in the worker.
+    :param codec_first: the caller's codec, so that nothing need be coded anew.
+    :param extra_headers: of the INVITE, validated.
+    :param signalling_listener: the caller's, whose Via and Contact are used if possible.
+    :param note: a kind and a line for the operator.
+    :ivar sip_call_id: of all its INVITEs.
+    """
+
+    def __init__(
+        self,
+        *,
+        call_id: str,
+        leg: str = "target",
+        target: Target,
+        codec_first: str,
+        extra_headers: HeaderItems = (),
+        around: LegSurroundings,
+        listener: LegListener,
+        signalling_listener: str = "",
+        note: Callable[[str, str], None],
+    ) -> None:
+        self.call_id, self.leg, self.target, self.note = call_id, leg, target, note
+        self.sip_call_id = around.rng(16).hex()
+        self._codecs = tuple(dict.fromkeys([*([codec_first] if codec_first in CODECS else []), *CODECS]))
+        self._headers = (*target.identity, *extra_headers, ("Max-Forwards", str(target.max_forwards)))
+        self._from = target.from_.with_tag(around.rng(8).hex())
+        self._around, self._listener, self._listener_name = around, listener, signalling_listener
+        self._signalling, self._plane = around.signalling, around.plane
+        self._timers = Timers(around.clock)
+        self._dialing = Dialing(target, around.rungs, around.clock.seconds())
+        self._outbox = Outbox()
+        self._machine = OutgoingLegMachine(self._outbox)
+        self._running = False
+        self._ports: messages.Allocated | None = None
+        self._waiting: object = None
+        self._flow: Flow | None = None
+        self._dialog: LegDialog | None = None
+        self._sequence = 0
+        self._heard = self._told = False
+        self._farewell: HeaderItems = ()
+        self._silence = Silence(
+            timers=self._timers,
+            probe=lambda heard: around.usages.ask(self._dialog.usage if self._dialog else "", "OPTIONS", heard),
+            give_up=self._silent,
+            interval=around.probe_interval,
+            longest=around.no_media_extended,
+        )
+
+    @property
+    def up(self) -> bool:
+        """Answered, and not ended."""
+        return OutgoingLegMachine.state(self._machine) == "Up"
+
+    @property
+    def codec(self) -> str:
+        """In force; empty before there is any."""
+        return self._dialog.codec if self._dialog is not None else ""
+
+    @property
+    def srtp(self) -> str:
+        """The SRTP suite in force; empty for plain RTP."""
+        return self._dialog.srtp if self._dialog is not None else ""
+
+    # --- verbs ----------------------------------------------------------------------------------
+
+    def dial(self) -> None:
+        """Begin; once."""
+        self._machine.dial()
+        self._run()
+
+    def give_up(self, reason_header: str = UNWANTED, cause: str = "given_up") -> None:
+        """End it whatever state it is in, by CANCEL or BYE where there is something to end; repeatable."""
+        self._end(cause, "nobody waits for an answer any more", reason_header)
+
+    def bye(self, headers: HeaderItems = ()) -> None:
+        """The same, with any headers."""
+        self._farewell = tuple(headers)
+        self.give_up(next((value for name, value in self._farewell if name.lower() == "reason"), ""))
+
+    def hold(self, direction: Direction = "sendonly") -> Deferred[bool]:
+        """Offer a direction of ours: ``sendonly``, ``inactive``, or ``sendrecv`` to resume.
+
+        :return: fires with whether the far side has answered; False too where the leg is not up, or ends before.
+        """
+        return self._dialog.offer(direction) if self._dialog is not None and self.up else succeed(False)
+
+    def heard(self, event: messages.Event) -> None:
+        """Something that the worker says of this leg."""
+        match event:
+            case messages.DigitReceived():
+                self._listener.digit(event)
+            case messages.MediaLost() if self.up:
+                self._silence.began(event)
+            case messages.MediaBack():
+                self._silence.over()
+            case messages.OneWayAudio():
+                self.note(
+                    "one_way_audio",
+                    f"one-way audio on leg {self.leg}: no RTP after 5 s on {event.local}; SDP said {event.remote}",
+                )
+            case _:
+                pass
+
+    # --- what the INVITE comes to (Calling) -----------------------------------------------------
+
+    def was_heard(self) -> None:
+        self._heard = True
+        self._timers.stop("unheard")
+
+    def rings(self, status: int, early_media: bool) -> None:
+        self._listener.ringing(status, early_media)
+
+    def was_answered(self) -> None:
+        self._machine.answered()
+        self._run()
+
+    def unusable(self, reason: str) -> None:
+        self._end("not_acceptable", f"the answer cannot be used: {reason}", UNUSABLE)
+
+    def was_ended(self, event: Ended) -> None:
+        self._sequence = max(self._sequence, event.sequence)
+        self._timers.stop("unheard")
+        if self.up:
+            self._machine.gone(_ending_of(event))
+        elif event.response is not None:
+            self._refused(event.response)
+        else:
+            self._no_response(event)
+        self._run()
+
+    def direction_changed(self, direction: Direction) -> None:
+        if self._told and self.up:
+            self._listener.direction_changed(direction)
+
+    def media_failed(self, failure: Failure) -> None:
+        ending = media_ending(failure.value)
+        self._end("worker_lost" if ending.cause == "worker_lost" else "media", ending.reason, LOST)
+
+    # --- how dialing goes on --------------------------------------------------------------------
+
+    def _refused(self, response: Response) -> None:
+        if response.status == 503:
+            self._mark_way()
+        match self._dialing.refused(response):
+            case "again":
+                self._machine.again()
+            case "next_way":
+                self._machine.next_way()
+            case "redirected":
+                self._machine.redirected()
+            case "failed":
+                self._machine.failed(self._dialing.failure_of(response))
+
+    def _no_response(self, event: Ended) -> None:
+        """The connection broke, or the transaction timed out (RFC 3261 17.1.1.2)."""
+        why = "the connection broke" if event.cause == "transport" else "no response to our INVITE"
+        if self._heard:  # somebody may be ringing there: another way would ring twice
+            self._dialing.note(why)
+            self._machine.failed(self._dialing.failure("unreachable", why))
+        else:
+            self._mark_way()
+            self._way_failed("unreachable", why)
+
+    def _mark_way(self) -> None:
+        if self._dialing.way is not None:
+            self._signalling.mark_failed(self._dialing.way)
+
+    def _way_failed(self, reason: str, why: str) -> None:
+        """Nobody was reached by this way: on to the next one, if there is any."""
+        self._dialing.note(why)
+        if self._dialing.more_ways:
+            self._machine.next_way()
+        else:
+            self._machine.failed(self._dialing.failure(reason, why))
+
+    def _unheard(self) -> None:
+        self._leave_dialog(())
+        self._mark_way()
+        self._way_failed("unreachable", f"no response in {UNHEARD:g} s")
+        self._run()
+
+    def _rung_out(self) -> None:
+        self._end("no_answer", f"no answer in {self.target.ring_timeout:g} s", NO_ANSWER)
+
+    # --- effects --------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        """Carry out what the machine has asked for; what happens meanwhile waits its turn."""
+        if self._running:
+            return
+        self._running = True
+        try:
+            while self._outbox.effects:
+                self._EFFECTS[self._outbox.effects.pop(0)](self)
+        finally:
+            self._running = False
+
+    def _await(
+        self, asked: Deferred[_Thing], done: Callable[[_Thing], None], failed: Callable[[Failure], None]
+    ) -> None:
+        """Wait for one thing, until something else is waited for or the leg is over."""
+        self._waiting = asked
+
+        def came(result: _Thing) -> None:
+            if self._waiting is asked:
+                self._waiting = None
+                done(result)
+                self._run()
+
+        def missed(failure: Failure) -> None:
+            if self._waiting is asked:
+                self._waiting = None
+                failed(failure)
+                self._run()
+
+        asked.addCallbacks(came, missed)
+
+    def _allocate(self) -> None:
+        self._timers.start("ring", self.target.ring_timeout, self._rung_out)
+        asked = self._plane.ask(messages.Allocate(request=0, call=self.call_id, leg=self.leg))
+        self._await(asked, self._allocated, self.media_failed)
+
+    def _allocated(self, reply: messages.Reply) -> None:
+        assert isinstance(reply, messages.Allocated)
+        self._ports = reply
+        self._machine.allocated()
+
+    def _route(self) -> None:
+        own = self._dialing.own_hop
+        asked = self._signalling.route(
+            self._dialing.hop,
+            tls_name=self.target.tls_name if own else "",
+            client_certificate=self.target.client_certificate if own else "",
+        )
+        self._await(asked, self._routed, self._unroutable)
+
+    def _routed(self, ways: tuple[Way, ...]) -> None:
+        refused = self._dialing.routed(ways)
+        if refused is not None:
+            self._machine.failed(refused)
+        else:
+            self._machine.routed()
+
+    def _unroutable(self, failure: Failure) -> None:
+        self._machine.failed(self._dialing.failure("unreachable", str(failure.value)))
+
+    def _open(self) -> None:
+        way = self._dialing.next_way()
+        assert way is not None, "the machine comes here only where there is another way"
+        self._await(self._signalling.open(way, self._listener_name), self._opened, self._unopened)
+
+    def _opened(self, flow: Flow) -> None:
+        self._flow = flow
+        self._machine.opened()
+
+    def _unopened(self, failure: Failure) -> None:
+        self._way_failed("unreachable", str(failure.value))
+
+    def _invite(self) -> None:
+        flow, media = self._flow, self._make_media()
+        assert flow is not None
+        try:
+            media.check_signalling()
+        except SrtpRefused as error:
+            self._way_failed("not_acceptable", error.reason)
+            return
+        self._heard = False
+        self._sequence += 1
+        usage = self._signalling.invite(
+            self._dialing.uri,
+            flow,
+            from_=self._from,
+            to=NameAddr("", self._dialing.uri),
+            headers=self._headers,
+            body=media.call(),
+            credentials=self.target.credentials,
+            call_id=self.sip_call_id,
+            sequence=self._sequence,
+        )
+        self._dialog = LegDialog(
+            usage,
+            call_id=self.call_id,
+            media=media,
+            signalling=self._signalling,
+            plane=self._plane,
+            timers=self._timers,
+            calling=self,
+        )
+        self._around.usages.own(usage, self._dialog)
+        if self._dialing.more_ways:
+            self._timers.start("unheard", UNHEARD, self._unheard)
+
+    def _make_media(self) -> LegMedia:
+        """A session description anew for each INVITE: another rung, another flow."""
+        flow, ports, around = self._flow, self._ports, self._around
+        assert flow is not None and ports is not None
+        media = LegMedia(
+            leg=self.leg,
+            session_id=int.from_bytes(around.rng(6), "big"),
+            advertise=around.listeners[flow.listener].media_advertise,
+            signalling_host=flow.remote[0],
+            rng=around.rng,
+            srtp=self._dialing.terms,
+            secure=flow.secure,
+            codecs=self._codecs,
+        )
+        media.allocated(ports)
+        return media
+
+    def _establish(self) -> None:
+        self._timers.stop("ring")
+        self._timers.stop("unheard")
+        self._dialing.answered(self._around.clock.seconds())
+        up = messages.Answered(request=0, call=self.call_id, leg=self.leg)
+        self._plane.ask(up).addErrback(self.media_failed)
+        self._listener.answered()
+        self._told = True
+        if self._dialog is not None and self._dialog.media.far != "sendrecv":
+            self.direction_changed(self._dialog.media.far)
+
+    def _withdraw(self) -> None:
+        self._leave_dialog(self._farewell)
+
+    def _leave_dialog(self, headers: HeaderItems) -> None:
+        """CANCEL or BYE; what still comes of it is the core's affair, and a late 2xx gets its ACK and BYE."""
+        if self._dialog is not None:
+            usage = self._dialog.usage
+            self._sequence = max(self._sequence, self._signalling.sequence(usage))
+            self._around.usages.disown(usage)
+            self._signalling.bye(usage, headers)
+
+    def _tell_failed(self) -> None:
+        self._stop()
+        assert self._outbox.failure is not None
+        self._listener.failed(self._outbox.failure)
+
+    def _tell_ended(self) -> None:
+        self._stop()
+        ending = self._outbox.ending
+        assert ending is not None
+        self._listener.ended(ending.by, ending.cause, ending.reason_header)
+
+    def _stop(self) -> None:
+        self._timers.stop_all()
+        waiting, self._waiting = self._waiting, None
+        if isinstance(waiting, Deferred):
+            waiting.cancel()
+        if self._dialog is not None:
+            self._dialog.stop()
+
+    def _release(self) -> None:
+        cause = self._outbox.ending.cause if self._outbox.ending else "not_answered"
+        asked = self._plane.ask(messages.Release(request=0, call=self.call_id, leg=self.leg, cause=cause))
+        asked.addTimeout(RELEASE_TIMEOUT, self._around.clock)
+        # A lost worker's numbers are lost with it.
+        asked.addCallbacks(
+            lambda reply: self._listener.released(_numbers(reply)), lambda _: self._listener.released(None)
+        )
+
+    # --- the end --------------------------------------------------------------------------------
+
+    def _end(self, cause: str, phrase: str, reason_header: str) -> None:
+        """Before the answer it counts as a failure, afterwards as an end."""
+        if not self._farewell and reason_header:
+            self._farewell = (("Reason", reason_header),)
+        failure = self._dialing.failure(cause, phrase)
+        self._machine.give_up(failure, LegEnding(by="gateway", cause=cause, reason_header=reason_header))
+        self._run()
+
+    def _silent(self, ending: Ending) -> None:
+        self.note("no_media", f"leg {self.leg}: {ending.reason}")
+        self._end(ending.cause, ending.reason, LOST)
+
+    _EFFECTS: dict[Effect, Callable[[TargetLeg], None]] = {
+        Effect.ALLOCATE: _allocate,
+        Effect.ROUTE: _route,
+        Effect.OPEN: _open,
+        Effect.INVITE: _invite,
+        Effect.ESTABLISH: _establish,
+        Effect.WITHDRAW: _withdraw,
+        Effect.TELL_FAILED: _tell_failed,
+        Effect.TELL_ENDED: _tell_ended,
+        Effect.RELEASE: _release,
+    }
+
+
+def _ending_of(event: Ended) -> LegEnding:
+    """A dialog that the core has ended."""
+    if event.cause == "bye" and event.by == "remote":
+        said = event.request.headers.first("Reason") if event.request is not None else ""
+        return LegEnding(by="target", cause="target_hangup", reason_header=bounded(said or ""))
+    return LegEnding(by="gateway", cause="ack_timeout" if event.cause == "ack_timeout" else "dialog_lost")
+
+
+def _numbers(reply: messages.Reply) -> messages.LegStatistics | None:
+    return next(iter(reply.legs), None) if isinstance(reply, messages.Released) else None
