@@ -53,8 +53,9 @@ from stellar_gw.gateway.worker_process import WorkerCommand
 from stellar_gw.net.descriptors import connections_within, raise_limit
 from stellar_gw.net.flows import Flows
 from stellar_gw.net.listen import Listening, listen
+from stellar_gw.net.lookup import DnsLookup
 from stellar_gw.net.reach import Reach
-from stellar_gw.net.resolver import DnsLookup, Resolver
+from stellar_gw.net.resolver import Resolver
 from stellar_gw.net.stream import StreamLimits
 from stellar_gw.net.tls import ClientTls
 from stellar_gw.sip.checks import Capabilities
@@ -172,8 +173,9 @@ class GatewayService(Service):
             per_source=config.limits.connections,
             total=connections_within(config.limits.all_connections),
         )
-        lookup = DnsLookup(clock)
-        flows = Flows(clock, limits=limits, client_tls=ClientTls(clock.seconds), dscp=config.sip.dscp)
+        lookup = DnsLookup(clock, servers=config.dns.servers)
+        client_tls = ClientTls(clock.seconds, ca_file=config.sip.trusted_ca)
+        flows = Flows(clock, limits=limits, client_tls=client_tls, dscp=config.sip.dscp)
         listeners: dict[str, Listener] = {}
         core = SipCore(
             listeners,

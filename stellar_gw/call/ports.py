@@ -96,7 +96,7 @@ class Signalling(Protocol):
 
         :param tls_name: what the certificates must carry; empty: the URI's host.
         :param client_certificate: the path of the PEM file that TLS peers are shown.
-        :return: at least one; fails with :class:`NoWay`.
+        :return: at least one; fails with :class:`NoWay`. May be cancelled.
         """
 
     def open(self, way: Way, listener: str = "") -> Deferred[Flow]:

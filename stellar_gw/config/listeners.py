@@ -163,11 +163,17 @@ class _Maker:
             holds = "the certificate" if shape.key else "the certificate and its key"
             path = printable(shape.certificate, 200)
             self._error("certificate", f"cannot be used: {_reason(error)}; {path} must hold {holds} in PEM")
-        if shape.client_ca:
-            try:
-                context.load_verify_locations(shape.client_ca)
-            except (OSError, ValueError) as error:
-                self._error("client_ca", f"cannot be used: {_reason(error)}; must be certificates in PEM")
+        if shape.client_ca and (fault := authorities_fault(shape.client_ca)):
+            self._error("client_ca", fault)
+
+
+def authorities_fault(path: str) -> str:
+    """What is wrong with a PEM file of authorities; empty: nothing."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except (OSError, ValueError) as error:
+        return f"cannot be used: {_reason(error)}; must be certificates in PEM"
+    return ""
 
 
 def _no_password() -> str:

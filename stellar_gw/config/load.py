@@ -10,10 +10,11 @@ from typing import Annotated, Any, TypeVar
 import attrs
 from attrs import field, frozen
 
-from stellar_gw.config.listeners import ListenerShape, make_listeners
+from stellar_gw.config.listeners import ListenerShape, authorities_fault, make_listeners
 from stellar_gw.config.records import (
     AgentConfig,
     Config,
+    DnsConfig,
     GatewayLimits,
     HttpConfig,
     ListenerConfig,
@@ -43,6 +44,7 @@ FIXED = (
     "records",
     "log",
     "http",
+    "dns",
     "limits.connections",
     "limits.all_connections",
     "limits.transactions",
@@ -74,6 +76,7 @@ class FileShape:
     records: RecordsConfig = field(factory=RecordsConfig)
     log: LogConfig = field(factory=LogConfig)
     http: HttpConfig = field(factory=HttpConfig)
+    dns: DnsConfig = field(factory=DnsConfig)
     trunk_providers: dict[Name, ProviderShape] = field(factory=dict)
     tenants: dict[Name, TenantShape] = field(factory=dict)
     place: Place = NOWHERE
@@ -120,6 +123,7 @@ def parse_config(text: str, path: str, environ: Mapping[str, str], addresses: Ho
         records=shape.records,
         log=shape.log,
         http=shape.http,
+        dns=shape.dns,
         directory=YamlDirectory(snapshot),
         recording=any(connector.record for connector in snapshot.connectors),
         warnings=problems.warnings,
@@ -173,6 +177,8 @@ def _check(shape: FileShape, listeners: Mapping[str, ListenerConfig], problems: 
     reach = Reach(tls=tls, sha256=sha256, srtp=shape.media.srtp)
     check_directory(shape.trunk_providers, shape.tenants, reach, problems)
     _check_srtp(shape, tls, problems)
+    if shape.sip.trusted_ca and (fault := authorities_fault(shape.sip.trusted_ca)):
+        problems.error(place.key("sip").key("trusted_ca"), fault)
     if shape.http.bind is not None and not rules.loopback(shape.http.bind[0]):
         problems.warn(
             place.key("http").key("bind"),

@@ -101,6 +101,7 @@ class SipConfig:
     :ivar sha256_from: source ranges that are challenged with SHA-256 besides (RFC 8760).
     :ivar setup_timeout: a connection that has not handshaken, or not finished a message, is closed.
     :ivar idle_timeout: a connection that has spoken and is in no dialog is closed after this long.
+    :ivar trusted_ca: the authorities believed where we connect by TLS, a PEM file; empty: the system's.
     """
 
     user_agent: Annotated[str, UserAgent] = "stellar-gw"
@@ -111,6 +112,7 @@ class SipConfig:
     sha256_from: tuple[Annotated[Network, rules.Network()], ...] = ()
     setup_timeout: Annotated[float, rules.Seconds(1, 60)] = 10.0
     idle_timeout: Annotated[float, rules.Seconds(10, 86400)] = 600.0
+    trusted_ca: Annotated[str, rules.FilePath()] = ""
 
 
 @frozen(kw_only=True)
@@ -197,6 +199,16 @@ class LogConfig:
 
 
 @frozen(kw_only=True)
+class DnsConfig:
+    """How names are asked for; ``/etc/hosts`` comes first.
+
+    :ivar servers: name servers; none: those of ``/etc/resolv.conf``.
+    """
+
+    servers: tuple[Annotated[Address, rules.HostPort(port=53)], ...] = ()
+
+
+@frozen(kw_only=True)
 class HttpConfig:
     """What is asked for by HTTP: metrics, health, and Twilio's REST calls of agents.
 
@@ -229,6 +241,7 @@ class Config:
     records: RecordsConfig = RecordsConfig()
     log: LogConfig = LogConfig()
     http: HttpConfig = HttpConfig()
+    dns: DnsConfig = DnsConfig()
     directory: Directory = field(repr=False)
     recording: bool = False
     warnings: tuple[str, ...] = ()

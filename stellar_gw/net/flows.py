@@ -175,6 +175,12 @@ class Flows:
             self._connect(way, ours, waiter)
         return waiter
 
+    def speaks(self, transport: Transport, version: int) -> bool:
+        """Whether a listener can reach peers by a transport and an IP version."""
+        return any(
+            each.transport == transport and (":" in each.bind[0]) == (version == 6) for each in self._listeners.values()
+        )
+
     def _listener_for(self, transport: Transport, wanted: str, host: str) -> Listener:
         """The wanted one first, then the others in the order they were opened."""
         if self._stopped is not None:

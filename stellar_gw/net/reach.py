@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from attrs import evolve
 from twisted.internet.defer import Deferred
@@ -39,7 +39,7 @@ class Reach:
 
     def route(self, uri: Uri, *, tls_name: str = "", client_certificate: str = "") -> Deferred[tuple[Way, ...]]:
         """Where to send a request outside any dialog; see :class:`~stellar_gw.call.ports.Signalling`."""
-        found = self._resolver.ways(uri, tls_name=tls_name or self._tls_name)
+        found = self._resolver.ways(uri, None, tls_name or self._tls_name, self._flows.speaks)
         return found.addCallback(lambda ways: self._failing.last(_showing(client_certificate, ways)))
 
     def open(self, way: Way, listener: str = "") -> Deferred[Flow]:
@@ -71,9 +71,9 @@ class Reach:
             fallback = None
         if fallback is not None and isinstance(uri, SipUri) and is_private(uri.params.get("maddr") or uri.host):
             return fallback
-        default = needed.fallback.transport if needed.fallback is not None else "udp"
+        held = needed.fallback.transport if needed.fallback is not None and needed.fallback.reliable else None
         try:
-            ways = await self._resolver.ways(uri, default, needed.tls.server_name or self._tls_name)
+            ways = await self._resolver.ways(uri, held, needed.tls.server_name or self._tls_name, self._flows.speaks)
         except Unresolvable as error:
             if fallback is not None:
                 return fallback
@@ -93,7 +93,7 @@ class Reach:
         return self._flows.alive(fallback) and (fallback.secure or not secure)
 
 
-def _showing(certificate: str, ways: tuple[Way, ...]) -> tuple[Way, ...]:
+def _showing(certificate: str, ways: Iterable[Way]) -> tuple[Way, ...]:
     if not certificate:
-        return ways
+        return tuple(ways)
     return tuple(evolve(way, client_certificate=certificate) if way.transport == "tls" else way for way in ways)

@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from stellar_gw.errors import RemoteProtocolError
-from stellar_gw.net.resolver import DnsLookup, Resolver
+from stellar_gw.net.lookup import DnsLookup
+from stellar_gw.net.resolver import Resolver
 from stellar_gw.net.tls import ClientTls, ServerTls
 from stellar_gw.phone.call import PhoneCall, Surroundings
 from stellar_gw.phone.endpoint import Endpoint, EndpointReactor

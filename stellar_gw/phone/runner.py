@@ -12,7 +12,8 @@ from twisted.internet.task import deferLater
 
 from stellar_gw.errors import StellarError
 from stellar_gw.media.analysis import level_dbfs
-from stellar_gw.net.resolver import DnsLookup, Resolver
+from stellar_gw.net.lookup import DnsLookup
+from stellar_gw.net.resolver import Resolver
 from stellar_gw.net.tls import ClientTls
 from stellar_gw.phone.endpoint import EndpointReactor, local_address
 from stellar_gw.phone.ladder import Rung

@@ -23,7 +23,8 @@ from stellar_gw.config import ListenerConfig
 from stellar_gw.errors import ConfigError
 from stellar_gw.net.flows import FlowFailed, Flows
 from stellar_gw.net.listen import Listening, listen
-from stellar_gw.net.resolver import DnsLookup, Resolver, Unresolvable
+from stellar_gw.net.lookup import DnsLookup
+from stellar_gw.net.resolver import Resolver, Unresolvable
 from stellar_gw.net.stream import StreamLimits
 from stellar_gw.net.tls import ClientTls
 from stellar_gw.sip.flow import Address, Flow, Transport, Way

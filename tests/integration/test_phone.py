@@ -28,7 +28,8 @@ from twisted.trial.unittest import SkipTest, TestCase
 from stellar_gw.media.analysis import tone_ms
 from stellar_gw.media.source import Recording
 from stellar_gw.media.wav import read_wav
-from stellar_gw.net.resolver import DnsLookup, Resolver
+from stellar_gw.net.lookup import DnsLookup
+from stellar_gw.net.resolver import Resolver
 from stellar_gw.net.tls import ClientTls, Identity, ServerTls
 from stellar_gw.phone.call import PhoneCall
 from stellar_gw.phone.endpoint import Endpoint

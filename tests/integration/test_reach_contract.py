@@ -13,9 +13,10 @@ from twisted.trial.unittest import TestCase
 
 from stellar_gw.call.ports import NoWay
 from stellar_gw.gateway.driver import FlowTable
+from stellar_gw.net.answers import Answer, Kind
 from stellar_gw.net.flows import Flows
 from stellar_gw.net.reach import Reach
-from stellar_gw.net.resolver import Answer, Resolver
+from stellar_gw.net.resolver import Resolver
 from stellar_gw.net.sockets import peer_address
 from stellar_gw.sip.events import FlowNeeded
 from stellar_gw.sip.flow import Flow, Listener, Transport, Way
@@ -57,8 +58,8 @@ class ReachContract(TestCase):
         """Let so many seconds pass."""
         raise NotImplementedError
 
-    async def ways(self, uri: str, **terms: str) -> tuple[Way, ...]:
-        return await self.reach.route(parse_uri(uri), **terms)
+    async def ways(self, uri: str, tls_name: str = "", client_certificate: str = "") -> tuple[Way, ...]:
+        return await self.reach.route(parse_uri(uri), tls_name=tls_name, client_certificate=client_certificate)
 
     async def test_an_address_is_its_own_way(self) -> None:
         """Transport and port are as the URI says, else UDP and the transport's own."""
@@ -82,11 +83,8 @@ class ReachContract(TestCase):
             server_name="sip.trunk.example",
             client_certificate="ours.pem",
         )
-        terms = {"tls_name": "sip.trunk.example", "client_certificate": "ours.pem"}
-        self.assertEqual(
-            (await self.ways("sips:a@192.0.2.1"), await self.ways("sips:192.0.2.1;transport=tcp", **terms)),
-            ((way,), (named,)),
-        )
+        again = await self.ways("sips:192.0.2.1;transport=tcp", "sip.trunk.example", "ours.pem")
+        self.assertEqual((await self.ways("sips:a@192.0.2.1"), again), ((way,), (named,)))
 
     async def test_terms_of_tls_are_for_tls(self) -> None:
         """In the clear nobody is verified and nothing shown."""
@@ -199,8 +197,8 @@ def listeners(bind: tuple[str, int]) -> list[Listener]:
     return [Listener(name=each, transport=each, bind=bind, advertise=bind, media_advertise=HOST) for each in transports]
 
 
-def lookup(name: str, version: int) -> Deferred[Answer]:
-    return succeed(Answer(NAMES.get(name, ()) if version == 4 else (), 60.0))
+def lookup(name: str, kind: Kind) -> Deferred[Answer]:
+    return succeed(Answer(NAMES.get(name, ()) if kind == "A" else (), 60.0))
 
 
 del ReachContract  # trial would run it by itself

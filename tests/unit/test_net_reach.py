@@ -9,9 +9,10 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from stellar_gw.net.answers import Answer, Kind
 from stellar_gw.net.flows import FlowFailed, Flows
 from stellar_gw.net.reach import Reach
-from stellar_gw.net.resolver import Answer, Resolver
+from stellar_gw.net.resolver import Resolver
 from stellar_gw.sip.events import FlowNeeded
 from stellar_gw.sip.flow import Flow, TlsTerms, Way
 from stellar_gw.sip.uri import parse_uri
@@ -28,6 +29,9 @@ class Table:
     dead: set[Flow] = field(factory=set)
     opened: list[tuple[str, str, int, str, str]] = field(factory=list)
 
+    def speaks(self, transport: str, version: int) -> bool:
+        return True
+
     def alive(self, flow: Flow) -> bool:
         return flow not in self.dead
 
@@ -38,9 +42,9 @@ class Table:
         return succeed(Flow(99, "tcp", listener, ("192.0.2.1", 5060), (way.host, way.port), way.tls))
 
 
-def lookup(name: str, version: int) -> Deferred[Answer]:
+def lookup(name: str, kind: Kind) -> Deferred[Answer]:
     addresses = {"sbc.example": [f"203.0.113.{number}" for number in range(1, 7)]}.get(name, [])
-    return succeed(Answer(tuple(addresses) if version == 4 else (), 60.0))
+    return succeed(Answer(tuple(addresses) if kind == "A" else (), 60.0))
 
 
 class ReachTests(SynchronousTestCase):
