@@ -11,6 +11,7 @@ wants() {
 
 wants sipp sip-tester
 wants baresip baresip-core
+wants unbound unbound
 [ "${1:-}" != bench ] || wants rtpengine rtpengine-daemon
 
 [ -n "$missing" ] || exit 0

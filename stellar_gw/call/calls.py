@@ -28,7 +28,7 @@ from stellar_gw.config import Config
 from stellar_gw.control.messages import Event as MediaEvent
 from stellar_gw.directory.records import TrunkProvider
 from stellar_gw.sip.events import Event, RequestReceived
-from stellar_gw.sip.flow import Flow, Listener, address_text
+from stellar_gw.sip.flow import Flow, Listener, TlsTerms, address_text
 from stellar_gw.sip.message import Request
 from stellar_gw.sip.uri import SipUri
 
@@ -214,7 +214,8 @@ class Calls:
         caller = admitted.caller
         provider = caller if isinstance(caller, TrunkProvider) else None
         large = provider is not None and provider.large_over_tcp
-        usage = self._signalling.accept(request, flow, self._config.sip.udp_mtu if large else 0)
+        tls = TlsTerms(caller.outbound.peer_name, caller.outbound.client_certificate)
+        usage = self._signalling.accept(request, flow, self._config.sip.udp_mtu if large else 0, tls)
         if usage is None:
             return
         route, config = admitted.route, self._config

@@ -79,6 +79,11 @@ class Outbound:
     domain: str = ""
     x_headers_in_refer_to: bool = False
 
+    @property
+    def peer_name(self) -> str:
+        """What its certificate carries; empty where nothing is known of it."""
+        return self.tls_name or ("" if self.to is None else self.to.host)
+
 
 @frozen(kw_only=True)
 class DigestAccount:
