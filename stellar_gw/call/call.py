@@ -13,12 +13,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from stellar_gw.call.agent import AgentLimits, start_agent
-from stellar_gw.call.agreement import Agreement
 from stellar_gw.call.asks import Asks, Told
+from stellar_gw.call.caller_leg import CallerLeg
 from stellar_gw.call.endings import (
     agent_ending,
     conversation_numbers,
-    dialog_ending,
     leg_numbers,
     media_ending,
     offer_ending,
@@ -27,32 +26,20 @@ from stellar_gw.call.endings import (
     undecided_ending,
 )
 from stellar_gw.call.events import CallAnswered, CallConfirmed, CallEnded, CallEvent, CallNoted, CallStarted
-from stellar_gw.call.exchanges import Exchanges
-from stellar_gw.call.informed import informed
 from stellar_gw.call.machine import Effect, Ending, InboundCallMachine, Outbox
 from stellar_gw.call.media import LegMedia
 from stellar_gw.call.ports import MediaPlane, Signalling
 from stellar_gw.call.record import CallRecord
 from stellar_gw.call.recording import CallRecording
-from stellar_gw.call.silence import Silence
 from stellar_gw.call.timers import Timers
 from stellar_gw.call.usages import Usages
 from stellar_gw.control import messages
 from stellar_gw.directory.records import Route
 from stellar_gw.errors import RemoteProtocolError, StellarError
-from stellar_gw.sip.events import (
-    Answered,
-    Confirmed,
-    Ended,
-    Provisional,
-    ReinviteRefused,
-    Reoffered,
-    RequestInDialog,
-    Trying,
-    UsageId,
-)
+from stellar_gw.sip.events import RequestInDialog, UsageId
 from stellar_gw.sip.flow import Flow
 from stellar_gw.sip.message import Request
+from stellar_gw.sip.sdp import Direction
 
 RELEASE_TIMEOUT = 2.0
 """Seconds a worker may take over its last numbers; then the record is written without them."""
@@ -104,9 +91,8 @@ class Call:
         refuse: Refuse,
         closed: Callable[[Call], None],
     ) -> None:
-        self.record, self.usage, self.flow = record, usage, flow
-        self._request, self._route, self._media = request, route, media
-        self._signalling, self._plane, self._wall = signalling, plane, wall
+        self.record = record
+        self._route, self._signalling, self._plane, self._wall = route, signalling, plane, wall
         self._settings, self._agent_limits = timers, agent_limits
         self._tell, self._refuse, self._closed = tell, refuse, closed
         self._timers = Timers(clock)
@@ -115,40 +101,29 @@ class Call:
         self._machine = InboundCallMachine(self._outbox)
         self._running = False
         self._up_since: float | None = None
-        self._agreement = Agreement(
+        self.leg = CallerLeg(
+            self,
             call_id=record.call_id,
+            usage=usage,
+            request=request,
+            flow=flow,
             media=media,
-            plane=plane,
-            failed=self._media_failed,
-            note=self._note,
-            keep=self._keep_agreed,
-        )
-        self._exchanges = Exchanges(
-            usage,
-            media=media,
-            agreement=self._agreement,
             signalling=signalling,
+            plane=plane,
+            usages=usages,
             timers=self._timers,
-            note=self._note,
-            unusable=self._answer_unusable,
-            changed=lambda far: None,
+            probe_interval=timers.probe_interval,
+            no_media_extended=timers.no_media_extended,
         )
         self._asks = Asks(
             call_id=record.call_id,
             answer=self._answer_for_agent,
             reject=self._reject_for_agent,
             send=plane.ask,
-            note=self._note,
+            note=self.note,
         )
         self._recording = CallRecording(
-            wanted=route.connector.record, record=record, plane=plane, timers=self._timers, note=self._note
-        )
-        self._silence = Silence(
-            timers=self._timers,
-            probe=lambda heard: usages.ask(usage, "OPTIONS", heard),
-            give_up=self.give_up,
-            interval=timers.probe_interval,
-            longest=timers.no_media_extended,
+            wanted=route.connector.record, record=record, plane=plane, timers=self._timers, note=self.note
         )
 
     @property
@@ -161,53 +136,29 @@ class Call:
         """Ask for ports; everything else follows."""
         self._tell(CallStarted(self.record))
         asked = self._plane.ask(messages.Allocate(request=0, call=self.call_id))
-        asked.addCallbacks(self._allocated, self._media_failed)
+        asked.addCallbacks(self._allocated, self.media_failed)
 
     def give_up(self, ending: Ending) -> None:
         """End the call from our side; without effect where it is ending already."""
         self._machine.give_up(ending)
         self._run()
 
-    def ended(self, event: Ended) -> None:
-        """The dialog is over."""
-        self._machine.gone(dialog_ending(event))
-        if event.request is not None:
-            self.record.reason_header = event.request.headers.first("Reason") or ""
+    def leg_gone(self, ending: Ending, reason_header: str) -> None:
+        self._machine.gone(ending)
+        self.record.reason_header = reason_header or self.record.reason_header
         self._run()
 
-    def confirmed(self, event: Confirmed) -> None:
-        if self._exchanges.confirmed(event) and not event.reinvite:
-            self._machine.confirmed()
-            self._run()
+    def leg_confirmed(self) -> None:
+        self._machine.confirmed()
+        self._run()
 
-    def reoffered(self, event: Reoffered) -> None:
-        self._exchanges.reoffered(event)
+    def leg_agreed(self, codec: str, srtp: str) -> None:
+        self.record.codec, self.record.srtp = codec, srtp
 
-    def request_in_dialog(self, event: RequestInDialog) -> None:
-        """INFO may tell a digit. NOTIFY has no subscription (RFC 6665 4.1.3), the rest is not allowed."""
-        if event.request.method == "INFO":
-            informed(
-                event,
-                call_id=self.call_id,
-                leg=self._media.leg,
-                signalling=self._signalling,
-                plane=self._plane,
-                note=self._note,
-            )
-            return
-        status = 481 if event.request.method == "NOTIFY" else 405
-        self._signalling.respond_in(event.token, status)
+    def leg_turned(self, direction: Direction) -> None: ...
 
-    def trying(self, event: Trying) -> None:
-        """A re-INVITE of ours is on its way; so says the next one."""
-
-    def provisional(self, event: Provisional) -> None: ...
-
-    def answered(self, event: Answered) -> None:
-        self._exchanges.answered(event)
-
-    def reinvite_refused(self, event: ReinviteRefused) -> None:
-        self._exchanges.refused(event)
+    def leg_notified(self, event: RequestInDialog) -> bool:
+        return False
 
     def heard(self, event: messages.Event) -> None:
         """Something the worker says of this call."""
@@ -227,18 +178,8 @@ class Call:
                 self._asks.heard(event)
             case messages.RecordingEnded():
                 self._recording.ended(event)
-            case messages.MediaLost():
-                self._silence.began(event)
-            case messages.MediaBack():
-                self._silence.over()
-            case messages.OneWayAudio():
-                self._note(
-                    "one_way_audio",
-                    f"one-way audio: no RTP after 5 s on {event.local}; SDP said {event.remote}. "
-                    "Open the RTP ports in the firewall, or set the phone system's external address",
-                )
             case _:
-                pass
+                self.leg.heard(event)
 
     def asked(self, event: messages.AgentAsked, told: Told) -> None:
         """Something the agent asks for beside its link, as by an HTTP request.
@@ -276,47 +217,38 @@ class Call:
 
     def _allocated(self, reply: messages.Reply) -> None:
         assert isinstance(reply, messages.Allocated)
-        self._media.allocated(reply)
         try:
-            self._media.respond(self._request)
+            self.leg.allocated(reply)
         except RemoteProtocolError as error:
-            self.give_up(offer_ending(error, self._media.terms))
+            self.give_up(offer_ending(error, self.leg.media.terms))
             return
-        if self._media.negotiated is not None:
-            self._exchanges.agreed()
         self._machine.allocated()
         self._run()
 
-    def _media_failed(self, failure: Failure) -> None:
+    def media_failed(self, failure: Failure) -> None:
         """No worker can carry it: the whole gateway's affair, so 503 (upstream tries the next one)."""
         self.give_up(media_ending(failure.value))
 
-    def _answer_unusable(self, reason: str) -> None:
-        self.give_up(Ending(cause="not_acceptable", by="gateway", reason=reason))
-
-    def _keep_agreed(self, codec: str, srtp: str) -> None:
-        self.record.codec, self.record.srtp = codec, srtp
-
     def _ring(self) -> None:
-        self._signalling.ring(self.usage)
+        self.leg.ring()
         self.record.ringing = self._wall()
 
     def _start_agent(self) -> None:
         try:
             request = start_agent(
-                self._request,
-                self.flow,
+                self.leg.request,
+                self.leg.flow,
                 self._route,
                 self.call_id,
-                self._media.codec,
+                self.leg.media.codec,
                 self._agent_limits,
-                srtp=bool(self._media.srtp),
+                srtp=bool(self.leg.media.srtp),
             )
         except StellarError as error:
             self.give_up(template_ending(error, self._route))
             return
-        self._agreement.agent_begins()
-        self._plane.ask(request).addErrback(self._media_failed)
+        self.leg.agreement.agent_begins()
+        self._plane.ask(request).addErrback(self.media_failed)
 
     def _await_decision(self) -> None:
         self._timers.start("decision", DECISION_TIMEOUT, self._undecided)
@@ -326,12 +258,12 @@ class Call:
 
     def _answer(self) -> None:
         self._timers.stop("decision")
-        self._signalling.answer(self.usage, self._media.local)
+        self.leg.answer()
         self.record.answered = self._wall()
         self._up_since = self._clock.seconds()
         self.record.status = 200
         self._recording.begin()
-        self._plane.ask(messages.Answered(request=0, call=self.call_id)).addErrback(self._media_failed)
+        self._plane.ask(messages.Answered(request=0, call=self.call_id)).addErrback(self.media_failed)
         self._tell(CallAnswered(self.record))
 
     def _confirm(self) -> None:
@@ -347,17 +279,17 @@ class Call:
     def _reject(self) -> None:
         ending = self._outbox.ending
         assert ending is not None
-        headers = self._refuse(ending, self._request, self.flow)
-        self._signalling.reject(self.usage, ending.status, ending.phrase, headers)
+        headers = self._refuse(ending, self.leg.request, self.leg.flow)
+        self.leg.reject(ending.status, ending.phrase, headers)
         self.record.status = ending.status
 
     def _bye(self) -> None:
         ending = self._outbox.ending
         assert ending is not None
-        self._signalling.bye(self.usage, [("Reason", reason_header(ending))])
+        self.leg.bye([("Reason", reason_header(ending))])
 
     def _release(self) -> None:
-        self._exchanges.stop()
+        self.leg.stop()
         self._timers.stop_all()
         ending = self._outbox.ending
         assert ending is not None
@@ -397,13 +329,13 @@ class Call:
         left = f"{self._settings.duration_warning:g}"
         self._plane.ask(
             messages.Tell(request=0, call=self.call_id, kind="limit", detail={"seconds_left": left})
-        ).addErrback(self._media_failed)
+        ).addErrback(self.media_failed)
 
     def _limit_reached(self) -> None:
         limit = f"{self._settings.duration:g} s"
         self.give_up(Ending(cause="limit", by="gateway", reason=f"call reached its limit of {limit}"))
 
-    def _note(self, kind: str, message: str) -> None:
+    def note(self, kind: str, message: str) -> None:
         self._tell(CallNoted(self.call_id, kind, message))
 
     _EFFECTS: dict[Effect, Callable[[Call], None]] = {

@@ -10,25 +10,23 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from stellar_gw.call.admission import Admitted, Attempt, Refused, Verified, fold, judge
-from stellar_gw.call.agent import AgentLimits
 from stellar_gw.call.authentication import Authentication, Presented
-from stellar_gw.call.call import Call, CallTimers
+from stellar_gw.call.call import Call
 from stellar_gw.call.capacity import Capacity
 from stellar_gw.call.context import bounded, user_of
 from stellar_gw.call.events import AuthenticationFailed, CallAnswered, CallConfirmed, CallEvent
 from stellar_gw.call.guard import Guard, GuardLimits
 from stellar_gw.call.machine import Ending
-from stellar_gw.call.media import LegMedia
+from stellar_gw.call.opening import Opening
 from stellar_gw.call.ports import MediaPlane, Signalling, WorkerLost
-from stellar_gw.call.record import CallRecord, make_call_id
+from stellar_gw.call.record import make_call_id
 from stellar_gw.call.refusals import Refusal, Refusals
-from stellar_gw.call.srtp import srtp_terms
 from stellar_gw.call.usages import Usages
 from stellar_gw.config import Config
 from stellar_gw.control.messages import Event as MediaEvent
 from stellar_gw.directory.records import TrunkProvider
 from stellar_gw.sip.events import Event, RequestReceived
-from stellar_gw.sip.flow import Flow, Listener, TlsTerms, address_text
+from stellar_gw.sip.flow import Flow, Listener, TlsTerms
 from stellar_gw.sip.message import Request
 from stellar_gw.sip.uri import SipUri
 
@@ -61,7 +59,7 @@ class Calls:
         tell: Callable[[CallEvent], None],
     ) -> None:
         self._config = config
-        self._listeners, self._signalling, self._plane = listeners, signalling, plane
+        self._signalling = signalling
         self._clock, self._wall, self._rng, self._tell = clock, wall, rng, tell
         self._guard = Guard(_guard_limits(config))
         self._authentication = Authentication(config.domain, rng, life=config.sip.nonce_life)
@@ -74,6 +72,17 @@ class Calls:
             later=lambda act: clock.callLater(0, act),
         )
         self.usages = Usages(signalling)
+        self._opening = Opening(
+            listeners=listeners,
+            signalling=signalling,
+            plane=plane,
+            usages=self.usages,
+            clock=clock,
+            wall=wall,
+            rng=rng,
+            refuse=self._refuse_ending,
+            closed=self._closed,
+        )
         self._by_id: dict[str, Call] = {}
         self._capacity = Capacity()
         self._draining: Deferred[None] | None = None
@@ -218,7 +227,6 @@ class Calls:
         usage = self._signalling.accept(request, flow, self._config.sip.udp_mtu if large else 0, tls)
         if usage is None:
             return
-        route, config = admitted.route, self._config
         call_id = make_call_id(self._rng(8))
 
         def tell(event: CallEvent) -> None:
@@ -228,64 +236,11 @@ class Calls:
                 self._capacity.confirmed(call_id)
             self._tell(event)
 
-        call = Call(
-            record=self._record(call_id, admitted, request, flow),
-            usage=usage,
-            request=request,
-            flow=flow,
-            route=route,
-            media=LegMedia(
-                session_id=int.from_bytes(self._rng(6), "big"),
-                advertise=self._listeners[flow.listener].media_advertise,
-                signalling_host=flow.remote[0],
-                rng=self._rng,
-                srtp=srtp_terms(config.media, caller, route.connector),
-                secure=flow.secure,
-                strict_latch=provider is not None and provider.strict_latch,
-            ),
-            signalling=self._signalling,
-            plane=self._plane,
-            clock=self._clock,
-            wall=self._wall,
-            timers=CallTimers(
-                duration=route.tenant.limits.call_duration,
-                duration_warning=config.timers.duration_warning,
-                no_media_extended=config.timers.no_media_extended,
-            ),
-            agent_limits=AgentLimits(
-                connect_timeout=config.agent.connect_timeout,
-                ping_interval=config.agent.ping_interval,
-                ping_timeout=config.agent.ping_timeout,
-            ),
-            usages=self.usages,
-            tell=tell,
-            refuse=self._refuse_ending,
-            closed=self._closed,
-        )
-        self.usages.own(usage, call)
+        call = self._opening.open(call_id, usage, admitted, request, flow, self._config, tell)
+        self.usages.own(usage, call.leg)
         self._by_id[call_id] = call
         self._capacity.take(call_id, admitted)
         call.start()
-
-    def _record(self, call_id: str, admitted: Admitted, request: Request, flow: Flow) -> CallRecord:
-        route, caller = admitted.route, admitted.caller
-        return CallRecord(
-            call_id=call_id,
-            sip_call_id=bounded(request.call_id),
-            tenant=route.tenant.name,
-            connector=route.connector.name,
-            agent=route.agent,
-            environment=route.environment.name,
-            version=route.version,
-            caller=caller.name if isinstance(caller, TrunkProvider) else caller.username,
-            admitted=admitted.how,
-            source=address_text(flow.remote),
-            transport=flow.transport,
-            from_uri=bounded(str(request.from_.uri)),
-            to_uri=bounded(str(request.uri)),
-            user_agent=bounded(request.headers.first("User-Agent") or ""),
-            started=self._wall(),
-        )
 
     def _refuse_ending(self, ending: Ending, request: Request, flow: Flow) -> list[tuple[str, str]]:
         refusal = Refusal(status=ending.status, check=ending.check, reason=ending.reason, fix=ending.fix)
@@ -349,7 +304,7 @@ class Calls:
     def _closed(self, call: Call) -> None:
         del self._by_id[call.call_id]
         self._capacity.release(call.call_id)
-        self.usages.disown(call.usage)
+        self.usages.disown(call.leg.usage)
         self._perhaps_drained()
 
     def _perhaps_drained(self) -> None:

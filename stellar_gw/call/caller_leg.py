@@ -1,0 +1,215 @@
+"""The leg of an inbound call's caller: its dialog and its media, from the INVITE to the end of the usage.
+
+It answers its own re-INVITEs, judges silence, and takes its digits from INFO. What the call as a whole is to make of
+something it tells its listener.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from stellar_gw.call.agreement import Agreement
+from stellar_gw.call.endings import dialog_ending
+from stellar_gw.call.exchanges import Exchanges
+from stellar_gw.call.informed import informed
+from stellar_gw.call.machine import Ending
+from stellar_gw.call.media import LegMedia
+from stellar_gw.call.ports import HeaderItems, MediaPlane, Signalling
+from stellar_gw.call.silence import Silence
+from stellar_gw.call.timers import Timers
+from stellar_gw.call.usages import Heard, Usages
+from stellar_gw.control import messages
+from stellar_gw.sip.events import (
+    Answered,
+    Confirmed,
+    Ended,
+    Provisional,
+    ReinviteRefused,
+    Reoffered,
+    RequestInDialog,
+    Trying,
+    UsageId,
+)
+from stellar_gw.sip.flow import Flow
+from stellar_gw.sip.message import Request
+from stellar_gw.sip.sdp import Direction
+
+
+class CallerLegListener(Protocol):
+    """The call that the leg belongs to."""
+
+    def leg_confirmed(self) -> None:
+        """The ACK of our 200 came, and what it carried can be used."""
+
+    def leg_gone(self, ending: Ending, reason_header: str) -> None:
+        """The dialog is over."""
+
+    def leg_agreed(self, codec: str, srtp: str) -> None:
+        """What offer and answer have come to."""
+
+    def leg_turned(self, direction: Direction) -> None:
+        """What the caller's side lets us do from now on: ``recvonly`` or ``inactive`` while it holds us."""
+
+    def leg_notified(self, event: RequestInDialog) -> bool:
+        """A NOTIFY; False where it belongs to no subscription."""
+
+    def media_failed(self, failure: Failure) -> None: ...
+
+    def give_up(self, ending: Ending) -> None: ...
+
+    def note(self, kind: str, message: str) -> None: ...
+
+
+class CallerLeg:
+    """
+    :param request: the INVITE.
+    :param media: our side of the caller's session description.
+    :param usages: where the events of all usages come by.
+    :param timers: of the call; all of them end with it.
+    :param probe_interval: seconds, as of :class:`Silence`; so is ``no_media_extended``.
+    """
+
+    def __init__(
+        self,
+        listener: CallerLegListener,
+        *,
+        call_id: str,
+        usage: UsageId,
+        request: Request,
+        flow: Flow,
+        media: LegMedia,
+        signalling: Signalling,
+        plane: MediaPlane,
+        usages: Usages,
+        timers: Timers,
+        probe_interval: float,
+        no_media_extended: float,
+    ) -> None:
+        self.usage, self.request, self.flow, self.media = usage, request, flow, media
+        self._listener, self._call_id = listener, call_id
+        self._signalling, self._plane, self._usages = signalling, plane, usages
+        self.agreement = Agreement(
+            call_id=call_id,
+            media=media,
+            plane=plane,
+            failed=listener.media_failed,
+            note=listener.note,
+            keep=listener.leg_agreed,
+        )
+        self._exchanges = Exchanges(
+            usage,
+            media=media,
+            agreement=self.agreement,
+            signalling=signalling,
+            timers=timers,
+            note=listener.note,
+            unusable=self._answer_unusable,
+            changed=listener.leg_turned,
+        )
+        self._silence = Silence(
+            timers=timers,
+            probe=lambda heard: self.ask("OPTIONS", heard),
+            give_up=listener.give_up,
+            interval=probe_interval,
+            longest=no_media_extended,
+        )
+
+    # --- verbs ----------------------------------------------------------------------------------
+
+    def allocated(self, ports: messages.Allocated) -> None:
+        """Make our session description.
+
+        :raise RemoteProtocolError: with the status that refuses the INVITE's offer.
+        """
+        self.media.allocated(ports)
+        self.media.respond(self.request)
+        if self.media.negotiated is not None:
+            self._exchanges.agreed()
+
+    def ring(self) -> None:
+        self._signalling.ring(self.usage)
+
+    def answer(self) -> None:
+        self._signalling.answer(self.usage, self.media.local)
+
+    def reject(self, status: int, phrase: str, headers: HeaderItems) -> None:
+        self._signalling.reject(self.usage, status, phrase, headers)
+
+    def bye(self, headers: HeaderItems) -> None:
+        self._signalling.bye(self.usage, headers)
+
+    def offer(self, direction: Direction) -> Deferred[bool]:
+        """Hold the caller, or resume; see :meth:`Exchanges.offer`."""
+        return self._exchanges.offer(direction)
+
+    def ask(self, method: str, heard: Heard, headers: HeaderItems = ()) -> None:
+        """Send a request inside the dialog; ``heard`` is called once."""
+        self._usages.ask(self.usage, method, heard, headers)
+
+    def stop(self) -> None:
+        """Wait for nothing any more; the dialog's end comes from elsewhere."""
+        self._exchanges.stop()
+
+    def heard(self, event: messages.Event) -> None:
+        """Something the worker says of this leg."""
+        match event:
+            case messages.MediaLost():
+                self._silence.began(event)
+            case messages.MediaBack():
+                self._silence.over()
+            case messages.OneWayAudio():
+                self._listener.note(
+                    "one_way_audio",
+                    f"one-way audio: no RTP after 5 s on {event.local}; SDP said {event.remote}. "
+                    "Open the RTP ports in the firewall, or set the phone system's external address",
+                )
+            case _:
+                pass
+
+    # --- what the SIP core tells (UsageOwner) ---------------------------------------------------
+
+    def ended(self, event: Ended) -> None:
+        """The dialog is over."""
+        header = "" if event.request is None else event.request.headers.first("Reason") or ""
+        self._listener.leg_gone(dialog_ending(event), header)
+
+    def confirmed(self, event: Confirmed) -> None:
+        if self._exchanges.confirmed(event) and not event.reinvite:
+            self._listener.leg_confirmed()
+
+    def reoffered(self, event: Reoffered) -> None:
+        self._exchanges.reoffered(event)
+
+    def request_in_dialog(self, event: RequestInDialog) -> None:
+        """INFO may tell a digit, NOTIFY how a REFER goes on (RFC 6665 4.1.3 without any); the rest is not allowed."""
+        if event.request.method == "INFO":
+            informed(
+                event,
+                call_id=self._call_id,
+                leg=self.media.leg,
+                signalling=self._signalling,
+                plane=self._plane,
+                note=self._listener.note,
+            )
+        elif event.request.method != "NOTIFY":
+            self._signalling.respond_in(event.token, 405)
+        else:
+            known = self._listener.leg_notified(event)
+            self._signalling.respond_in(event.token, 200 if known else 481)
+
+    def trying(self, event: Trying) -> None:
+        """A re-INVITE of ours is on its way; so says the next one."""
+
+    def provisional(self, event: Provisional) -> None: ...
+
+    def answered(self, event: Answered) -> None:
+        self._exchanges.answered(event)
+
+    def reinvite_refused(self, event: ReinviteRefused) -> None:
+        self._exchanges.refused(event)
+
+    def _answer_unusable(self, reason: str) -> None:
+        self._listener.give_up(Ending(cause="not_acceptable", by="gateway", reason=reason))

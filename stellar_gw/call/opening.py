@@ -1,0 +1,103 @@
+"""How an admitted INVITE becomes a call: everything that a call is given at its beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+
+from stellar_gw.call.admission import Admitted
+from stellar_gw.call.agent import AgentLimits
+from stellar_gw.call.call import Call, CallTimers, Refuse, Tell
+from stellar_gw.call.context import bounded
+from stellar_gw.call.media import LegMedia
+from stellar_gw.call.ports import MediaPlane, Signalling
+from stellar_gw.call.record import CallRecord
+from stellar_gw.call.srtp import srtp_terms
+from stellar_gw.call.usages import Usages
+from stellar_gw.config import Config
+from stellar_gw.directory.records import TrunkProvider
+from stellar_gw.sip.events import UsageId
+from stellar_gw.sip.flow import Flow, Listener, address_text
+from stellar_gw.sip.message import Request
+
+
+@frozen(kw_only=True)
+class Opening:
+    """What all calls are given alike.
+
+    :ivar listeners: what each listener advertises, by name.
+    :ivar wall: wall clock, seconds since 1970, for records only.
+    :ivar rng: returns that many random octets.
+    """
+
+    listeners: Mapping[str, Listener]
+    signalling: Signalling
+    plane: MediaPlane
+    usages: Usages
+    clock: IReactorTime
+    wall: Callable[[], float]
+    rng: Callable[[int], bytes]
+    refuse: Refuse
+    closed: Callable[[Call], None]
+
+    def open(
+        self, call_id: str, usage: UsageId, admitted: Admitted, request: Request, flow: Flow, config: Config, tell: Tell
+    ) -> Call:
+        """Make a call; it begins when it is started."""
+        caller, route = admitted.caller, admitted.route
+        return Call(
+            record=self._record(call_id, admitted, request, flow),
+            usage=usage,
+            request=request,
+            flow=flow,
+            route=route,
+            media=LegMedia(
+                session_id=int.from_bytes(self.rng(6), "big"),
+                advertise=self.listeners[flow.listener].media_advertise,
+                signalling_host=flow.remote[0],
+                rng=self.rng,
+                srtp=srtp_terms(config.media, caller, route.connector),
+                secure=flow.secure,
+                strict_latch=isinstance(caller, TrunkProvider) and caller.strict_latch,
+            ),
+            signalling=self.signalling,
+            plane=self.plane,
+            clock=self.clock,
+            wall=self.wall,
+            timers=CallTimers(
+                duration=route.tenant.limits.call_duration,
+                duration_warning=config.timers.duration_warning,
+                no_media_extended=config.timers.no_media_extended,
+            ),
+            agent_limits=AgentLimits(
+                connect_timeout=config.agent.connect_timeout,
+                ping_interval=config.agent.ping_interval,
+                ping_timeout=config.agent.ping_timeout,
+            ),
+            usages=self.usages,
+            tell=tell,
+            refuse=self.refuse,
+            closed=self.closed,
+        )
+
+    def _record(self, call_id: str, admitted: Admitted, request: Request, flow: Flow) -> CallRecord:
+        route, caller = admitted.route, admitted.caller
+        return CallRecord(
+            call_id=call_id,
+            sip_call_id=bounded(request.call_id),
+            tenant=route.tenant.name,
+            connector=route.connector.name,
+            agent=route.agent,
+            environment=route.environment.name,
+            version=route.version,
+            caller=caller.name if isinstance(caller, TrunkProvider) else caller.username,
+            admitted=admitted.how,
+            source=address_text(flow.remote),
+            transport=flow.transport,
+            from_uri=bounded(str(request.from_.uri)),
+            to_uri=bounded(str(request.uri)),
+            user_agent=bounded(request.headers.first("User-Agent") or ""),
+            started=self.wall(),
+        )
