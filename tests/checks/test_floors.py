@@ -16,7 +16,7 @@ PACKAGE = "stellar_gw"
 
 FLOORS = {
     "service": 6, "tap": 6, "cli": 6,
-    "console": 5, "phone": 5, "testing": 5,
+    "console": 5, "phone": 5, "rehearsal": 5, "testing": 5,
     "net": 4, "gateway": 4, "worker": 4, "agent": 4,
     "call": 3,
     "directory": 2, "config": 2,
@@ -27,7 +27,7 @@ FLOORS = {
 
 SIDEWAYS = {
     ("gateway", "net"), ("worker", "agent"), ("config", "directory"), ("directory", "config"), ("tap", "service"),
-    ("cli", "service"), ("testing", "phone"),
+    ("cli", "service"), ("testing", "phone"), ("rehearsal", "phone"),
 }  # fmt: skip
 """Pairs (importer, imported) on one floor that may know each other."""
 
