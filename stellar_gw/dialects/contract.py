@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
+import msgspec
 from attrs import field, frozen
 
 from stellar_gw.dialects.context import Context
@@ -18,11 +19,16 @@ Frame = str | bytes
 Facts = Mapping[str, str | int | float | bool]
 
 
-@frozen
-class Audio:
-    """Agent audio, in the dialect's own encoding and rate, any length."""
+class Audio(msgspec.Struct, frozen=True, gc=False):
+    """Agent audio, in the dialect's own encoding and rate, any length.
 
-    payload: bytes = field(repr=lambda payload: f"{len(payload)} octets")
+    A msgspec struct, because one is made for every message of audio.
+    """
+
+    payload: bytes
+
+    def __repr__(self) -> str:
+        return f"Audio({len(self.payload)} octets)"
 
 
 @frozen

@@ -12,7 +12,7 @@ packets, which are still in order, are passed on too: then the filled silence st
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from attrs import frozen
 
@@ -95,6 +95,21 @@ class Reorder:
         """
         if packet.ssrc != self._ssrc:
             return self._change_source(packet, samples, now)
+        if (
+            packet.sequence_number == self._next
+            and samples
+            and packet.timestamp == self._timestamp
+            and not self._waiting
+        ):
+            # What nearly every packet is: the next one, and nothing between it and the last.
+            self._next = (self._next + 1) & 0xFFFF
+            self._history = (self._history << 1 | 1) & _HISTORY_MASK
+            self._bad = None
+            self._timestamp = (self._timestamp + samples) & 0xFFFFFFFF
+            self._heard = now
+            self._filled = 0
+            self._lost_before = False
+            return [packet]
         out: list[Piece] = []
         step = sequence_delta(packet.sequence_number, self._next)
         if step == 0:
@@ -115,8 +130,10 @@ class Reorder:
             self._give_up(now, out)
         return out
 
-    def advance(self, now: float) -> list[Piece]:
+    def advance(self, now: float) -> Sequence[Piece]:
         """Time has passed: packets that have waited long enough, silence by the clock. Call it every 20 ms."""
+        if not self._waiting and now - self._heard < FILL_AFTER:
+            return ()
         out: list[Piece] = []
         if self._waiting:
             self._give_up(now, out)

@@ -92,6 +92,7 @@ class Latch:
     """The latch of one leg; times are seconds of any one clock that does not run backwards.
 
     :ivar rejected: packets refused so far, RTP and RTCP.
+    :ivar destination: where audio goes; None where nothing is known yet, so that nothing can be sent.
     """
 
     def __init__(
@@ -146,6 +147,7 @@ class Latch:
         self._locked = None
         self._rank = _NEVER
         self._sdp = sdp
+        self.destination = self._kept or (sdp if sdp[0] and sdp[1] else None)
         self._sdp_rtcp = (_canonical(sdp_rtcp[0]), sdp_rtcp[1]) if sdp_rtcp else (sdp[0], sdp[1] + 1 if sdp[1] else 0)
         self._payload_types = frozenset(payload_types) | {COMFORT_NOISE}
         self.strict = strict
@@ -175,14 +177,6 @@ class Latch:
         """Packets of the locked source came without being shown, ``packet`` the last of them."""
         self._last = packet
         self._heard = now
-
-    @property
-    def destination(self) -> Address | None:
-        """Where audio goes; None where nothing is known yet, so that nothing can be sent."""
-        source = self._locked or self._kept
-        if source is not None:
-            return source
-        return self._sdp if self._sdp[0] and self._sdp[1] else None
 
     def accepts(self, source: Address, packet: RtpPacket, now: float) -> bool:
         """Whether a packet is the leg's peer's; may lock the leg.
@@ -279,7 +273,7 @@ class Latch:
     def _lock(self, source: Address, packet: RtpPacket, now: float, rank: int) -> bool:
         if self._locked is not None and self._locked[0] != source[0]:
             self._rtcp_source = None
-        self._locked = source
+        self._locked = self.destination = source
         self._rank = rank
         self._preferred.clear()
         self._others.clear()

@@ -15,6 +15,9 @@ SILENCE: Final = {"pcm": b"\x00", "mulaw": b"\xff", "alaw": b"\xd5"}
 
 MAX_OCTETS = 4 << 20
 MAX_SECONDS = 300
+SHORT = 160
+"""Octets; pieces that are shorter are joined up to some length, or their number would take far more memory."""
+JOINED = 4096
 MAX_MARKS = 4096
 MAX_MARK_OCTETS = 1 << 20
 """All names of pending marks together."""
@@ -43,6 +46,8 @@ class Playout:
 
     A mark stands behind the audio pushed before it. It is reached when that audio has been taken, and
     :meth:`reached` then returns it once; ask after the frame has been written, so that "reached" means sent.
+
+    :ivar taken: octets of the agent's that were taken.
     """
 
     def __init__(self, encoding: Encoding, rate: int) -> None:
@@ -51,19 +56,20 @@ class Playout:
         self._width = 2 if encoding == "pcm" else 1
         self._zero = SILENCE[encoding]
         self.capacity = min(MAX_OCTETS, MAX_SECONDS * rate * self._width)
-        # Deleting from a bytearray's front moves its start; it is copied only when half of it is gone.
-        self._queue = bytearray()
+        # As they came, so that a piece that is a frame is never copied.
+        self._pieces: deque[bytes] = deque()
+        self._start = 0
         self._half_sample = b""
         self._marks: deque[tuple[int, str]] = deque()
         self._mark_octets = 0
-        self._taken = 0
+        self.taken = 0
         self._padded = 0
         self._pushed = 0
 
     @property
     def played_samples(self) -> int:
         """Samples of the agent's that were taken."""
-        return self._taken // self._width
+        return self.taken // self._width
 
     @property
     def played_ms(self) -> int:
@@ -76,19 +82,19 @@ class Playout:
 
     @property
     def queued_ms(self) -> int:
-        return len(self._queue) // self._width * 1000 // self.rate
+        return (self._pushed - self.taken) // self._width * 1000 // self.rate
 
     @property
     def empty(self) -> bool:
         """No whole sample is waiting."""
-        return not self._queue
+        return not self._pieces
 
     def push(self, audio: bytes) -> None:
         """Queue a piece of any length; an odd octet of PCM waits for the next piece.
 
         :raise PlayoutFlood: the queue would hold more than 4 MiB or 5 minutes; none of the piece is queued.
         """
-        if len(self._queue) + len(audio) > self.capacity:
+        if self._pushed - self.taken + len(audio) > self.capacity:
             limit = self.capacity // self._width // self.rate
             raise PlayoutFlood(f"the agent is more than {limit} s of audio ahead: send no faster than it is played")
         if self._half_sample:
@@ -97,8 +103,14 @@ class Playout:
         if self._width == 2 and len(audio) % 2:
             self._half_sample = audio[-1:]
             audio = audio[:-1]
-        self._queue += audio
-        self._pushed += len(audio)
+        octets = len(audio)
+        pieces = self._pieces
+        if octets >= SHORT or not pieces or len(pieces[-1]) > JOINED:
+            if octets:
+                pieces.append(audio)
+        else:
+            pieces[-1] += audio
+        self._pushed += octets
 
     def take(self, octets: int) -> bytes:
         """The next frame, filled up with silence.
@@ -108,18 +120,38 @@ class Playout:
         """
         if octets % self._width:
             raise LocalProtocolError(f"a frame of {octets} octets is not a whole number of samples")
-        queue = self._queue
-        if not queue:
+        pieces = self._pieces
+        if not pieces:
             self._padded += octets
             return self._zero * octets
-        frame = bytes(queue[:octets])
-        del queue[:octets]
-        self._taken += len(frame)
-        missing = octets - len(frame)
-        if missing:
-            self._padded += missing
-            frame += self._zero * missing
-        return frame
+        start, piece = self._start, pieces[0]
+        end = start + octets
+        if end > len(piece):
+            return self._gather(octets)
+        self.taken += octets
+        if end < len(piece):
+            self._start = end
+            return piece[start:end]
+        del pieces[0]
+        self._start = 0
+        return piece[start:] if start else piece
+
+    def _gather(self, octets: int) -> bytes:
+        """A frame out of several pieces, filled up with silence."""
+        pieces, parts, missing = self._pieces, [], octets
+        while pieces and missing:
+            piece = pieces[0]
+            part = piece[self._start : self._start + missing]
+            missing -= len(part)
+            self._start += len(part)
+            if self._start == len(piece):
+                del pieces[0]
+                self._start = 0
+            parts.append(part)
+        self.taken += octets - missing
+        self._padded += missing
+        parts.append(self._zero * missing)
+        return b"".join(parts)
 
     def mark(self, name: str) -> None:
         """Put a mark behind the audio queued so far; with nothing queued it is reached already.
@@ -135,10 +167,10 @@ class Playout:
     def reached(self) -> tuple[str, ...]:
         """The marks reached since the last time, in order."""
         marks = self._marks
-        if not marks or marks[0][0] > self._taken:
+        if not marks or marks[0][0] > self.taken:
             return ()
         names: list[str] = []
-        while marks and marks[0][0] <= self._taken:
+        while marks and marks[0][0] <= self.taken:
             names.append(marks.popleft()[1])
         self._mark_octets -= sum(map(len, names))
         return tuple(names)
@@ -149,11 +181,12 @@ class Playout:
         What is pushed next starts with a whole sample.
         """
         names: list[str] = []
-        while self._marks and self._marks[-1][0] > self._taken:
+        while self._marks and self._marks[-1][0] > self.taken:
             names.append(self._marks.pop()[1])
         self._mark_octets -= sum(map(len, names))
         discarded = self.queued_ms
-        self._queue = bytearray()
+        self._pieces.clear()
+        self._start = 0
         self._half_sample = b""
-        self._pushed = self._taken
+        self._pushed = self.taken
         return Cleared(self.played_ms, discarded, tuple(reversed(names)))

@@ -81,8 +81,9 @@ class Reception:
             return
         transit = now * self._clock - packet.timestamp
         if self.transit is not None:
-            # Timestamps wrap at 2**32: the difference of two transits is taken modulo that.
-            difference = abs((transit - self.transit + 0x80000000) % 0x100000000 - 0x80000000)
+            difference = abs(transit - self.transit)
+            if difference > 0x80000000:  # timestamps wrap at 2**32: the difference of two transits is taken modulo that
+                difference = abs((difference + 0x80000000) % 0x100000000 - 0x80000000)
             self.jitter += (difference - self.jitter) / 16
         self.transit = transit
 

@@ -7,7 +7,7 @@ recordings begin at the same moment: when the first answer is known.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attrs import define
 from twisted.internet.error import CannotListenError
@@ -293,7 +293,7 @@ class RtpSession:
             samples = 0 if dtmf is not None or packet.payload_type == COMFORT_NOISE else len(packet.payload)
             self._pass(self._reorder.put(packet, samples, now))
 
-    def _pass(self, pieces: list[Piece]) -> None:
+    def _pass(self, pieces: Sequence[Piece]) -> None:
         """Audio in order, to the recording."""
         if pieces and self._align:
             self._align = False

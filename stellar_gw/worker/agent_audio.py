@@ -28,7 +28,7 @@ class AgentAudio:
 
     def __init__(self, audio_format: AudioFormat) -> None:
         self._format = audio_format
-        self._width = audio_format.width
+        self._octets_per_second = audio_format.width * audio_format.rate
         self._g711 = G711.get(audio_format.encoding)
         self._to_pcm = None if self._g711 is None else self._g711.decoder().decode
         self._codec = ""
@@ -42,7 +42,7 @@ class AgentAudio:
 
     @property
     def sent_ms(self) -> int:
-        return self._sent_octets * 1000 // (self._width * self._format.rate)
+        return self._sent_octets * 1000 // self._octets_per_second
 
     def send_as(self, codec: Codec) -> None:
         """Encode as this from now on; the same one again keeps its state.
@@ -72,7 +72,7 @@ class AgentAudio:
     def pass_time(self, ms: int) -> None:
         """Nobody hears the agent: what it says in this time is gone."""
         if not self.playout.empty:
-            self.playout.take(self._width * self._format.rate * ms // 1000)
+            self.playout.take(self._octets_per_second * ms // 1000)
 
     def payload(self, ms: int, *, sent: bool = True) -> bytes:
         """The next packet's payload: the agent's audio, silence where there is none.
@@ -81,18 +81,18 @@ class AgentAudio:
         :param sent: whether it will be put on the wire; its time passes either way.
         """
         queue = self.playout
-        speaks = not queue.empty
-        if not speaks and not self._spoke and self._encoder is not None:
-            return self._encoder.silence(ms)  # cheaper than taking, converting and coding zeros
         # The frame after the last one still carries what the filter held back.
-        self._spoke = speaks
-        before = queue.played_samples
-        frame = queue.take(self._width * self._format.rate * ms // 1000)
-        if sent and speaks:
-            self._sent_octets += (queue.played_samples - before) * self._width
+        if self._encoder is not None and not self._spoke and queue.empty:
+            return self._encoder.silence(ms)  # cheaper than taking, converting and coding zeros
+        before = queue.taken
+        frame = queue.take(self._octets_per_second * ms // 1000)
+        said = queue.taken - before
+        if said and sent:
+            self._sent_octets += said
             if self._peak(frame) > SILENT:
                 self.sounded_ms += ms
         if self._encoder is None or self._resampler is None:
             return frame
+        self._spoke = said > 0
         pcm = frame if self._to_pcm is None else self._to_pcm(frame)
         return self._encoder.encode(self._resampler.resample(pcm))

@@ -137,8 +137,15 @@ class CallerAudio:
         for path in self._paths.values():
             path.noise(payload)
 
-    def frames(self, pieces: Sequence[Piece]) -> list[bytes]:
+    def frames(self, pieces: Sequence[Piece]) -> Iterable[bytes]:
         """The frames that are whole now."""
+        if len(pieces) == 1 and not isinstance(pieces[0], Gap):
+            packet = pieces[0]
+            path = self._paths.get(packet.payload_type)
+            if path is None:
+                return ()
+            self._current = path
+            return self._framer.push(path.payload(packet.payload))
         frames: list[bytes] = []
         for piece in pieces:
             if isinstance(piece, Gap):

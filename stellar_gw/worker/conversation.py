@@ -95,6 +95,7 @@ class Conversation:
         self._turns = Turns(now, self)
         self._amplitude = AMPLITUDES[dialect.audio_format.encoding]
         self.audio = AgentAudio(dialect.audio_format)
+        self._queue = self.audio.playout
         self.caller = CallerAudio(dialect.audio_format, listen=None if tones is None else TonesHeard(tones))
         self.malformed = 0
 
@@ -109,10 +110,12 @@ class Conversation:
 
     def hear(self, pieces: Sequence[Piece]) -> None:
         """The caller's audio."""
-        if not self._open or not self._answered:
+        link = self._link
+        if not self._open or not self._answered or link is None:
             return
         for frame in self.caller.frames(pieces):
-            self._send(self._dialect.audio(frame, self._frames_sent * FRAME_MS))
+            for message in self._dialect.audio(frame, self._frames_sent * FRAME_MS):
+                link.send(message)
             self._frames_sent += 1
             self._turns.heard(self._amplitude(frame))
 
@@ -126,8 +129,7 @@ class Conversation:
 
     def played(self) -> None:
         """A packet has been sent, and what was taken for it has been heard: see which marks that reached."""
-        audio = self.audio
-        queue = audio.playout
+        audio, queue = self.audio, self._queue
         if audio.sounded_ms:
             self._turns.sounded(audio.sounded_ms)
             audio.sounded_ms = 0
@@ -138,7 +140,7 @@ class Conversation:
 
     def muted(self, ms: int) -> None:
         """Nobody hears the agent. Time passes for it all the same: what it says is gone, and its marks return."""
-        if not self.audio.playout.empty:
+        if not self._queue.empty:
             self.audio.pass_time(ms)
             self.played()
 
@@ -175,7 +177,7 @@ class Conversation:
     def speech_started(self) -> None:
         if self._barge_in == "off":
             return
-        clear = self._barge_in == "clear" and not self.audio.playout.empty
+        clear = self._barge_in == "clear" and not self._queue.empty
         self._speech("started", START_MS, clear)
         if clear:
             self._clear()
@@ -186,7 +188,7 @@ class Conversation:
 
     def _speech(self, state: str, ago_ms: int, cleared: bool) -> None:
         at_ms = max(0, self._frames_sent * FRAME_MS - ago_ms)
-        played_ms = self.audio.playout.played_ms
+        played_ms = self._queue.played_ms
         self.told("speech", {"state": state, "at_ms": at_ms, "played_ms": played_ms, "cleared": cleared})
 
     def turned(self, seconds: float) -> None:
@@ -212,7 +214,10 @@ class Conversation:
             if self._over or (self._leaving and not isinstance(event, Clear)):
                 return
             try:
-                self._obey(event)
+                if type(event) is Audio:
+                    self._queue.push(event.payload)
+                else:
+                    self._obey(event)
             except PlayoutFlood as reason:
                 self._fail("flood", str(reason), established=True)
 
@@ -231,10 +236,9 @@ class Conversation:
     # --- what the agent wants -------------------------------------------------------------------
 
     def _obey(self, event: AgentEvent) -> None:
-        queue = self.audio.playout
+        """Anything but audio."""
+        queue = self._queue
         match event:
-            case Audio():
-                queue.push(event.payload)
             case Mark():
                 queue.mark(event.name)
                 if self._answered and queue.empty:
@@ -264,7 +268,7 @@ class Conversation:
                     _log.warn("{call}: {what}: {reason}", call=self._call, what=what, reason=event.reason)
 
     def _clear(self) -> None:
-        queue = self.audio.playout
+        queue = self._queue
         self.played()  # marks reached already come first
         cleared = queue.clear()
         self._turns.broke_off()
@@ -279,7 +283,7 @@ class Conversation:
         What it said before the answer waits for the answer, which its coming has brought about: agents that say
         one sentence and close do so within milliseconds.
         """
-        if self._leaving and not self._over and self.audio.playout.empty:
+        if self._leaving and not self._over and self._queue.empty:
             if self._leaving_ask:
                 self.outcome(self._leaving_ask, "done", True, {})
             self._over = True

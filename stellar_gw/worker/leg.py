@@ -112,13 +112,15 @@ class Leg:
     def _send_audio(self) -> bool:
         """Packets of the negotiated length, as many as are due; what is taken is sent at once."""
         self._due += TICK_MS
-        taken = False
-        while self._due >= self._ptime:
-            self._due -= self._ptime
-            payload = self.audio.payload(self._ptime, sent=self.port.destination is not None)
-            self.port.send_audio(payload, self._ptime * CLOCK // 1000)
-            taken = True
-        return taken
+        ptime = self._ptime
+        if self._due < ptime:
+            return False
+        destination = self.port.destination
+        while self._due >= ptime:
+            self._due -= ptime
+            payload = self.audio.payload(ptime, sent=destination is not None)
+            self.port.send_audio(payload, ptime * CLOCK // 1000, destination)
+        return True
 
     def statistics(self) -> LegStatistics:
         codec = self.media.send.name if self.media is not None else ""

@@ -122,6 +122,8 @@ class RtpPort(DatagramProtocol):
         self._answered_at: float | None = None
         self._told_one_way = False
         self._check_due = 0.0
+        self._look_at = 0.0
+        self._pressing = False
         self._care_due = 0.0
         self._closed = False
         self._rejected = 0
@@ -186,12 +188,14 @@ class RtpPort(DatagramProtocol):
         self._liveness.hold(not listens, now)
         if before is None and self._answered_at is not None:
             self.rtcp.reports.start(now)
+            self._look_at = 0.0
 
     def answered(self) -> None:
         """From now on the peer owes media, and reports are exchanged."""
         if self._answered_at is None:
             now = self._answered_at = self._now()
             self._liveness.restart(now)
+            self._look_at = 0.0
             if self._media is not None:
                 self.rtcp.reports.start(now)
 
@@ -205,10 +209,11 @@ class RtpPort(DatagramProtocol):
                 return
             datagram = opened
         latch = self._latch
-        if latch is None or not datagram or first_byte_kind(datagram[0]) != "rtp":
+        # RTP and RTCP begin with 128 to 191 (RFC 7983 7), and RTCP goes on with 192 to 223 (RFC 5761 4).
+        if latch is None or len(datagram) < 2 or not 128 <= datagram[0] <= 191:
             self._rejected += 1
             return
-        if is_rtcp(datagram):
+        if 192 <= datagram[1] <= 223:
             self.rtcp.shared(datagram, addr)
             return
         packet = parse_rtp(datagram)
@@ -238,8 +243,8 @@ class RtpPort(DatagramProtocol):
 
     def _accepted(self, packet: RtpPacket, now: float) -> None:
         kind = packet.payload_type
-        events = self._events.get(kind)
-        self._reception.received(packet, now, event=kind not in self._audio_types)
+        audio = kind in self._audio_types
+        self._reception.received(packet, now, event=not audio)
         self._liveness.heard(now)
         if not self._listens:
             return
@@ -249,14 +254,18 @@ class RtpPort(DatagramProtocol):
             tap.received(packet, now)
         if self._ordered:
             # Our codecs hold one octet in each unit of their clock. What is no audio takes part in the order alone.
-            samples = len(packet.payload) if kind in self._audio_types else 0
+            samples = len(packet.payload) if audio else 0
             pieces = self._reorder.put(packet, samples, now)
             if pieces:
                 self._listener.heard(pieces)
-        elif kind in self._audio_types and len(self.relays) == 1 and not self.taps:
+        elif audio and len(self.relays) == 1 and not self.taps:
             self._take_the_short_way(self.relays[0], packet, now)
+        if audio:
+            return
+        events = self._events.get(kind)
         if events is not None:
             self._pressed(events.received(packet, now))
+            self._pressing = True
         elif kind in self._noise_types:
             self._listener.noise(packet.payload)
 
@@ -277,7 +286,7 @@ class RtpPort(DatagramProtocol):
             return
         if self._srtp is not None and not self._srtp.settled:
             return
-        if any(events.pending for events in self._events.values()):
+        if self._pressing and any(events.pending for events in self._events.values()):
             return  # whose end may have been lost
         splice, payload_type, out = found
         if splice.highest == packet.sequence_number:
@@ -359,15 +368,29 @@ class RtpPort(DatagramProtocol):
                 pieces = self._reorder.advance(now)
                 if pieces:
                     self._listener.heard(pieces)
-            for events in self._events.values():
-                ended = events.advance(now)
-                if ended:
-                    self._pressed(ended)
-        if now >= self.rtcp.reports.due:
+            if self._pressing:
+                self._await_ends(now)
+        if now >= self._look_at:
+            self._look(now)
+
+    def _await_ends(self, now: float) -> None:
+        """Of the digits that are being pressed."""
+        for events in self._events.values():
+            ended = events.advance(now)
+            if ended:
+                self._pressed(ended)
+        self._pressing = any(events.pending for events in self._events.values())
+
+    def _look(self, now: float) -> None:
+        """What is due less often."""
+        reports = self.rtcp.reports
+        if now >= reports.due:
             self._send_report(now)
-        if now >= self._check_due and self._answered_at is not None:
-            self._check_due = now + CHECK
-            self._check(now, self._answered_at)
+        if self._answered_at is not None:
+            if now >= self._check_due:
+                self._check_due = now + CHECK
+                self._check(now, self._answered_at)
+            self._look_at = min(reports.due, self._check_due)
 
     def _check(self, now: float, answered_at: float) -> None:
         state = self._liveness.check(now)
@@ -388,12 +411,12 @@ class RtpPort(DatagramProtocol):
         """Where audio goes now; None where none may be sent, or no address is known."""
         return self._latch.destination if self._sends and self._latch is not None else None
 
-    def send_audio(self, payload: bytes, samples: int) -> None:
+    def send_audio(self, payload: bytes, samples: int, destination: Address | None) -> None:
         """Send a packet of audio; without a destination its time passes.
 
         :param samples: its length in units of the RTP clock.
+        :param destination: :attr:`destination`.
         """
-        destination = self.destination
         if destination is None or self.transport is None:
             self.sender.skip(samples)
         else:

@@ -75,9 +75,7 @@ class _LegEvents:
     def __init__(self, session: MediaSession, leg: str) -> None:
         self._session = session
         self._leg = leg
-
-    def heard(self, pieces: Sequence[Piece]) -> None:
-        self._session.heard(self._leg, pieces)
+        self.heard: Callable[[Sequence[Piece]], None] = partial(session.heard, leg)
 
     def noise(self, payload: bytes) -> None:
         self._session.noise(self._leg, payload)
@@ -107,6 +105,7 @@ class MediaSession:
     def __init__(self, call: str, surroundings: Surroundings) -> None:
         self._call = call
         self._around = surroundings
+        self._now = surroundings.now
         self._conversation: Conversation | None = None
         self._agent_leg = ""
         self._agent_ended = False
@@ -114,6 +113,7 @@ class MediaSession:
         self._up_since: float | None = None
         self._slow = False
         self.legs: dict[str, Leg] = {}
+        self._in_turn: tuple[tuple[str, Leg], ...] = ()
         self._quality = QualityWatch()
         self._recording = LegRecording(call, surroundings.recorder, surroundings.now, self._answered, self._recorded)
         self._wiring = Wiring(self.legs, surroundings.sounds, surroundings.now, self._keep_pace)
@@ -131,6 +131,7 @@ class MediaSession:
             if leg is None:
                 return None
             self.legs[name] = leg
+            self._in_turn = tuple(self.legs.items())
             self._keep_pace()
         return Allocated(
             request=0,
@@ -253,6 +254,7 @@ class MediaSession:
         leg = self.legs.pop(name, None)
         if leg is None:
             return ()
+        self._in_turn = tuple(self.legs.items())
         if name == self._agent_leg:
             self._stop_agent(cause, by)
         self._wiring.remove(name)
@@ -287,14 +289,14 @@ class MediaSession:
 
     def tick(self, missed: int) -> None:
         conversation, told = self._conversation, self._wiring.hears_agent
-        now = self._around.now()
+        now = self._now()
         if now >= self._quality.due:
             self._look_at_quality(now)
         if self._slow and all(leg.port.at_ease(now) for leg in self.legs.values()):
             if conversation is not None:
                 conversation.muted(round(SLOW_FRAME * 1000))
             return
-        for name, leg in tuple(self.legs.items()):
+        for name, leg in self._in_turn:
             if leg.tick(missed) and name == told and conversation is not None:
                 conversation.played()
         if conversation is not None and not told:

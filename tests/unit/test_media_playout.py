@@ -22,6 +22,15 @@ class FrameTests(SynchronousTestCase):
         self.assertEqual(frames, [b"\x01\x02\x03\x04", b"\x05\x06\x07\x08", b"\x09\x0a\x00\x00", b"\x00\x00\x00\x00"])
         self.assertEqual((playout.played_samples, playout.padded_samples, playout.empty), (5, 3, True))
 
+    def test_short_pieces_are_joined(self) -> None:
+        """An agent that sends its audio octet by octet takes no more memory for it than one that does not."""
+        playout = Playout("mulaw", 8000)
+        sent = bytes(range(250)) * 400
+        for octet in sent:
+            playout.push(bytes([octet]))
+        self.assertLess(len(playout._pieces), 30)
+        self.assertEqual(b"".join(playout.take(160) for _ in range(len(sent) // 160)), sent)
+
     def test_odd_octet_waits(self) -> None:
         """Half a sample is not played before its other half has come."""
         playout = Playout("pcm", 8000)

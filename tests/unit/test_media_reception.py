@@ -43,7 +43,7 @@ class CountingTests(SynchronousTestCase):
         """Packets in order, over two wraps of the sequence number: none lost, no jitter."""
         reception = receive(range(65530, 65530 + 140000))
         self.assertEqual(
-            (totals(reception), reception.jitter_ms, reception.octets, reception.report_block(9.0)),
+            (totals(reception), round(reception.jitter_ms, 6), reception.octets, reception.report_block(9.0)),
             (
                 {"packets": 140000, "expected": 140000, "lost": 0, "late": 0, "duplicates": 0, "restarts": 0},
                 0.0,

@@ -131,7 +131,7 @@ class ReceivingTests(PortTestCase):
         for _ in range(10):
             self.arrive(b"\x66" * 160, STRANGER)
             self.port.datagramReceived(digit, STRANGER)
-        self.port.send_audio(b"\xff" * 160, 160)
+        self.port.send_audio(b"\xff" * 160, 160, self.port.destination)
         self.assertEqual((len(self.heard.pieces), self.heard.told), (1, []))
         self.assertEqual([address for _, address in self.rtp.written], [PHONE])
         statistics = self.port.statistics("caller", "PCMU", 0)
@@ -144,7 +144,7 @@ class ReceivingTests(PortTestCase):
         self.up(remote=("10.0.0.9", 4000), signalling_host="203.0.113.5")
         for _ in range(4):
             self.arrive(source=("203.0.113.5", 61000))
-        self.port.send_audio(b"\xff" * 160, 160)
+        self.port.send_audio(b"\xff" * 160, 160, self.port.destination)
         self.assertEqual((len(self.heard.pieces), self.rtp.written[-1][1]), (4, ("203.0.113.5", 61000)))
 
     def test_digits(self) -> None:
@@ -215,7 +215,7 @@ class ReceivingTests(PortTestCase):
         self.peer.packet(b"lost", 160)
         self.arrive()
         for _ in range(2):
-            self.port.send_audio(b"\xff" * 160, 160)
+            self.port.send_audio(b"\xff" * 160, 160, self.port.destination)
         counted = self.port.statistics("caller", "PCMU", 40)
         self.assertEqual(
             (
@@ -265,7 +265,7 @@ class ReportTests(PortTestCase):
         self.up()
         for _ in range(10):
             self.arrive()
-            self.port.send_audio(b"\xff" * 160, 160)
+            self.port.send_audio(b"\xff" * 160, 160, self.port.destination)
             self.after(0.02)
         self.after(3.0)
         sent_at = WALL + 2.06

@@ -48,7 +48,7 @@ class SrtpPortTestCase(PortTestCase):
         return found.packets_received, found.packets_rejected, found.packets_unauthenticated
 
     def say(self) -> None:
-        self.port.send_audio(b"\xff" * 160, 160)
+        self.port.send_audio(b"\xff" * 160, 160, self.port.destination)
 
 
 class ReceivingTests(SrtpPortTestCase):
