@@ -119,19 +119,26 @@ class MemoryReach:
         self._failing.mark(way, seconds)
 
     def open_for(self, needed: FlowNeeded) -> Deferred[Flow]:
-        """The fallback if it lives, else the first way that opens."""
-        if needed.fallback is not None and (needed.fallback.transport == "udp" or needed.fallback in self._streams):
-            return succeed(needed.fallback)
+        """The first way that opens; the fallback, if it lives, where none does."""
         return Deferred.fromCoroutine(self._open_for(needed))
 
     async def _open_for(self, needed: FlowNeeded) -> Flow:
-        tls, failures = needed.tls, []
-        ways = await self.route(needed.uri, tls_name=tls.server_name, client_certificate=tls.client_certificate)
+        tls, fallback, failures = needed.tls, needed.fallback, []
+        if fallback is not None and fallback.transport != "udp" and fallback not in self._streams:
+            fallback = None
+        try:
+            ways = await self.route(needed.uri, tls_name=tls.server_name, client_certificate=tls.client_certificate)
+        except NoWay:
+            if fallback is not None:
+                return fallback
+            raise
         for way in ways:
             try:
                 return await self.open(way, needed.listener)
             except NoWay as error:
                 failures.append(str(error))
+        if fallback is not None:
+            return fallback
         raise NoWay("; ".join(failures))
 
     # --- sockets --------------------------------------------------------------------------------

@@ -37,9 +37,10 @@ class StoryGateway:
         self.driver = self.reach.owner = Driver(self.core, clock, self.reach)
         self.plane = FakeMediaPlane(clock)
         self.events: list[CallEvent] = []
+        self.listeners = {listener.name: listener}
         self.calls = Calls(
             config,
-            listeners={listener.name: listener},
+            listeners=self.listeners,
             signalling=self.driver,
             plane=self.plane,
             clock=clock,
