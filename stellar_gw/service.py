@@ -40,6 +40,7 @@ from stellar_gw.directory.records import Environment
 from stellar_gw.directory.twilio_account import find_environment
 from stellar_gw.errors import ConfigError, StellarError
 from stellar_gw.gateway.driver import Driver
+from stellar_gw.gateway.fastpath import check_helper
 from stellar_gw.gateway.http_client import HttpClient
 from stellar_gw.gateway.journal import Journal
 from stellar_gw.gateway.log import log_writer
@@ -143,6 +144,9 @@ class GatewayService(Service):
         _make_folder("records.directory", Path(records.directory))
         if self._config.recording:
             _make_folder("records.recordings", Path(records.recordings_folder))
+        media = self._config.media
+        if media.fast_path == "nftables":
+            await check_helper(self._reactor, media.fast_path_socket, (media.ports[0], media.ports[1] + 1))
         await self._pool.start()
         ready = self._pool.ready()
         ready.addTimeout(WORKERS_READY, self._reactor)
@@ -383,6 +387,7 @@ def pool_settings(config: Config, runtime: str) -> PoolSettings:
         recordings=config.records.recordings_folder,
         no_media=config.timers.no_media,
         no_media_on_hold=config.timers.no_media_on_hold,
+        fast_path=media.fast_path_socket if media.fast_path == "nftables" else "",
         command=WorkerCommand(options=("--orphan-time", f"{media.orphan_time:g}")),
     )
 

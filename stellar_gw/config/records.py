@@ -76,6 +76,8 @@ class MediaConfig:
     :ivar srtp_suites: that may be used, most wanted first.
     :ivar plain_reinvite: what becomes of a re-INVITE that takes SRTP off again, where it is not required.
     :ivar orphan_time: how long workers, and calls in them, outlive a gateway process that was killed.
+    :ivar fast_path: what passes the packets of bridged calls on, besides the workers.
+    :ivar fast_path_socket: of the helper that sees to it.
     """
 
     ports: Annotated[tuple[int, int], rules.Ports()] = (10000, 19999)
@@ -88,6 +90,8 @@ class MediaConfig:
     srtp_suites: tuple[SrtpSuite, ...] = SUITES
     plain_reinvite: Literal["accept", "refuse"] = "accept"
     orphan_time: Annotated[float, rules.Seconds(1, 3600)] = 60.0
+    fast_path: Literal["off", "nftables"] = "off"
+    fast_path_socket: Annotated[str, rules.FilePath()] = "/run/stellar-gw-fastpath/socket"
 
 
 @frozen(kw_only=True)

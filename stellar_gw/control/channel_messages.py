@@ -19,6 +19,7 @@ class Configure(Request, frozen=True, kw_only=True):
 
     :ivar no_media: seconds without RTP and RTCP after which a leg is :class:`MediaLost`.
     :ivar no_media_on_hold: the same while the peer need not send.
+    :ivar fast_path: the socket of the helper that has the kernel pass bridged packets on; empty for none.
     """
 
     bind: str
@@ -28,6 +29,7 @@ class Configure(Request, frozen=True, kw_only=True):
     recordings: str = ""
     no_media: float = 30.0
     no_media_on_hold: float = 3600.0
+    fast_path: str = ""
 
 
 class Ping(Request, frozen=True, kw_only=True):

@@ -163,6 +163,8 @@ class LegStatistics(msgspec.Struct, frozen=True, kw_only=True):
     packets_sent: int = 0
     octets_received: int = 0
     octets_sent: int = 0
+    packets_in_kernel: int = 0
+    """Of those received, how many the kernel passed on (media.fast_path), unseen by the worker."""
     packets_lost: int = 0
     packets_late: int = 0
     packets_rejected: int = 0

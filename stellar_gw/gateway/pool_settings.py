@@ -25,6 +25,7 @@ class PoolSettings:
     :ivar dscp: code point of the RTP we send (46: expedited forwarding).
     :ivar quarantine: for which a port rests before another leg gets it.
     :ivar no_media: without RTP and RTCP, before a leg's media count as lost; ``no_media_on_hold`` while on hold.
+    :ivar fast_path: the socket of the kernel fast path's helper; empty for none.
     :ivar ping_interval: between a ping's answer and the next ping. With ``ping_timeout`` it is the longest that
         a hung worker goes unnoticed: 2 s.
     :ivar request_timeout: for any command; a call in set-up cannot wait longer.
@@ -42,6 +43,7 @@ class PoolSettings:
     recordings: str = ""
     no_media: float = 30.0
     no_media_on_hold: float = 3600.0
+    fast_path: str = ""
     ping_interval: float = 0.5
     ping_timeout: float = 1.5
     request_timeout: float = 2.0

@@ -155,6 +155,7 @@ class WorkerSlot:
                 recordings=settings.recordings,
                 no_media=settings.no_media,
                 no_media_on_hold=settings.no_media_on_hold,
+                fast_path=settings.fast_path,
             ),
             settings.request_timeout,
         )

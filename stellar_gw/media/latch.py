@@ -178,6 +178,14 @@ class Latch:
         self._last = packet
         self._heard = now
 
+    def passed(self, packets: int, now: float) -> None:
+        """So many packets of the locked source went by without being looked at, the last of them a moment ago."""
+        self._heard = now
+        last = self._last
+        if last is not None:
+            number = (last.sequence_number + packets) & 0xFFFF
+            self._last = RtpPacket(last.payload_type, False, number, last.timestamp, last.ssrc, b"")
+
     def accepts(self, source: Address, packet: RtpPacket, now: float) -> bool:
         """Whether a packet is the leg's peer's; may lock the leg.
 

@@ -104,6 +104,12 @@ class Reception:
         self.jitter = jitter
         self.transit = transit
 
+    def leave(self) -> None:
+        """The stream goes on where it is not seen: whatever comes next, here, is a beginning."""
+        self._close()
+        self.ssrc = None
+        self._probation = MIN_SEQUENTIAL
+
     @property
     def next(self) -> int | None:
         """The sequence number that would follow; None while the source is not proven yet."""

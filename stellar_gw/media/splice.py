@@ -21,7 +21,7 @@ class Splice:
 
     :ivar sender: our stream; its sequence number is kept up to date, its timestamp only by :meth:`leave`.
     :ivar joined: packets are being passed on.
-    :ivar ssrc: of the other stream.
+    :ivar ssrc: of the other stream; -1 where any may follow.
     :ivar highest: its highest sequence number.
     :ivar sequence_offset, timestamp_offset: ours less theirs.
     :ivar timestamp: theirs, of the last packet of audio; ``heard`` is when it came, ``samples`` what it held.
@@ -132,6 +132,12 @@ class Splice:
             return self.sender.timestamp
         passed = max(self.samples, round((now - self.heard) * self._clock))
         return (self.timestamp + self.timestamp_offset + passed) & 0xFFFFFFFF
+
+    def anew(self, now: float) -> None:
+        """Packets have passed another way: the next one starts anew, where our stream would be by now."""
+        if self.joined:
+            self.ssrc = -1  # nobody's
+            self.passed_at = now
 
     def leave(self, now: float) -> None:
         """Our stream goes on without the other; :meth:`rewrite` joins them again."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from errno import EMFILE, ENFILE
 
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError, InvalidAddressError
 from twisted.logger import Logger
 
@@ -71,8 +72,15 @@ class Carrier:
         """How many calls there are."""
         return len(self._sessions)
 
-    def handle(self, request: Request) -> Reply:
-        """Carry a command out; never raises."""
+    def handle(self, request: Request) -> Reply | Deferred[Reply]:
+        """Carry a command out; never raises. A release may have to wait a moment for the last numbers."""
+        session = self._sessions.get(request.call) if isinstance(request, Release) else None
+        counted = None if session is None else session.counted()
+        if counted is None:
+            return self._carry_out(request)
+        return counted.addCallback(lambda _: self._carry_out(request))
+
+    def _carry_out(self, request: Request) -> Reply:
         try:
             reply = self._handle(request)
         except StellarError as reason:

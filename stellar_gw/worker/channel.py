@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
@@ -24,7 +25,7 @@ class GatewayChannel(Int32StringReceiver):
     A frame that is no request of ours is answered by :class:`Failed` where it has an id, else the connection
     is cut: whatever follows could not be trusted.
 
-    :param handle: carries out a request; never raises.
+    :param handle: carries out a request, at once or in a moment; never raises.
     :param changed: told True once connected, False once not.
     """
 
@@ -32,7 +33,10 @@ class GatewayChannel(Int32StringReceiver):
     noisy = False
 
     def __init__(
-        self, hello: Hello, handle: Callable[[Request], Reply], changed: Callable[[GatewayChannel, bool], None]
+        self,
+        hello: Hello,
+        handle: Callable[[Request], Reply | Deferred[Reply]],
+        changed: Callable[[GatewayChannel, bool], None],
     ) -> None:
         self._hello = hello
         self._handle = handle
@@ -52,7 +56,11 @@ class GatewayChannel(Int32StringReceiver):
             else:
                 self._send(Failed(request=reason.request, code="bad_request", message=reason.reason))
             return
-        self._send(self._handle(request))
+        reply = self._handle(request)
+        if isinstance(reply, Deferred):
+            reply.addCallback(self._send)
+        else:
+            self._send(reply)
 
     def emit(self, event: Event) -> None:
         """Tell the gateway."""

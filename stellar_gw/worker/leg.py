@@ -89,6 +89,7 @@ class Leg:
                 self._digits.send(digits, duration_ms)
         except StellarError as reason:
             return str(reason)
+        self.port.take_the_long_way()
         return ""
 
     def tick(self, missed: int) -> bool:

@@ -20,6 +20,7 @@ from stellar_gw.control.messages import VERSION, Configure, Event, Hello
 from stellar_gw.media.ports import Random
 from stellar_gw.worker.carrier import Carrier
 from stellar_gw.worker.channel import GatewayChannel
+from stellar_gw.worker.fastpath import FastPath
 from stellar_gw.worker.pacer import SLOT, Pacer
 from stellar_gw.worker.poller import DatagramPoller
 from stellar_gw.worker.poller import Reactor as Readers
@@ -80,6 +81,7 @@ class Worker:
         self._ending = False
         self._poller = DatagramPoller(readers or reactor)
         self._recorder = Recorder(clocks, reactor.callFromThread)
+        self._fast_path = FastPath()
         pacer = Pacer()
         self._timer = SlotTimer(readers or reactor, SLOT, pacer.expired)
         pacer.run_by(self._timer)
@@ -93,6 +95,7 @@ class Worker:
                 sounds=Sounds(partial(deferToThreadPool, cast(Any, reactor), reactor.getThreadPool())),
                 recorder=self._recorder,
                 generation=identity.generation,
+                fast_path=self._fast_path,
             ),
             self._configured,
             self._idle,
@@ -156,6 +159,8 @@ class Worker:
 
     def _configured(self, configure: Configure) -> None:
         self._poller.dscp = configure.dscp
+        if configure.fast_path:
+            self._fast_path.start(self._reactor, configure.fast_path)
 
     def _idle(self) -> None:
         if self._carrier.draining:
@@ -169,6 +174,7 @@ class Worker:
 
     def _stop(self) -> None:
         self._dialler.stopService()
+        self._fast_path.stop()
         self._timer.close()
         self._poller.close()
         self._recorder.close()

@@ -119,6 +119,8 @@ class Relay:
         ours, destination = self._types.get(payload_type), self.target.port.destination
         if ours is None or destination is None or not self._splice.joined or self.target.sounding:
             return None
+        if self.source.port.in_kernel:
+            return None
         return self._splice, (payload_type, ours), self.target.port.exit(destination)
 
     # --- audio coded anew -----------------------------------------------------------------------
@@ -158,8 +160,8 @@ class Relay:
     def flows(self) -> bool:
         """The same, once it has been looked after: after a second of quiet it is not so any more."""
         splice = self._splice
-        if not splice.joined:
-            return False
+        if not splice.joined or self.source.port.in_kernel:
+            return splice.joined
         now = self._now()
         self.source.port.settle()
         if now - splice.passed_at >= QUIET or self.target.sounding or self.target.port.destination is None:

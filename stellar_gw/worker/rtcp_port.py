@@ -26,6 +26,8 @@ class RtcpPort(DatagramProtocol):
     :ivar latch: which sources are the peer's; None before the first offer and answer.
     :ivar srtp: what enciphers both, None for plain.
     :ivar rtp_transport: the RTP socket's.
+    :ivar onward: where the peer's datagrams are passed on to, as they are, while packets keep their SSRC on their way
+        (RFC 3550 7.2).
     :ivar rejected: datagrams that could not be read, or had no business where they came.
     """
 
@@ -43,6 +45,7 @@ class RtcpPort(DatagramProtocol):
         self.latch: Latch | None = None
         self.srtp: Srtp | None = None
         self.rtp_transport: IUDPTransport | None = None
+        self.onward: RtcpPort | None = None
         self.rejected = 0
 
     def agreed(self, *, mux: bool, reachable: bool) -> None:
@@ -74,6 +77,8 @@ class RtcpPort(DatagramProtocol):
         now = self._now()
         self._liveness.heard(now)
         self.reports.received(packets, len(datagram), now)
+        if self.onward is not None:
+            self.onward.pass_on(datagram)
 
     def shared(self, datagram: bytes, addr: Address) -> None:
         """A datagram that came to the RTP port."""
@@ -95,6 +100,12 @@ class RtcpPort(DatagramProtocol):
             datagram = self.srtp.protect_rtcp(datagram)
         transport, destination = self._way()
         if transport is not None and destination is not None and datagram is not None:
+            transport.write(datagram, destination)
+
+    def pass_on(self, datagram: bytes) -> None:
+        """Another peer's report, to ours."""
+        transport, destination = self._way()
+        if transport is not None and destination is not None:
             transport.write(datagram, destination)
 
     def _way(self) -> tuple[IUDPTransport | None, Address | None]:

@@ -14,6 +14,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.protocol import DatagramProtocol
 
+from stellar_gw.control.fastpath import OVERHEAD, FastLeg, Tally
 from stellar_gw.control.messages import LegStatistics, SetMedia
 from stellar_gw.errors import LocalProtocolError
 from stellar_gw.media.dtmf import Digit, DtmfReceiver
@@ -92,6 +93,20 @@ class Clocks:
     number: Callable[[int], int]
 
 
+class Offloaded(Protocol):
+    """Packets pass the port by in the kernel, or are about to (:class:`stellar_gw.worker.offload.Offload`)."""
+
+    @property
+    def open(self) -> bool:
+        """They do."""
+
+    def end(self) -> None:
+        """They must not any more."""
+
+    def came_up(self, payload_type: int, now: float) -> None:
+        """A packet of the peer's came here nevertheless."""
+
+
 class RtpPort(DatagramProtocol):
     """One leg's media at the edge of the network.
 
@@ -101,6 +116,7 @@ class RtpPort(DatagramProtocol):
     :ivar fed_by: the port whose packets a relay of its sends from here.
     :ivar splice: what they are to our own stream.
     :ivar taps: those who listen to this leg.
+    :ivar offload: what has packets pass by; None where all come here.
     """
 
     noisy = False
@@ -134,6 +150,8 @@ class RtpPort(DatagramProtocol):
         self.fed_by: RtpPort | None = None
         self.splice: Splice | None = None
         self.taps: tuple[Tap, ...] = ()
+        self.offload: Offloaded | None = None
+        self._passed = Tally()
         # Below 2**15: a number that wraps before the peer has heard one packet would cost it the roll-over counter,
         # and with it every packet of the call (RFC 3711 3.3.1).
         self.sender = RtpSender(clocks.number(32), clocks.number(15), clocks.number(32), 0)
@@ -223,6 +241,9 @@ class RtpPort(DatagramProtocol):
         now = self._now()
         if self._short_way.open:
             self.take_the_long_way()
+        if self.in_kernel and addr != latch.locked:  # it is heard elsewhere, so nobody else can be it
+            self._rejected += 1
+            return
         fed_by = self.fed_by
         locked = None if fed_by is None else latch.locked
         authentic = srtp is not None and srtp.active
@@ -246,6 +267,8 @@ class RtpPort(DatagramProtocol):
         audio = kind in self._audio_types
         self._reception.received(packet, now, event=not audio)
         self._liveness.heard(now)
+        if self.offload is not None:
+            self.offload.came_up(kind, now)
         if not self._listens:
             return
         for relay in self.relays:
@@ -301,6 +324,8 @@ class RtpPort(DatagramProtocol):
 
     def take_the_long_way(self) -> None:
         """Something has changed: what the next packets mean is to be found out anew, here and where ours come from."""
+        if self.offload is not None:
+            self.offload.end()
         self._short_way.lengthen()
         if self.fed_by is not None:
             self.fed_by._short_way.lengthen()
@@ -332,7 +357,56 @@ class RtpPort(DatagramProtocol):
 
     def at_ease(self, now: float) -> bool:
         """Packets take the short way, and nothing else is to be done: :meth:`advance` may wait."""
-        return now < self.rtcp.reports.due and now < self._care_due and self._short_way.moves()
+        quiet = now < self.rtcp.reports.due and now < self._care_due
+        return quiet and (self.in_kernel or self._short_way.moves())
+
+    # --- in the kernel --------------------------------------------------------------------------
+
+    @property
+    def in_kernel(self) -> bool:
+        """Packets pass by, and none is to be expected here."""
+        return self.offload is not None and self.offload.open
+
+    def fast_end(self, other: RtpPort) -> tuple[FastLeg, int] | None:
+        """This end of a bridge to ``other`` and its payload type, where the kernel can pass its packets on."""
+        way, latch = self._short_way, self._latch
+        theirs, ours = way.payload_type
+        alike = way.open and theirs == ours and self.fed_by is other and len(self.relays) == 1
+        listened_to = self._srtp is not None or self._ordered or self.taps
+        if not alike or listened_to or not self._sends or latch is None or self.transport is None:
+            return None
+        remote = latch.locked
+        if remote is None or way.transport is None or way.transport.connected != remote or ":" in remote[0]:
+            return None
+        here = self.transport.getHost()  # connected, so that it is the address that our packets bear
+        return FastLeg(local=(here.host, here.port), remote=remote), ours
+
+    def handed_over(self, other: RtpPort) -> None:
+        """From now on the kernel passes on what comes here, to ``other``."""
+        self._short_way.lengthen()
+        self._reception.leave()
+        self.rtcp.onward = other.rtcp
+
+    def taken_back(self, now: float) -> None:
+        """The kernel does so no longer."""
+        self.rtcp.onward = None
+        self._care_due = now
+        if self.splice is not None:
+            self.splice.anew(now)
+
+    def passed(self, tally: Tally, now: float) -> None:
+        """What the kernel has passed on since it was counted last."""
+        known = self._passed
+        self._passed = Tally(
+            known.received + tally.received,
+            known.received_octets + max(0, tally.received_octets - OVERHEAD * tally.received),
+            known.sent + tally.sent,
+            known.sent_octets + max(0, tally.sent_octets - OVERHEAD * tally.sent),
+        )
+        if tally.received:
+            self._liveness.heard(now)
+            if self._latch is not None:
+                self._latch.passed(tally.received, now)
 
     # --- tapping --------------------------------------------------------------------------------
 
@@ -361,8 +435,9 @@ class RtpPort(DatagramProtocol):
         now = self._now()
         if self.relays or self.fed_by is not None:
             self._care_due = now if self._liveness.lost else now + CARE
-            self.settle()
-            self._connect(now)
+            if not self.in_kernel:
+                self.settle()
+                self._connect(now)
         if self._listens:
             if self._ordered:
                 pieces = self._reorder.advance(now)
@@ -473,14 +548,16 @@ class RtpPort(DatagramProtocol):
     def statistics(self, leg: str, codec: str, agent_audio_ms: int) -> LegStatistics:
         self.settle()
         latch, reception, sender, srtp = self._latch, self._reception, self.sender, self._srtp
+        passed = self._passed
         rejected, unauthenticated = self._rejected + self.rtcp.rejected, 0 if srtp is None else srtp.rejected
         return LegStatistics(
             leg=leg,
             codec=codec,
-            packets_received=reception.packets,
-            octets_received=reception.octets,
-            packets_sent=sender.packets_sent,
-            octets_sent=sender.octets_sent,
+            packets_received=reception.packets + passed.received,
+            octets_received=reception.octets + passed.received_octets,
+            packets_sent=sender.packets_sent + passed.sent,
+            octets_sent=sender.octets_sent + passed.sent_octets,
+            packets_in_kernel=passed.received,
             packets_lost=reception.lost,
             packets_late=self._reorder.late,
             packets_rejected=rejected + unauthenticated + (0 if latch is None else latch.rejected),

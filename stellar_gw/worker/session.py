@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from attrs import frozen
+from attrs import field, frozen
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from stellar_gw.agent.link import Connector, LinkLimits, Target
@@ -37,8 +38,10 @@ from stellar_gw.media.jitter import Piece
 from stellar_gw.media.liveness import Lost
 from stellar_gw.media.presses import Way
 from stellar_gw.worker.conversation import Conversation
+from stellar_gw.worker.fastpath import FastPath
 from stellar_gw.worker.leg import Leg
 from stellar_gw.worker.leg_recording import LegRecording
+from stellar_gw.worker.offload import Offload
 from stellar_gw.worker.pacer import FRAME, SLOW_FRAME, Pacer
 from stellar_gw.worker.port_pair import PortPairs
 from stellar_gw.worker.quality import QualityWatch
@@ -67,6 +70,7 @@ class Surroundings:
     sounds: Sounds
     recorder: Recorder
     generation: int
+    fast_path: FastPath = field(factory=FastPath)
 
 
 class _LegEvents:
@@ -116,6 +120,7 @@ class MediaSession:
         self._in_turn: tuple[tuple[str, Leg], ...] = ()
         self._quality = QualityWatch()
         self._recording = LegRecording(call, surroundings.recorder, surroundings.now, self._answered, self._recorded)
+        self._offload = Offload(surroundings.fast_path, surroundings.now)
         self._wiring = Wiring(self.legs, surroundings.sounds, surroundings.now, self._keep_pace)
 
     # --- commands -------------------------------------------------------------------------------
@@ -245,6 +250,10 @@ class MediaSession:
         """What the caller and the agent made of it; None without an agent."""
         return None if self._conversation is None else self._conversation.statistics
 
+    def counted(self) -> Deferred[None] | None:
+        """Fires when all is counted that the kernel has passed on, which ends with this; None where it is."""
+        return self._offload.settled()
+
     def tell(self, kind: str, detail: dict[str, str]) -> None:
         if self._conversation is not None:
             self._conversation.told(kind, detail)
@@ -293,6 +302,7 @@ class MediaSession:
         if now >= self._quality.due:
             self._look_at_quality(now)
         if self._slow and all(leg.port.at_ease(now) for leg in self.legs.values()):
+            self._offload.at_ease([leg.port for leg in self.legs.values()])
             if conversation is not None:
                 conversation.muted(round(SLOW_FRAME * 1000))
             return

@@ -79,12 +79,14 @@ class ShortWay:
     """One port's.
 
     :ivar transport: None where it has nothing of the kind.
+    :ivar payload_type: theirs and ours, of the packets that took it last.
     """
 
     def __init__(self) -> None:
         self.transport: QuickTransport | None = None
         self._shortcut: Shortcut | None = None
         self._ready = False
+        self.payload_type = (-1, -1)
 
     @property
     def open(self) -> bool:
@@ -115,6 +117,7 @@ class ShortWay:
         transport = self.transport
         if latch.locked is None or splice.samples < 1 or transport is None:
             return
+        self.payload_type = payload_type
         workspace = transport.workspace
         self._shortcut = Shortcut(latch.locked, payload_type, splice, counted, now, out, workspace, opened(workspace))
         transport.shorten(self._shortcut)

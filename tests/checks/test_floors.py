@@ -17,7 +17,7 @@ PACKAGE = "stellar_gw"
 FLOORS = {
     "service": 6, "tap": 6, "cli": 6,
     "console": 5, "phone": 5, "rehearsal": 5, "testing": 5,
-    "net": 4, "gateway": 4, "worker": 4, "agent": 4,
+    "net": 4, "gateway": 4, "worker": 4, "agent": 4, "fastpath": 4,
     "call": 3,
     "directory": 2, "config": 2,
     "sip": 1, "media": 1, "dialects": 1, "control": 1,
@@ -180,6 +180,14 @@ class LoadedTests(SynchronousTestCase):
         names = [name for name in modules() if _room(name) in rooms]
         self.assertIn("stellar_gw.worker.uvloop_reactor", names)
         forbidden = [f"{PACKAGE}.{room}" for room in ("sip", "net", "gateway", "call", "directory", "config")]
+        self.assertEqual(self.loaded(names, forbidden), "[]")
+
+    def test_the_helper_loads_little(self) -> None:
+        """What runs with a capability is small: no Twisted, and none of the rooms but the messages and itself."""
+        names = [name for name in modules() if _room(name) == "fastpath"]
+        self.assertIn("stellar_gw.fastpath.main", names)
+        rooms = FLOORS.keys() - {"control", "errors", "fastpath"}
+        forbidden = ["twisted", "numpy", "ssl", "asyncio", *(f"{PACKAGE}.{room}" for room in rooms)]
         self.assertEqual(self.loaded(names, forbidden), "[]")
 
     def test_the_check_sees_what_is_loaded(self) -> None:

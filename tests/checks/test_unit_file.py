@@ -12,10 +12,13 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from stellar_gw.call.events import AuthenticationFailed
+from stellar_gw.config.records import MediaConfig
 from stellar_gw.gateway.log import LogWriter, security_line
 
 CONF = Path(__file__).resolve().parent.parent.parent / "conf"
 UNIT = "stellar-gw.service"
+DROP_INS = ("stellar-gw-credentials.conf", "stellar-gw-realtime.conf", "stellar-gw-fastpath.conf")
+HELPER = "stellar-gw-fastpath.service"
 
 
 def need(tool: str) -> str:
@@ -43,7 +46,7 @@ class UnitTests(SynchronousTestCase):
     def test_verify(self) -> None:
         """``systemd-analyze verify`` has nothing to say, with every drop-in too."""
         tool = need("systemd-analyze")
-        for drop_ins in ((), ("stellar-gw-credentials.conf", "stellar-gw-realtime.conf")):
+        for drop_ins in ((), DROP_INS):
             unit = self.installed(*drop_ins)
             done = self.run_tool(tool, "verify", str(unit))
             about_us = [line for line in done.stderr.splitlines() if "stellar-gw" in line]
@@ -57,6 +60,28 @@ class UnitTests(SynchronousTestCase):
         assert match is not None, done.stdout + done.stderr
         self.assertLessEqual(float(match[1]), 2.0)
         self.assertEqual(done.returncode, 0)
+
+    def test_helper(self) -> None:
+        """The fast path's helper has one capability, an exposure of 2.0 or less, and the ports of the example."""
+        tool = need("systemd-analyze")
+        unit = Path(self.mktemp()).absolute() / HELPER
+        unit.parent.mkdir(parents=True)
+        text = (CONF / HELPER).read_text()
+        unit.write_text(text.replace("/opt/stellar-gw/bin/", f"{Path(sys.executable).parent}/"))
+        done = self.run_tool(tool, "verify", str(unit))
+        about_us = [line for line in done.stderr.splitlines() if "stellar-gw" in line]
+        self.assertEqual((about_us, done.returncode), ([], 0), done.stderr)
+        done = self.run_tool(tool, "security", "--offline=true", "--no-pager", "--threshold=20", str(unit))
+        self.assertEqual(done.returncode, 0, done.stdout)
+        lines = text.splitlines()
+        self.assertEqual(
+            [line for line in lines if "CAP_" in line and not line.startswith("#")],
+            ["CapabilityBoundingSet=CAP_NET_ADMIN", "AmbientCapabilities=CAP_NET_ADMIN"],
+        )
+        ports = re.search(r"^media: {ports: ([0-9-]+),", (CONF / "stellar-gw.example.yaml").read_text(), re.MULTILINE)
+        assert ports is not None
+        self.assertIn(f"--ports {ports[1]} ", text)
+        self.assertIn(f"--socket {MediaConfig().fast_path_socket} ", text)
 
     def test_promises(self) -> None:
         """What the design promises of the unit is in it."""

@@ -29,7 +29,7 @@ PCMU = messages.Codec(name="PCMU", payload_type=0)
 
 REQUESTS: list[messages.Request] = [
     messages.Configure(request=1, bind="127.0.0.1", ports=(10000, 10100), dscp=0, quarantine=0.5, recordings="/var/x"),
-    messages.Configure(request=1, bind="::1", ports=(10000, 10100), no_media=10.0, no_media_on_hold=600.0),
+    messages.Configure(request=1, bind="::1", ports=(10000, 10100), no_media=10.0, fast_path="/run/x"),
     messages.Ping(request=2),
     messages.ListCalls(request=3, after="c-1"),
     messages.Drain(request=4),
