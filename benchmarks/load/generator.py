@@ -53,9 +53,9 @@ class Leg:
         return f"{self.host} {self.port} {self.rtcp_port} {self.origin}{keys}\n"
 
 
-def address_of(leg: int) -> tuple[str, int]:
+def address_of(leg: int, host: str = HOST, sockets: int = SOCKETS) -> tuple[str, int]:
     """Where the leg of that number sends from and listens; RTCP has the port above."""
-    return HOST, FIRST_PORT + 2 * (leg % SOCKETS)
+    return host, FIRST_PORT + 2 * (leg % sockets)
 
 
 @frozen(kw_only=True)
@@ -143,16 +143,22 @@ def run(
     opaque: bool = False,
     payload_type: int = 0,
     first_port: int = FIRST_PORT,
+    host: str = HOST,
+    sockets: int = SOCKETS,
+    prefix: Sequence[str] = (),
 ) -> Measured:
     """Call from these legs; blocks until it is over.
 
     :param cpu: the generator's core; -1: any.
+    :param sockets: pairs of them, a multiple of 40: legs share them in turn.
+    :param prefix: what its command begins with, to run elsewhere.
     :param opaque: the audio that comes back is not the audio sent (it was coded anew): count packets alone.
     :raise GeneratorError: it failed; its own words are in the message.
     """
     command = [
-        str(build()), "--bind", HOST, "--port", str(first_port), "--seconds", str(seconds), "--warmup", str(warmup),
-        "--cpu", str(cpu), "--priority", str(PRIORITY), "--payload-type", str(payload_type),
+        *prefix, str(build()), "--bind", host, "--sockets", str(sockets), "--port", str(first_port),
+        "--seconds", str(seconds), "--warmup", str(warmup), "--cpu", str(cpu), "--priority", str(PRIORITY),
+        "--payload-type", str(payload_type),
     ]  # fmt: skip
     command += [word for pid in pids for word in ("--pid", str(pid))] + ["--opaque"] * opaque
     for _ in range(TURNS):

@@ -9,8 +9,9 @@
  * 0, whose packets the relay sends to this one. The keys are master key and salt of AES_CM_128_HMAC_SHA1_80
  * (RFC 4568 6.2) in hexadecimal, 60 digits each; a leg with keys sends no RTCP.
  *
- * Leg i has RTP port FIRST + 2 * (i % 40) of the address bound, and RTCP on the port above: forty legs on, the next
- * one shares its socket, so that one sendmmsg() serves every leg of a slot. The 20 ms are forty slots with absolute
+ * Leg i has RTP port FIRST + 2 * (i % SOCKETS) of the address bound, and RTCP on the port above. By default there are
+ * forty pairs of sockets: forty legs on, the next one shares its socket, so that one sendmmsg() serves every leg of a
+ * slot (--sockets: a multiple of forty, for relays that tell legs by their address). The 20 ms are forty slots with absolute
  * deadlines, so the load is even and the generator costs little. Time stamps of what arrives are the kernel's
  * (SO_TIMESTAMPNS), taken when the relay sent it: how late this process reads does not count.
  *
@@ -43,7 +44,8 @@
 
 enum {
     BEAT_NS = 20000000,    /* one packet of each leg */
-    SLOTS = 40,            /* of a beat, 500 us each; as many pairs of sockets */
+    SLOTS = 40,            /* of a beat, 500 us each */
+    MAX_SOCKETS = 4000,    /* pairs */
     CHUNK = 16,            /* packets of one sendmmsg(), so that its time is theirs */
     BATCH = 64,            /* packets of one recvmmsg() */
     RING = 512,            /* beats whose time of sending is kept: 10 s */
@@ -91,14 +93,15 @@ struct histogram {
 
 static struct options {
     const char *bind;
-    int port, seconds, warmup, cpu, priority, payload_type;
+    int port, seconds, warmup, cpu, priority, payload_type, sockets;
     bool opaque;
     int pids[MAX_PIDS], pid_count;
-} options = {.bind = "127.0.0.1", .port = 40000, .seconds = 8, .warmup = 3, .cpu = -1, .priority = 0};
+} options = {.bind = "127.0.0.1", .port = 40000, .seconds = 8, .warmup = 3, .cpu = -1, .priority = 0,
+             .sockets = SLOTS};
 
 static struct leg *legs;
 static int leg_count;
-static int rtp_sockets[SLOTS], rtcp_sockets[SLOTS];
+static int rtp_sockets[MAX_SOCKETS], rtcp_sockets[MAX_SOCKETS];
 static int leg_of_port[65536]; /* by the relay's port; -1: nobody's */
 static struct histogram latency, off_grid, own_lateness;
 static uint64_t sent, send_failures, received, duplicates, reordered, misrouted, foreign, forged, counted;
@@ -276,13 +279,13 @@ static int build_packet(int index, int64_t number, uint8_t *packet) {
     return leg->secure ? srtp_protect(&leg->send, packet, length) : length;
 }
 
-static void send_slot(int slot, int64_t number, bool counts) {
+static void send_from(int sock, int64_t number, bool counts) {
     static uint8_t packets[CHUNK][HEADER + AUDIO + TAG];
     struct mmsghdr messages[CHUNK];
     struct iovec vectors[CHUNK];
-    for (int index = slot; index < leg_count;) {
+    for (int index = sock; index < leg_count;) {
         int count = 0, first = index;
-        for (; count < CHUNK && index < leg_count; index += SLOTS, count++) {
+        for (; count < CHUNK && index < leg_count; index += options.sockets, count++) {
             vectors[count].iov_base = packets[count];
             vectors[count].iov_len = (size_t)build_packet(index, number, packets[count]);
             memset(&messages[count], 0, sizeof messages[count]);
@@ -293,10 +296,10 @@ static void send_slot(int slot, int64_t number, bool counts) {
         }
         int64_t time = now_ns(CLOCK_REALTIME);
         for (int i = 0; i < count; i++)
-            legs[first + i * SLOTS].sent_ns[number % RING] = time;
+            legs[first + i * options.sockets].sent_ns[number % RING] = time;
         int done = 0;
         while (done < count) {
-            int more = sendmmsg(rtp_sockets[slot], messages + done, (unsigned)(count - done), 0);
+            int more = sendmmsg(rtp_sockets[sock], messages + done, (unsigned)(count - done), 0);
             if (more > 0) {
                 done += more;
             } else { /* ECONNREFUSED, ENOBUFS: this one is lost */
@@ -307,6 +310,11 @@ static void send_slot(int slot, int64_t number, bool counts) {
         if (counts)
             sent += (uint64_t)count;
     }
+}
+
+static void send_slot(int slot, int64_t number, bool counts) {
+    for (int sock = slot; sock < options.sockets; sock += SLOTS)
+        send_from(sock, number, counts);
 }
 
 static void send_reports(int slot, int64_t number) {
@@ -328,7 +336,7 @@ static void send_reports(int slot, int64_t number) {
         names[8] = 1, names[9] = 4;
         memcpy(names + 10, "load", 4);
         struct sockaddr *to = (struct sockaddr *)&leg->rtcp;
-        if (sendto(rtcp_sockets[slot], report, sizeof report, 0, to, sizeof leg->rtcp) > 0)
+        if (sendto(rtcp_sockets[index % options.sockets], report, sizeof report, 0, to, sizeof leg->rtcp) > 0)
             rtcp_sent++;
     }
 }
@@ -430,7 +438,8 @@ static void drain_all(int polled, int64_t from, int64_t to) {
     int count = epoll_wait(polled, events, 2 * SLOTS, 0);
     for (int i = 0; i < count; i++) {
         int which = (int)events[i].data.u32;
-        drain(which < SLOTS ? rtp_sockets[which] : rtcp_sockets[which - SLOTS], which >= SLOTS, from, to);
+        bool rtcp = which >= MAX_SOCKETS;
+        drain(rtcp ? rtcp_sockets[which - MAX_SOCKETS] : rtp_sockets[which], rtcp, from, to);
     }
 }
 
@@ -440,7 +449,7 @@ static void read_options(int count, char **words) {
     static const struct option known[] = {
         {"bind", 1, NULL, 'b'}, {"port", 1, NULL, 'p'},     {"seconds", 1, NULL, 's'},      {"warmup", 1, NULL, 'w'},
         {"cpu", 1, NULL, 'c'},  {"priority", 1, NULL, 'r'}, {"payload-type", 1, NULL, 't'}, {"pid", 1, NULL, 'i'},
-        {"opaque", 0, NULL, 'o'}, {0}};
+        {"opaque", 0, NULL, 'o'}, {"sockets", 1, NULL, 'k'}, {0}};
     for (int letter; (letter = getopt_long(count, words, "", known, NULL)) != -1;) {
         int number = optarg ? atoi(optarg) : 0;
         switch (letter) {
@@ -451,6 +460,7 @@ static void read_options(int count, char **words) {
         case 'c': options.cpu = number; break;
         case 'r': options.priority = number; break;
         case 't': options.payload_type = number; break;
+        case 'k': options.sockets = number; break;
         case 'o': options.opaque = true; break;
         case 'i':
             if (options.pid_count == MAX_PIDS)
@@ -462,8 +472,10 @@ static void read_options(int count, char **words) {
     }
     if (options.seconds < 1 || options.seconds > 600 || options.warmup < 0 || options.warmup > 60)
         fail("--seconds is 1 to 600, --warmup 0 to 60");
-    if (options.port < 1024 || options.port > 65534 - 2 * SLOTS || options.port % 2)
-        fail("--port is an even port with %d more above it", 2 * SLOTS - 1);
+    if (options.sockets < SLOTS || options.sockets > MAX_SOCKETS || options.sockets % SLOTS)
+        fail("--sockets is a multiple of %d, at most %d", SLOTS, MAX_SOCKETS);
+    if (options.port < 1024 || options.port > 65534 - 2 * options.sockets || options.port % 2)
+        fail("--port is an even port with %d more above it", 2 * options.sockets - 1);
 }
 
 static struct sockaddr_in address(const char *host, int port) {
@@ -523,11 +535,11 @@ static int open_socket(int port) {
 
 static int open_sockets(void) {
     int polled = epoll_create1(EPOLL_CLOEXEC);
-    for (int i = 0; i < SLOTS; i++) {
+    for (int i = 0; i < options.sockets; i++) {
         rtp_sockets[i] = open_socket(options.port + 2 * i);
         rtcp_sockets[i] = open_socket(options.port + 2 * i + 1);
         struct epoll_event rtp = {.events = EPOLLIN, .data.u32 = (uint32_t)i};
-        struct epoll_event rtcp = {.events = EPOLLIN, .data.u32 = (uint32_t)(SLOTS + i)};
+        struct epoll_event rtcp = {.events = EPOLLIN, .data.u32 = (uint32_t)(MAX_SOCKETS + i)};
         if (epoll_ctl(polled, EPOLL_CTL_ADD, rtp_sockets[i], &rtp) < 0 ||
             epoll_ctl(polled, EPOLL_CTL_ADD, rtcp_sockets[i], &rtcp) < 0)
             fail("epoll: %s", strerror(errno));

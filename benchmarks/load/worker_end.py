@@ -78,6 +78,10 @@ class WorkerEnd:
     :param cores: one for each worker.
     :param real_time: have them ask for SCHED_FIFO, as they do by themselves, above others on this machine.
     :param environ: added to the workers' environment.
+    :param host: that they bind.
+    :param prefix: what their command begins with, to run elsewhere.
+    :param fast_path: socket of the kernel fast path's helper; empty for none.
+    :param phone: the address of a leg's phone, by its number.
     """
 
     def __init__(
@@ -87,24 +91,31 @@ class WorkerEnd:
         *,
         real_time: bool = True,
         environ: Mapping[str, str] | None = None,
+        host: str = HOST,
+        prefix: Sequence[str] = (),
+        fast_path: str = "",
+        phone: Callable[[int], tuple[str, int]] = address_of,
     ) -> None:
         self._reactor = reactor
         self._cores = cores
         self._folder = tempfile.mkdtemp(prefix="sgw-bench-")
         self._numbers = count()
         self._calls: list[str] = []
+        self._host = host
+        self._phone = phone
         options = ("--priority", str(PRIORITY if real_time else 0))
         self._settings = PoolSettings(
             workers=len(cores),
             ports=PORTS,
-            bind=HOST,
+            bind=host,
+            fast_path=fast_path,
             runtime=self._folder,
             quarantine=0.1,
             # A worker that is loaded to its limit on purpose is not to be replaced for it.
             ping_timeout=60.0,
             request_timeout=60.0,
             command=WorkerCommand(
-                arguments=(sys.executable, "-c", QUIET),
+                arguments=(*prefix, sys.executable, "-c", QUIET),
                 options=options,
                 environment={**worker_environment(os.environ), **(environ or {})},
             ),
@@ -222,7 +233,7 @@ class WorkerEnd:
         """One leg, and its generator's end: leg ``number``, which hears ``origin``."""
         allocated = await self._ask(Allocate(request=0, call=call, leg=name))
         assert isinstance(allocated, Allocated)
-        host, port = address_of(number)
+        host, port = self._phone(number)
         media = SetMedia(
             request=0, call=call, leg=name, remote=(host, port), remote_rtcp=(host, port + 1), send=codec,
             receive=(codec,), dtmf_send=EVENTS, dtmf_receive=(EVENTS,),
@@ -230,7 +241,7 @@ class WorkerEnd:
             srtp_receive=SrtpKey(SUITE, keys[0]) if keys else None,
         )  # fmt: skip
         await self._ask(media)
-        return Leg(host=HOST, port=allocated.rtp_port, rtcp_port=allocated.rtcp_port, origin=origin, keys=keys)
+        return Leg(host=self._host, port=allocated.rtp_port, rtcp_port=allocated.rtcp_port, origin=origin, keys=keys)
 
     def _ask(self, request: Request) -> Deferred[Reply]:
         return self._pool.ask(request)

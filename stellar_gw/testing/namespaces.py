@@ -53,7 +53,8 @@ class Machines:
         for each in ("a", "b"):
             self._join(each)
         settings = [f"net.ipv4.ip_forward={int(forwards)}"]
-        settings += [f"net.ipv4.conf.{each}.rp_filter=1" for each in ("all", "to-a", "to-b")]
+        for each in ("all", "to-a", "to-b"):
+            settings += [f"net.ipv4.conf.{each}.rp_filter=1", f"net.ipv4.conf.{each}.send_redirects=0"]
         self._run(*self.command("gateway"), "sysctl", "-q", "-w", *settings)
 
     def _join(self, phone: str) -> None:
