@@ -23,6 +23,7 @@ from stellar_gw.directory.records import (
     Confirm,
     Directory,
     Environment,
+    Hold,
     NoRoute,
     Outbound,
     TrunkProvider,
@@ -53,6 +54,7 @@ class Target:
     :ivar from_: the INVITE's From, without a tag.
     :ivar identity: headers that go with it: P-Asserted-Identity, Privacy.
     :ivar credentials: answer challenges of the INVITE and its dialog, and of nothing else.
+    :ivar hold: the direction of offers that put the target on hold.
     :ivar embed_headers: X-* headers stand in Refer-To as well as in the REFER.
     :ivar max_forwards: of the REFER and the INVITE (RFC 7332).
     :ivar bridge_duration: seconds that caller and target may talk; 0: no limit.
@@ -72,6 +74,7 @@ class Target:
     identity: HeaderItems = ()
     credentials: ClientCredentials | None = None
     srtp: SrtpTerms = field(factory=SrtpTerms)
+    hold: Hold = "sendonly"
     ring_timeout: float = 30.0
     redirects: bool = False
     confirm: Confirm | None = None
@@ -192,6 +195,7 @@ def _make(found: Wanted, way: _Way, facts: CallFacts, directory: Directory) -> T
         identity=identity.headers,
         credentials=_credentials(uri, next_hop, outbound, facts.environment),
         srtp=_srtp(way, facts),
+        hold=way.caller.hold,
         ring_timeout=transfer.ring_timeout,
         redirects=outbound.redirects,
         confirm=transfer.confirm,

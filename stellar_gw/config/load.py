@@ -26,6 +26,7 @@ from stellar_gw.config.records import (
 )
 from stellar_gw.directory.checks import Reach, check_directory
 from stellar_gw.directory.making import make_snapshot
+from stellar_gw.directory.platforms import apply_platforms
 from stellar_gw.directory.shapes import CredentialShape, Name, ProviderShape, TenantShape
 from stellar_gw.directory.yaml_directory import YamlDirectory
 from stellar_gw.errors import ConfigError
@@ -96,6 +97,7 @@ def parse_config(text: str, path: str, environ: Mapping[str, str], addresses: Ho
     problems = Problems(path)
     references = References(Path(path).absolute().parent, environ)
     document = parse(text, problems)
+    apply_platforms(document)
     shape = Structure(references, problems).read(document, FileShape)
     listeners = make_listeners(shape.listeners, shape.media, shape.place.key("listeners"), problems, addresses)
     _check(shape, listeners, problems)

@@ -16,6 +16,7 @@ from stellar_gw.sip.srtp import SrtpMode, SrtpOffer
 from stellar_gw.sip.uri import SipUri
 
 Network = IPv4Network | IPv6Network
+Hold = Literal["sendonly", "inactive"]
 Rewrite = tuple[tuple[str, str], ...]
 """Prefixes of dialled user parts, each with what stands in its place."""
 EnvironmentName = Literal["development", "staging", "production"]
@@ -134,6 +135,8 @@ class Credential:
     srtp_offer: SrtpOffer | None = None
     srtp_without_tls: bool = False
     platform: str = ""
+    hold: Hold = "sendonly"
+    """The direction of our offers that put it on hold."""
     rewrite: Rewrite = ()
     """What its user parts begin with and should not: tried where nothing answers to them as they came."""
     outbound: Outbound = Outbound()
@@ -153,6 +156,8 @@ class TrunkProvider:
     srtp_offer: SrtpOffer | None = None
     srtp_without_tls: bool = False
     platform: str = ""
+    hold: Hold = "sendonly"
+    """The direction of our offers that put it on hold."""
     rewrite: Rewrite = ()
     """What its user parts begin with and should not: tried where nothing answers to them as they came."""
     outbound: Outbound = Outbound()

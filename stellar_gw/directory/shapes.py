@@ -20,7 +20,8 @@ from stellar_gw.directory.outbound_shapes import (
     TargetPattern,
     TransferShape,
 )
-from stellar_gw.directory.records import Network
+from stellar_gw.directory.platforms import PlatformName
+from stellar_gw.directory.records import Hold, Network
 from stellar_gw.loading import NOWHERE, Place, rules
 from stellar_gw.sip.srtp import SrtpMode, SrtpOffer
 from stellar_gw.sip.uri import SipUri
@@ -102,7 +103,8 @@ class CredentialShape:
     srtp: SrtpMode | None = None
     srtp_offer: SrtpOffer | None = None
     srtp_without_tls: bool = False
-    platform: Name = ""
+    platform: Annotated[str, PlatformName()] = ""
+    hold: Hold = "sendonly"
     rewrite: dict[Prefix, Replacement] = field(factory=dict)
     outbound: OutboundShape = field(factory=OutboundShape)
     caller_id: Annotated[str, CallerId()] = ""
@@ -117,7 +119,8 @@ class ProviderShape:
     srtp: SrtpMode | None = None
     srtp_offer: SrtpOffer | None = None
     srtp_without_tls: bool = False
-    platform: Name = ""
+    platform: Annotated[str, PlatformName()] = ""
+    hold: Hold = "sendonly"
     rewrite: dict[Prefix, Replacement] = field(factory=dict)
     outbound: OutboundShape = field(factory=OutboundShape)
     caller_id: Annotated[str, CallerId()] = ""

@@ -1,0 +1,273 @@
+"""A phone system made of one sample INVITE: says what the sample says, over the sample's transport, and talks."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import time
+from pathlib import Path
+
+from attrs import define, frozen
+
+from stellar_gw.media.codec import CODECS
+from stellar_gw.media.rtp import RtpSender, parse_rtp
+from stellar_gw.media.source import tone
+from stellar_gw.media.srtp import Srtp, SrtpKey
+from stellar_gw.sip.crypto import crypto_lines
+from stellar_gw.sip.digest import choose_challenge, ha1, response_value
+from stellar_gw.sip.message import Response
+from stellar_gw.sip.parser import parse_message
+from stellar_gw.sip.sdp import MediaDescription, SessionDescription, parse_sdp
+
+TONE = 440
+SECONDS = 1.2
+
+
+@frozen(kw_only=True)
+class Account:
+    username: str
+    password: str
+
+
+@define
+class Heard:
+    """What came back of a tone: PCM, and packets that were not authentic."""
+
+    pcm: bytes
+    rate: int
+    forged: int
+
+
+class SamplePeer:
+    """
+    :param sample: a file of the samples: an INVITE, perhaps with an offer.
+    :param address: an address of loopback that nobody else uses, whose port is the one of the sample's Via.
+    :param answer: SDP of the ACK, where the INVITE has none.
+    """
+
+    def __init__(
+        self, sample: Path, address: str, transport: str, gateway: tuple[str, int], ca: Path, answer: str
+    ) -> None:
+        self.name, data = sample.stem, sample.read_bytes()
+        head, _, body = data.partition(b"\r\n\r\n")
+        self._address, self._transport = address, transport
+        self._media = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._media.bind((address, 0))
+        self._head, self._offer = head.decode(), body.decode()
+        self._answer, self._version = answer, 0
+        self._codec = CODECS["PCMU"]
+        self._via = re.search(r"(?im)^(?:via|v)\s*:\s*(SIP/2.0/\w+ ([\w.-]+:(\d+)))", self._head)
+        assert self._via is not None
+        kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
+        plain = socket.socket(socket.AF_INET, kind)
+        # Without rport an answer goes to the port of Via (RFC 3261 18.2.2).
+        plain.bind((address, int(self._via[3]) if transport == "udp" else 0))
+        plain.connect(gateway)
+        self._socket: socket.socket = plain
+        if transport == "tls":
+            context = ssl.create_default_context(cafile=str(ca))
+            self._socket = context.wrap_socket(plain, server_hostname="sip.stellar.example")
+        self._buffer = b""
+        self._tag, self._target, self._sequence = "", "", self._number("cseq")
+
+    def close(self) -> None:
+        self._socket.close()
+        self._media.close()
+
+    # --- SIP ------------------------------------------------------------------------------------
+
+    def invite(self, account: Account | None = None) -> tuple[list[int], Response]:
+        """Send the sample, its media address replaced; again with credentials, if they are asked for.
+
+        :return: the provisional statuses, and the final response, which is acknowledged.
+        """
+        offer = self._described(self._offer) if self._offer else ""
+        head = re.sub(r"(?im)^content-length\s*:[^\r\n]*", f"Content-Length: {len(offer)}", self._head)
+        self._send(f"{head}\r\n\r\n{offer}")
+        early, final = self._final()
+        if final.status == 401 and account is not None:
+            self._request("ACK", "", final=final)
+            self._sequence += 1
+            head = re.sub(r"(?im)^(cseq\s*:\s*)\d+", rf"\g<1>{self._sequence}", head)
+            head = re.sub(r"branch=z9hG4bK", "branch=z9hG4bKagain", head, count=1)
+            uri = head.split(" ")[1]
+            self._send(f"{head}\r\nAuthorization: {_authorization(final, account, uri)}\r\n\r\n{offer}")
+            early, final = self._final()
+        self._tag = final.to.tag or ""
+        if final.status == 200:
+            assert final.contact is not None
+            self._target = str(final.contact.uri)
+            self._agree(final.body.decode())
+        self._request("ACK", self._described(self._answer) if final.status == 200 and not offer else "", final=final)
+        return early, final
+
+    def reinvite(self, direction: str) -> Response:
+        """A new offer, its direction changed: ``sendonly``, ``inactive``, ``sendrecv`` or ``0.0.0.0``."""
+        self._sequence += 1
+        body = re.sub(r"a=(sendrecv|sendonly|recvonly|inactive)\r\n", "", self._described(self._offer or self._answer))
+        if direction == "0.0.0.0":
+            body = re.sub(r"c=IN IP4 [\d.]+", "c=IN IP4 0.0.0.0", body)
+        else:
+            body += f"a={direction}\r\n"
+        self._request("INVITE", body)
+        _, final = self._final()
+        self._request("ACK", "", final=final)
+        return final
+
+    def bye(self) -> Response:
+        self._sequence += 1
+        self._request("BYE", "")
+        return self._final()[1]
+
+    def _request(self, method: str, body: str, final: Response | None = None) -> None:
+        """A request in the dialog, or the ACK of a failure (RFC 3261 17.1.1.3)."""
+        failed = final is not None and final.status >= 300
+        via, uri = self._top_via(), self._target
+        if failed:
+            uri = self._head.split(" ")[1]
+        elif self._via is not None:
+            via = f"{self._via[1]};rport;branch=z9hG4bKin{self._sequence}{method}"
+        to = str(final.to) if final is not None else f"{self._value('to')};tag={self._tag}"
+        lines = [
+            f"{method} {uri} SIP/2.0",
+            f"Via: {via}",
+            f"From: {self._value('from')}",
+            f"To: {to}",
+            f"Call-ID: {self._value('call-id')}",
+            f"CSeq: {self._sequence} {method}",
+            "Max-Forwards: 70",
+            *([f"Contact: {self._value('contact')}"] if method == "INVITE" else []),
+            *(["Content-Type: application/sdp"] if body else []),
+            f"Content-Length: {len(body)}",
+        ]
+        self._send("\r\n".join(lines) + "\r\n\r\n" + body)
+
+    def _top_via(self) -> str:
+        return self._value("via").partition(",")[0]
+
+    def _value(self, name: str) -> str:
+        """Of a header, folded lines and compact forms included."""
+        short = {"via": "v", "from": "f", "to": "t", "call-id": "i", "contact": "m"}.get(name, name)
+        found = re.search(rf"(?im)^(?:{name}|{short})[ \t]*:((?:.*\r\n[ \t])*.*)", self._head)
+        assert found is not None, name
+        return re.sub(r"\r\n[ \t]+", " ", found[1]).strip()
+
+    def _number(self, name: str) -> int:
+        return int(self._value(name).split()[0])
+
+    def _send(self, text: str) -> None:
+        self._socket.sendall(text.encode())
+
+    def _final(self, patience: float = 6.0) -> tuple[list[int], Response]:
+        """The final response to what was sent last, and the provisional ones before it."""
+        early: list[int] = []
+        until = time.monotonic() + patience
+        while time.monotonic() < until:
+            response = self._receive(until)
+            if response is None:
+                break
+            if response.cseq.number != self._sequence or response.cseq.method == "ACK":
+                continue
+            if response.status >= 200:
+                return early, response
+            early.append(response.status)
+        raise AssertionError(f"no final response within {patience} s, only {early}")
+
+    def _receive(self, until: float) -> Response | None:
+        while True:
+            head, found, rest = self._buffer.partition(b"\r\n\r\n")
+            length = re.search(rb"(?im)^(?:content-length|l)\s*:\s*(\d+)", head) if found else None
+            if length is not None and len(rest) >= int(length[1]):
+                size = len(head) + 4 + int(length[1])
+                data, self._buffer = self._buffer[:size], self._buffer[size:]
+                message = parse_message(data, stream=True)
+                if isinstance(message, Response):
+                    return message
+                continue
+            self._socket.settimeout(max(0.01, until - time.monotonic()))
+            try:
+                self._buffer += self._socket.recv(65535)
+            except TimeoutError:
+                return None
+
+    # --- media ----------------------------------------------------------------------------------
+
+    def _described(self, body: str) -> str:
+        """A description with our media address, and the next version in ``o=``."""
+        self._version += 1
+        port = self._media.getsockname()[1]
+        body = re.sub(r"c=IN IP4 [\d.]+", f"c=IN IP4 {self._address}", body)
+        body = re.sub(r"m=audio \d+", f"m=audio {port}", body)
+        body = re.sub(r"a=rtcp:\d+.*\r\n", "", body)
+        return re.sub(r"o=(\S+) (\d+) \d+", rf"o=\1 \2 {self._version}", body)
+
+    def _agree(self, body: str) -> None:
+        """Take what the answer says, or the offer that we answer."""
+        self.description: SessionDescription = parse_sdp(body.encode())
+        self.media: MediaDescription = next(each for each in self.description.media if each.port)
+        theirs, _ = crypto_lines(self.media)
+        ours, _ = crypto_lines(parse_sdp((self._offer or self._answer).encode()).media[0])
+        self._srtp = Srtp()
+        if theirs and ours:
+            mine = next(line for line in ours if line.tag == theirs[0].tag)
+            send, receive = mine.key, theirs[0].key
+            self._srtp.set_keys(SrtpKey(send.suite, send.octets), SrtpKey(receive.suite, receive.octets))
+        # What the answer names first is spoken, whoever wrote it (RFC 3264 6.1, 7).
+        answer = self.media if self._offer else parse_sdp(self._answer.encode()).media[0]
+        known = {each.payload_type: each for each in CODECS.values()}
+        self._codec = next(known[number] for number in answer.payload_types if number in known)
+        self._encoder, self._decoder = self._codec.encoder(), self._codec.decoder()
+        self._sender = RtpSender(
+            ssrc=0x5EED, sequence_number=100, timestamp=1000, payload_type=self._codec.payload_type
+        )
+
+    @property
+    def codec(self) -> str:
+        return self._codec.name
+
+    @property
+    def encrypted(self) -> bool:
+        return self._srtp.active
+
+    def talk(self) -> Heard:
+        """Send a tone for a while, and take what comes back."""
+        codec, encoder, decoder, sender = self._codec, self._encoder, self._decoder, self._sender
+        pcm = tone((TONE,), codec.rate, int(SECONDS * 1000))
+        frame = codec.pcm_octets(20)
+        there = (str(self._connection()), self.media.port)
+        self._media.settimeout(0.001)
+        heard, forged, begun = bytearray(), 0, time.monotonic()
+        for number in range(0, len(pcm), frame):
+            packet = self._srtp.protect(sender.packet(encoder.encode(pcm[number : number + frame]), 160))
+            assert packet is not None
+            self._media.sendto(packet, there)
+            next_at = begun + (number // frame + 1) * 0.02
+            while (left := next_at - time.monotonic()) > 0:
+                self._media.settimeout(left)
+                try:
+                    data = self._media.recv(2048)
+                except TimeoutError:
+                    break
+                opened = self._srtp.unprotect(data)
+                packet_in = parse_rtp(opened) if opened is not None else None
+                forged += opened is None
+                if packet_in is not None and packet_in.payload_type == codec.payload_type:
+                    heard += decoder.decode(packet_in.payload)
+        return Heard(bytes(heard), codec.rate, forged)
+
+    def _connection(self) -> object:
+        connection = self.media.connection or self.description.connection
+        assert connection is not None
+        return connection.address
+
+
+def _authorization(refused: Response, account: Account, uri: str) -> str:
+    challenge = choose_challenge(refused.headers.all("WWW-Authenticate"))
+    assert challenge is not None
+    secret = ha1(account.username, challenge.realm, account.password)
+    value = response_value(secret, "INVITE", uri, challenge.nonce, qop="auth", nc="00000001", cnonce="c0ffee")
+    return (
+        f'Digest username="{account.username}", realm="{challenge.realm}", nonce="{challenge.nonce}", uri="{uri}", '
+        f'response="{value}", algorithm=MD5, qop=auth, nc=00000001, cnonce="c0ffee"'
+    )
