@@ -27,6 +27,7 @@ from stellar_gw.call.admission import (
 )
 from stellar_gw.call.context import user_of
 from stellar_gw.call.srtp import SrtpTerms, srtp_terms
+from stellar_gw.cli.transfer_check import foretell_transfer
 from stellar_gw.config import Config, load_config
 from stellar_gw.config.addresses import own_addresses
 from stellar_gw.directory.yaml_directory import YamlDirectory
@@ -79,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     call.add_argument("--transport", choices=("udp", "tcp", "tls"), default="udp")
     call.add_argument("--user", metavar="NAME", help="the user name that the phone system logs in with")
     call.add_argument("--wrong-password", action="store_true", help="as if that user's password were wrong")
+    call.add_argument(
+        "--transfer", metavar="TARGET", action="append", default=[],
+        help="what its agent asks to transfer it to: a name, a number or a URI",
+    )  # fmt: skip
     call.add_argument("--algorithm", choices=("MD5", "SHA-256"), help="of the digest (default: the best offered)")
     return parser
 
@@ -138,7 +143,11 @@ def foretell(config: Config, options: argparse.Namespace) -> tuple[list[str], bo
         except SrtpRefused as error:
             reason, fix = terms.explain(error)
             return [f"{call}: refused with {error.status}: {reason}", f"  fix: {fix}"], False
-        return [f"{call}: {_admitted(judgement)}{_srtp(terms)}"], True
+        lines, good = [f"{call}: {_admitted(judgement)}{_srtp(terms)}"], True
+        for wanted in options.transfer:
+            line, tried = foretell_transfer(config, judgement, wanted, source, transport)
+            lines, good = [*lines, line], good and tried
+        return lines, good
     return list(_refused(call, judgement)), False
 
 

@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from stellar_gw.directory.records import TransferMethod, WhileRinging
 from stellar_gw.errors import RemoteProtocolError
-from stellar_gw.loading import NOWHERE, Place, rules
+from stellar_gw.loading import NOWHERE, Place, printable, rules
 from stellar_gw.sip.srtp import SrtpMode
 from stellar_gw.sip.uri import SipUri, Uri, parse_uri
 
@@ -32,12 +32,14 @@ class NextHop(rules.Rule):
         if not isinstance(uri, SipUri):
             raise ValueError
         if uri.user is not None or uri.password is not None or uri.headers:
-            raise ValueError(f"is '{text}', must name a host only: no user, password or ?headers")
+            raise ValueError(f"is '{printable(text)}', must name a host only: no user, password or ?headers")
         transport = uri.params.get("transport", "udp") or ""
         if transport.lower() not in TRANSPORTS:
-            raise ValueError(f"is '{text}', must have transport={rules.one_of(TRANSPORTS)}, or none")
+            raise ValueError(f"is '{printable(text)}', must have transport={rules.one_of(TRANSPORTS)}, or none")
         if others := [name for name, _ in uri.params if name not in ("transport", "lr")]:
-            raise ValueError(f"is '{text}', must have no parameter but transport, and has {', '.join(others)}")
+            raise ValueError(
+                f"is '{printable(text)}', must have no parameter but transport, and has {printable(', '.join(others))}"
+            )
         return uri
 
 

@@ -276,3 +276,46 @@ class CallTests(CheckTestCase):
                     else:
                         assert isinstance(expected, Refused)
                         self.assertEqual((status, expected.reason in words), (1, True))
+
+
+class TransferTests(CheckTestCase):
+    def test_what_would_become_of_a_transfer(self) -> None:
+        """The method and where it leads, by whom and as whom; exit status 1 where it is refused."""
+        Path(self.path).write_text(
+            FILE.replace(
+                "tenants: [acme]}",
+                "tenants: [acme], outbound: {to: 'sip:sip.carrier.example', username: us, password: sesame-7}}",
+            ).replace(
+                "    credentials:\n",
+                "    transfers:\n"
+                "      support: {to: 'sip:200@198.51.100.20', via: freepbx-hq}\n"
+                "      sales: {to: '+31201234567', via: carrier}\n"
+                "    credentials:\n",
+                1,
+            )
+        )
+        call = ("--from", "198.51.100.20", "--user", "freepbx-hq", "--to", "600")
+        status, lines = self.check(*call, "--transfer", "support", "--transfer", "sales")
+        self.assertEqual(
+            (status, lines[2:]),
+            (
+                0,
+                [
+                    "  transfer support: REFER to <sip:200@198.51.100.20>; if that fails, "
+                    "INVITE sip:200@198.51.100.20, From <sip:caller@sip.example.com>, SRTP opportunistic",
+                    "  transfer sales: INVITE sip:+31201234567@sip.carrier.example by sip:sip.carrier.example, "
+                    "From <sip:caller@sip.example.com>, as us, SRTP opportunistic",
+                ],
+            ),
+        )
+        status, lines = self.check(*call, "--transfer", "billing")
+        self.assertEqual(
+            (status, lines[2:]),
+            (
+                1,
+                [
+                    "  transfer billing: refused, unknown_transfer: No transfer named 'billing'; "
+                    "there are: support, sales."
+                ],
+            ),
+        )
