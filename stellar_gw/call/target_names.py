@@ -49,9 +49,11 @@ def find_target(wanted: str, tenant: Tenant, directory: Directory) -> Wanted | T
     :param wanted: as the agent said it: anything at all.
     """
     transfers = directory.transfers(tenant.name)
-    for transfer in transfers:
-        if transfer.name == wanted:
-            return _configured(transfer)
+    # A model that read "support" may well say "Support".
+    for same in (str, str.casefold):
+        named = [each for each in transfers if same(each.name) == same(wanted.strip())]
+        if len(named) == 1:
+            return _configured(named[0])
     if len(wanted) > LONGEST or not wanted.isprintable():
         return TargetRefused("bad_target", f"a target has at most {LONGEST} printable characters")
     number = wanted.translate(_SPACING)

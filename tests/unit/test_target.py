@@ -53,6 +53,8 @@ tenants:
       silent: {to: "+31207654323", via: mute}
       hidden: {to: "sip:9@10.0.0.5", method: invite}
       branch: {to: "sip:9@branch.example", via: other-hq}
+      night: {to: "sip:1@partner.example"}
+      Night: {to: "sip:2@partner.example"}
       back: {to: "sip:600@sip.acme.example"}
       round: {to: "+31201239999"}
     agents:
@@ -188,6 +190,11 @@ class NameTests(TargetCase):
         )
         self.assertEqual(self.refused("sales", None, known), "unknown_transfer")
         self.assertEqual(self.refused("globex-pbx"), "unknown_transfer")
+
+    def test_case_does_not_matter_where_it_tells_nothing_apart(self) -> None:
+        self.assertEqual(self.chosen(" Support ").name, "support")
+        self.assertEqual([self.chosen("night").name, self.chosen("Night").name], ["night", "Night"])
+        self.assertEqual(self.refused("NIGHT"), "unknown_transfer")
 
     def test_numbers_and_uris_are_denied_unless_allowed(self) -> None:
         """A prefix opens what it names, and no expensive range inside it; a domain opens names and extensions."""
