@@ -340,6 +340,8 @@ class Uac:
         if usage is None:
             return
         usage.sent.discard(token or 0)
+        if sending.method == "REFER" and response is not None and response.status < 300:
+            usage.referred = True
         # The other usages of a dialog (RFC 5057 5.1) may end without the call: a subscription that is no more.
         if response is not None and response.status in _GONE and sending.method != "NOTIFY":
             usage.machine.gone("dialog_gone", response)

@@ -116,7 +116,13 @@ class Uas:
         if refusal is not None:
             self._refuse_statelessly(request, flow, refusal)
             return
-        found = self.usages.find(dialog_of_request(request))
+        key = dialog_of_request(request)
+        found = self.usages.find(key)
+        if request.method == "NOTIFY" and (
+            self.usages.lingers(key) or (found and found[0].ended and found[0].referred)
+        ):
+            self.respond(request, flow, 200, "", (), b"")  # what becomes of a transfer after our BYE is not of interest
+            return
         refusal = Refusal(481) if found is None else self._check_in_dialog(request, flow, *found)
         if found is None or refusal is not None:
             self._refuse_statelessly(request, flow, refusal or Refusal(481))

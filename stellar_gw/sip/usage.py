@@ -128,6 +128,7 @@ class Usage:
     :ivar leaving: headers for the BYE or CANCEL that has to wait.
     :ivar cancel_patience: how long a cancelled INVITE is waited for, seconds.
     :ivar ended: whether the floor above knows that it is over.
+    :ivar referred: whether a REFER of ours was accepted in it, whose NOTIFYs may outlive the call (RFC 5057 4.2).
     """
 
     id: UsageId
@@ -147,6 +148,7 @@ class Usage:
     leaving: HeaderItems = ()
     cancel_patience: float = 32.0
     ended: bool = False
+    referred: bool = False
     effects: list[UsageEffect] = field(factory=list)
     running: dict[str, Alarm] = field(factory=dict)
     machine: InviteUsage = field(init=False)

@@ -9,11 +9,15 @@ from stellar_gw.sip.dialog import Dialog, DialogKey
 from stellar_gw.sip.events import Ended, ResponseReceived, UsageId
 from stellar_gw.sip.flow import Flow
 from stellar_gw.sip.invite_usage import InviteUsageMachine, calling, received
-from stellar_gw.sip.timers import TimerHeap
+from stellar_gw.sip.timers import Alarm, TimerHeap
 from stellar_gw.sip.transactions.effects import Start, Stop
 from stellar_gw.sip.uri import Uri
 from stellar_gw.sip.usage import Close, End, RefuseAsked, Tell, Usage
 from stellar_gw.sip.wire import Wire
+
+LINGER = 32.0
+"""Seconds that a subscription made by REFER outlives its call: 64*T1, as long as a NOTIFY is repeated."""
+MOST_LINGERING = 10_000
 
 
 class Usages:
@@ -27,6 +31,7 @@ class Usages:
         self._known: dict[UsageId, Usage] = {}
         self._expired = self._expire  # bound once, for all timers
         self._dialogs: dict[DialogKey, tuple[Usage, Dialog]] = {}
+        self._lingering: dict[DialogKey, Alarm] = {}
         self.perform: dict[type, Callable[[Usage, Any], None]] = {
             Tell: self._tell,
             Start: self._start,
@@ -72,6 +77,15 @@ class Usages:
         if entry is not None and entry[1] is dialog:
             del self._dialogs[dialog.key]
             self._wire.release(dialog.flow, dialog)
+            if entry[0].referred and len(self._lingering) < MOST_LINGERING:
+                self._lingering[dialog.key] = self._heap.start(LINGER, self._forget, dialog.key)
+
+    def lingers(self, key: DialogKey) -> bool:
+        """Whether a dialog is over, and a subscription in it may not be: its NOTIFYs are in order (RFC 5057 4.2)."""
+        return key in self._lingering
+
+    def _forget(self, key: DialogKey) -> None:
+        del self._lingering[key]
 
     def move(self, dialog: Dialog, flow: Flow, hop: Uri | None) -> None:
         """Send a dialog's next requests on another flow.
