@@ -40,6 +40,8 @@ class CallContext(msgspec.Struct, frozen=True, kw_only=True):
     codec: str = ""
     tls: bool = False
     srtp: bool = False
+    resumed: bool = False
+    """The agent had this call already, and its link broke."""
 
 
 class StartAgent(Request, frozen=True, kw_only=True):
@@ -52,6 +54,8 @@ class StartAgent(Request, frozen=True, kw_only=True):
     :ivar connect_timeout: over DNS, connect, TLS and upgrade together.
     :ivar audio: passed through where the caller's codec allows (the caller's codec, e.g. ``PCMU``).
     :ivar inband: look for digits in the caller's audio, too.
+    :ivar resumes: an agent whose link breaks is connected once more (:class:`AgentLost`, :class:`AgentResumed`).
+    :ivar filler: the path of a WAV file that the caller hears meanwhile; empty: comfort noise.
     :ivar barge_in: what the worker makes of the caller's speech: nothing; it tells the agent; it throws away what the
         agent has yet to say, besides.
     """
@@ -67,6 +71,8 @@ class StartAgent(Request, frozen=True, kw_only=True):
     ping_interval: float = 5.0
     ping_timeout: float = 5.0
     inband: bool = False
+    resumes: bool = False
+    filler: str = ""
     barge_in: BargeIn = "off"
 
 
@@ -123,9 +129,13 @@ class Tell(Request, frozen=True, kw_only=True):
 
 
 class SendDigits(Request, frozen=True, kw_only=True):
-    """Digits to whoever hears the agent, asked for beside its link. Answered by Done, or Failed ``bad_digits``."""
+    """Digits, asked for beside the agent's link. Answered by Done, or Failed ``bad_digits``.
+
+    :ivar leg: to whom; empty: to whoever hears the agent.
+    """
 
     call: str
+    leg: str = ""
     digits: str
 
 

@@ -17,7 +17,9 @@ from stellar_gw.control.messages import (
     AgentAsked,
     AgentFailed,
     AgentHangup,
+    AgentLost,
     AgentReady,
+    AgentResumed,
     AgentTurned,
     Allocate,
     Allocated,
@@ -55,8 +57,8 @@ ToWorker = (
     | Pressed | Record | SendDigits | Tell | Outcome
 )  # fmt: skip
 ToGateway = (
-    Hello | Done | Failed | Listing | Allocated | Released | AgentReady | AgentFailed | AgentHangup | AgentAsked
-    | AgentTurned | MediaLost | MediaBack | OneWayAudio | RecordingEnded | DigitReceived
+    Hello | Done | Failed | Listing | Allocated | Released | AgentReady | AgentFailed | AgentHangup | AgentLost
+    | AgentResumed | AgentAsked | AgentTurned | MediaLost | MediaBack | OneWayAudio | RecordingEnded | DigitReceived
 )  # fmt: skip
 
 

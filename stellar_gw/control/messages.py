@@ -61,7 +61,9 @@ from stellar_gw.control.worker_events import (
     AgentAsked,
     AgentFailed,
     AgentHangup,
+    AgentLost,
     AgentReady,
+    AgentResumed,
     AgentTurned,
     DigitReceived,
     MediaBack,
@@ -95,6 +97,8 @@ Anything = (
     | AgentReady
     | AgentFailed
     | AgentHangup
+    | AgentLost
+    | AgentResumed
     | AgentAsked
     | AgentTurned
     | MediaLost
@@ -112,7 +116,9 @@ __all__ = [
     "AgentAsked",
     "AgentFailed",
     "AgentHangup",
+    "AgentLost",
     "AgentReady",
+    "AgentResumed",
     "AgentTurned",
     "Allocate",
     "Allocated",

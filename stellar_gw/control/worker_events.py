@@ -29,6 +29,23 @@ class AgentFailed(Event, frozen=True, kw_only=True):
     established: bool = False
 
 
+class AgentLost(Event, frozen=True, kw_only=True):
+    """The link of an agent that resumes broke, and it is being connected again: :class:`AgentResumed` follows, or
+    :class:`AgentFailed`. ``code`` and ``message`` are as of the latter."""
+
+    call: str
+    code: str
+    message: str
+
+
+class AgentResumed(Event, frozen=True, kw_only=True):
+    """It has the call again."""
+
+    call: str
+    gap_ms: float = 0.0
+    """From the loss until then."""
+
+
 class AgentHangup(Event, frozen=True, kw_only=True):
     """The agent ended the call: by close code 1000, or by its dialect's verb, after playout."""
 

@@ -29,6 +29,8 @@ name                  value
 ``tls``, ``srtp``     ``true`` or ``false``
 ===================== ==========================================================================
 
+``resumed`` is there too, and ``true``, where the agent had the call already and its link broke.
+
 Besides, each variable of the environment by its own name, and each ``X-*`` header by its own. Where two names
 are equal but for case, the table comes first, then the variable: a caller can overwrite neither.
 """
@@ -90,6 +92,9 @@ class Context(Protocol):
     def tls(self) -> bool: ...
     @property
     def srtp(self) -> bool: ...
+    @property
+    def resumed(self) -> bool:
+        """The agent had this call already, and its link broke."""
 
 
 def facts(context: Context) -> dict[str, str]:
@@ -144,6 +149,8 @@ def parameters(context: Context) -> dict[str, str]:
     values = facts(context)
     for name, value in context.variables.items():
         values.setdefault(_scalar_values(name), _scalar_values(value))
+    if context.resumed:
+        values["resumed"] = "true"
     taken = {name.lower() for name in values}
     for name, value in header_values(context).items():
         if name.lower() not in taken:

@@ -8,6 +8,8 @@ from functools import lru_cache
 from math import pi, sin
 from typing import Protocol
 
+from stellar_gw.media.comfort_noise import ComfortNoise
+
 _ROWS = (697, 770, 852, 941)
 _COLUMNS = (1209, 1336, 1477, 1633)
 _KEYPAD = "123A456B789C*0#D"
@@ -85,6 +87,21 @@ class Silence:
 
     def take(self, samples: int) -> bytes:
         return bytes(2 * samples)
+
+
+class Noise:
+    """Comfort noise, for ever."""
+
+    ended = False
+
+    def __init__(self, rate: int, level: int) -> None:
+        """:param level: -dBov."""
+        self.rate = rate
+        self._noise = ComfortNoise()
+        self._noise.received(bytes((level,)))
+
+    def take(self, samples: int) -> bytes:
+        return self._noise.take(samples)
 
 
 class Recording:

@@ -81,6 +81,12 @@ class Turns:
         self._caller = self._agent = self._both = 0.0
         self.caller = SpeechDetector()
 
+    def told_to(self, listener: TurnListener) -> Turns:
+        """The same conversation, told to another from now on: what the agent had begun to say is over."""
+        self._listener = listener
+        self.broke_off()
+        return self
+
     # --- the caller -----------------------------------------------------------------------------
 
     def heard(self, amplitude: float) -> None:

@@ -160,7 +160,7 @@ class Carrier:
             case Outcome():
                 session.outcome(request.ask, request.state, request.final, request.detail)
             case SendDigits():
-                refused = session.send_digits(request.digits)
+                refused = session.send_digits(request.digits, request.leg)
                 if refused:
                     return Failed(request=0, code="bad_digits", message=refused)
         return Done(request=0)

@@ -75,10 +75,12 @@ class Conversation:
         now: Callable[[], float],
         tones: Callable[[Digit], None] | None = None,
         barge_in: BargeIn = "off",
+        before: Conversation | None = None,
     ) -> None:
         """
         :param now: seconds that never run backwards.
         :param tones: told each digit found in the caller's audio; None: they are not looked for.
+        :param before: the one that this takes up; its numbers go on.
         :param barge_in: what becomes of the caller's speech: see :class:`~stellar_gw.control.messages.StartAgent`.
         """
         self._call = call
@@ -90,14 +92,20 @@ class Conversation:
         self._answered = False
         self._leaving = False
         self._leaving_ask = ""
-        self._frames_sent = 0
+        self._frames_sent: int = 0 if before is None else before._frames_sent
         self._barge_in = barge_in
-        self._turns = Turns(now, self)
+        self._turns: Turns = Turns(now, self) if before is None else before._turns.told_to(self)
         self._amplitude = AMPLITUDES[dialect.audio_format.encoding]
+        self._sent_before_ms = 0 if before is None else before.agent_audio_ms
         self.audio = AgentAudio(dialect.audio_format)
         self._queue = self.audio.playout
         self.caller = CallerAudio(dialect.audio_format, listen=None if tones is None else TonesHeard(tones))
         self.malformed = 0
+
+    @property
+    def agent_audio_ms(self) -> int:
+        """Of the agent's that were put on the wire, all its links together."""
+        return self._sent_before_ms + self.audio.sent_ms
 
     def connect(self, connector: Connector, target: Target, limits: LinkLimits) -> None:
         self._link = connector.connect(target, self, limits)
@@ -156,7 +164,7 @@ class Conversation:
         """
         self._over = True
         if self._open:
-            heard = self.audio.sent_ms
+            heard = self.agent_audio_ms
             self._send(self._dialect.stopped(cause, by, duration_ms=duration_ms, agent_audio_ms=heard))
         self._open = False
         link, self._link = self._link, None
@@ -197,7 +205,7 @@ class Conversation:
     @property
     def statistics(self) -> ConversationStatistics:
         return ConversationStatistics(
-            heard_ms=self._frames_sent * FRAME_MS, agent_audio_ms=self.audio.sent_ms, **asdict(self._turns.numbers)
+            heard_ms=self._frames_sent * FRAME_MS, agent_audio_ms=self.agent_audio_ms, **asdict(self._turns.numbers)
         )
 
     # --- what the link tells (LinkEvents) -------------------------------------------------------

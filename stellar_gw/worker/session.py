@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from attrs import field, frozen
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -14,7 +15,9 @@ from stellar_gw.control.messages import (
     AgentAsked,
     AgentFailed,
     AgentHangup,
+    AgentLost,
     AgentReady,
+    AgentResumed,
     AgentTurned,
     Allocated,
     Binding,
@@ -46,6 +49,7 @@ from stellar_gw.worker.pacer import FRAME, SLOW_FRAME, Pacer
 from stellar_gw.worker.port_pair import PortPairs
 from stellar_gw.worker.quality import QualityWatch
 from stellar_gw.worker.recording import Recorded, Recorder
+from stellar_gw.worker.resumption import WITHIN, Resumption
 from stellar_gw.worker.sounds import Sounds
 from stellar_gw.worker.wiring import Wiring
 
@@ -113,6 +117,8 @@ class MediaSession:
         self._conversation: Conversation | None = None
         self._agent_leg = ""
         self._agent_ended = False
+        self._request: StartAgent | None = None
+        self._resumption = Resumption(False, surroundings.now)
         self._answered: set[str] = set()
         self._up_since: float | None = None
         self._slow = False
@@ -159,15 +165,24 @@ class MediaSession:
         leg = self._leg(request.leg)
         if self._conversation is not None:
             return
+        self._conversation = self._converse(request, request.connect_timeout)
+        self._agent_leg = leg.name
+        self._resumption = Resumption(request.resumes, self._around.now)
+        self._request = request
+        self._wiring.start_agent(leg.name, self._conversation.audio)
+        self._hear(leg.name)
+
+    def _converse(self, request: StartAgent, patience: float) -> Conversation:
+        """An agent on the way; one that has been here before goes on where it was.
+
+        :raise StellarError: if there is no such dialect.
+        """
         dialect = make_dialect(request.dialect, request.context, request.options)
         tones = self._toned if request.inband else None
-        conversation = self._conversation = Conversation(
-            self._call, dialect, self, self._around.now, tones, request.barge_in
+        conversation = Conversation(
+            self._call, dialect, self, self._around.now, tones, request.barge_in, before=self._conversation
         )
-        self._agent_leg = leg.name
-        self._wiring.start_agent(leg.name, conversation.audio)
-        self._hear(leg.name)
-        if leg.name in self._answered:
+        if request.leg in self._answered:
             conversation.answered()
         target = Target(
             url=request.url.value,
@@ -175,11 +190,23 @@ class MediaSession:
             headers=tuple((name, value.value) for name, value in request.headers),
         )
         limits = LinkLimits(
-            connect_timeout=request.connect_timeout,
+            connect_timeout=patience,
             ping_interval=request.ping_interval,
             ping_timeout=request.ping_timeout,
         )
         conversation.connect(self._around.connector, target, limits)
+        return conversation
+
+    def _resume_agent(self, code: str, message: str) -> None:
+        """Its link broke, and it can take up the call: connect it again; the caller hears something meanwhile."""
+        request = self._request
+        assert request is not None, "an agent that was there was started"
+        self.emit(partial(AgentLost, code=code, message=message))
+        again = replace(request, context=replace(request.context, resumed=True))
+        self._conversation = self._converse(again, WITHIN)
+        self._wiring.replace_agent(self._conversation.audio)
+        self._wiring.fill(request.filler)
+        self._hear(self._wiring.heard_by_agent)
 
     def _hear(self, name: str) -> None:
         """The agent hears this leg, which may have other codecs now."""
@@ -373,10 +400,21 @@ class MediaSession:
     # --- what the agent wants (ConversationListener) --------------------------------------------
 
     def agent_ready(self, connect_ms: float) -> None:
-        self.emit(partial(AgentReady, connect_ms=connect_ms))
+        if self._resumption.under_way:
+            self._wiring.fill(None)
+            self.emit(partial(AgentResumed, gap_ms=round(self._resumption.done(), 1)))
+        else:
+            self.emit(partial(AgentReady, connect_ms=connect_ms))
 
     def agent_failed(self, code: str, message: str, *, established: bool) -> None:
-        if not self._agent_ended:
+        if self._agent_ended:
+            return
+        resumption = self._resumption
+        if established and code != "internal" and resumption.begins(message):
+            self._resume_agent(code, message)
+        else:
+            if resumption.under_way:
+                established, message = True, f"{resumption.why}; and it could not be connected again: {message}"
             self._agent_ended = True
             self.emit(partial(AgentFailed, code=code, message=message, established=established))
 
@@ -391,9 +429,10 @@ class MediaSession:
     def agent_turned(self, seconds: float) -> None:
         self.emit(partial(AgentTurned, wait_ms=round(seconds * 1000, 1)))
 
-    def send_digits(self, digits: str) -> str:
-        leg = self.legs.get(self._wiring.hears_agent)
-        refused = "nobody hears the agent" if leg is None else leg.send_digits(digits)
+    def send_digits(self, digits: str, to: str = "") -> str:
+        leg = self.legs.get(to or self._wiring.hears_agent)
+        refused = f"no leg {to}" if to else "nobody hears the agent"
+        refused = refused if leg is None else leg.send_digits(digits)
         if refused:
             _log.warn("{call}: the agent's digits are not sent: {refused}", call=self._call, refused=refused)
         return refused

@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
+from twisted.logger import Logger
 
 from stellar_gw.control.messages import Binding
 from stellar_gw.errors import LocalProtocolError
 from stellar_gw.media.cadence import cadence
 from stellar_gw.media.dtmf import Digit
 from stellar_gw.media.jitter import Piece
-from stellar_gw.media.source import Recording
+from stellar_gw.media.source import Noise, Recording
 from stellar_gw.worker.agent_audio import AgentAudio
 from stellar_gw.worker.leg import Leg
 from stellar_gw.worker.leg_audio import LegAudio, Sound
 from stellar_gw.worker.relay import Relay
-from stellar_gw.worker.sounds import FileSource, Sounds
+from stellar_gw.worker.sounds import FileSource, SoundError, Sounds
 
 TONE_RATE = 8000
 """Samples a second; the highest tone has 3800 Hz."""
+FILLER_LEVEL = 55
+"""-dBov: a line that is alive, and no more."""
+_log = Logger()
 
 
 class Wiring:
@@ -61,6 +65,28 @@ class Wiring:
             elif binding.agent_hears:
                 changed.append(msgspec.structs.replace(binding, agent_hears=False))
         self.bind(tuple(changed))
+
+    def replace_agent(self, agent: AgentAudio) -> None:
+        """The agent was connected anew: whoever heard it hears this."""
+        self.agent = agent
+        if self.hears_agent:
+            self._legs[self.hears_agent].speak(agent)
+
+    def fill(self, file: str | None) -> None:
+        """What whoever hears the agent hears while it is away.
+
+        :param file: the path of a WAV file; empty: comfort noise; None: the agent again.
+        """
+        if not self.hears_agent:
+            return
+        sound: LegAudio | None = self.agent
+        if file is not None:
+            try:
+                sound = Sound(FileSource(self._sounds.open(file)) if file else Noise(TONE_RATE, FILLER_LEVEL))
+            except SoundError as reason:
+                _log.warn("{reason}; comfort noise takes its place", reason=str(reason))
+                sound = Sound(Noise(TONE_RATE, FILLER_LEVEL))
+        self._legs[self.hears_agent].speak(sound)
 
     def bind(self, bindings: Sequence[Binding]) -> None:
         """Change all of these at the same moment; those that are as they shall be keep their state.
