@@ -187,7 +187,7 @@ class GatewayService(Service):
             rng=os.urandom,
             timers=Timers(t1=config.sip.t1),
             max_transactions=config.limits.transactions,
-            able=Capabilities(allow=("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO")),
+            able=Capabilities(allow=("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "NOTIFY")),
         )
         resolver = Resolver(clock, lookup)
         driver = Driver(core, clock, Reach(flows, resolver, clock.seconds))

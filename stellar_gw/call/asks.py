@@ -13,16 +13,13 @@ from twisted.python.failure import Failure
 
 from stellar_gw.call.machine import Ending
 from stellar_gw.call.ports import WorkerFailed
+from stellar_gw.call.target_rules import TargetRefused
+from stellar_gw.call.transfer.outcome import Outcome as TransferOutcome
+from stellar_gw.call.transfer.transfers import TransferRequest, Transfers
 from stellar_gw.control.messages import AgentAsked, Outcome, Reply, Request, SendDigits
 
 Told = Callable[[Outcome], object]
 """Whom the outcome of one ask is told."""
-
-UNAVAILABLE = {
-    "transfer": "transfers are not there yet",
-    "hold": "hold by the agent is not there yet",
-    "resume": "hold by the agent is not there yet",
-}
 
 
 @define(kw_only=True)
@@ -31,12 +28,14 @@ class Asks:
 
     :ivar answer: answers the call; False where that is not the agent's to decide, or decided already.
     :ivar reject: rejects it; False where it is answered already.
+    :ivar transfers: the call's; None before it is answered.
     :ivar send: tells the worker.
     """
 
     call_id: str
     answer: Callable[[], bool]
     reject: Callable[[Ending], bool]
+    transfers: Callable[[], Transfers | None]
     send: Callable[[Request], Deferred[Reply]]
     note: Callable[[str, str], None]
 
@@ -56,9 +55,18 @@ class Asks:
                 self._reject(event, told)
             case "send_dtmf":
                 self._send_digits(event, told)
-            case verb if verb in UNAVAILABLE:
-                told(self._failed(event, "unavailable", UNAVAILABLE[verb]))
-                self.note("agent_asked", f"agent asked for {verb}: {UNAVAILABLE[verb]}")
+            case "transfer" | "hold" | "resume":
+                transfers = self.transfers()
+                if transfers is None:
+                    told(
+                        self._failed(
+                            event, "not_answered", f"the call is not answered yet: there is nobody to {event.verb}"
+                        )
+                    )
+                elif event.verb == "transfer":
+                    self._transfer(event, transfers, told)
+                else:
+                    self._hold(event, transfers, told)
             case _:
                 told(self._failed(event, "unknown_action", f"no {event.verb[:40]!r} here"))
 
@@ -72,6 +80,33 @@ class Asks:
 
         digits = SendDigits(request=0, call=self.call_id, digits=event.parameters.get("digits", ""))
         self.send(digits).addCallbacks(lambda _: told(self._outcome(event, "done", {})), failed)
+
+    def _transfer(self, event: AgentAsked, transfers: Transfers, told: Told) -> None:
+        request = TransferRequest.of(event.parameters)
+        if isinstance(request, TargetRefused):
+            told(self._failed(event, request.code, request.message))
+            return
+
+        def step(state: str, detail: dict[str, str]) -> None:
+            told(self._outcome(event, state, detail, final=False))
+
+        def ended(outcome: TransferOutcome) -> None:
+            told(self._outcome(event, "done" if outcome.moved else "failed", outcome.detail()))
+
+        transfers.transfer(request, step).addCallback(ended)
+
+    def _hold(self, event: AgentAsked, transfers: Transfers, told: Told) -> None:
+        if transfers.active:
+            told(self._failed(event, "transfer_active", f"a transfer is under way: no {event.verb} now"))
+            return
+
+        def answered(done: bool) -> None:
+            if done:
+                told(self._outcome(event, "done", {}))
+            else:
+                told(self._failed(event, "refused", "the phone system did not take it; the call goes on as it was"))
+
+        (transfers.hold() if event.verb == "hold" else transfers.resume()).addCallback(answered)
 
     def _reject(self, event: AgentAsked, told: Told) -> None:
         text, reason = event.parameters.get("status", "603"), event.parameters.get("reason", "")
@@ -97,8 +132,8 @@ class Asks:
     def _failed(self, event: AgentAsked, code: str, message: str) -> Outcome:
         return self._outcome(event, "failed", {"code": code, "message": message})
 
-    def _outcome(self, event: AgentAsked, state: str, detail: dict[str, str]) -> Outcome:
-        return Outcome(request=0, call=self.call_id, ask=event.ask, state=state, detail=detail)
+    def _outcome(self, event: AgentAsked, state: str, detail: dict[str, str], *, final: bool = True) -> Outcome:
+        return Outcome(request=0, call=self.call_id, ask=event.ask, state=state, final=final, detail=detail)
 
     def _tell_agent(self, outcome: Outcome) -> None:
         self.send(outcome).addErrback(lambda _: None)  # a worker that is lost ends the call by itself

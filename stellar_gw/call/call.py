@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from stellar_gw.call.agent import AgentLimits, start_agent
 from stellar_gw.call.asks import Asks, Told
 from stellar_gw.call.caller_leg import CallerLeg
+from stellar_gw.call.caller_side import CallerSide
 from stellar_gw.call.endings import (
     agent_ending,
     conversation_numbers,
@@ -32,11 +33,12 @@ from stellar_gw.call.ports import MediaPlane, Signalling
 from stellar_gw.call.record import CallRecord
 from stellar_gw.call.recording import CallRecording
 from stellar_gw.call.timers import Timers
+from stellar_gw.call.transfer.transfers import Transfers
 from stellar_gw.call.usages import Usages
 from stellar_gw.control import messages
 from stellar_gw.directory.records import Route
 from stellar_gw.errors import RemoteProtocolError, StellarError
-from stellar_gw.sip.events import RequestInDialog, UsageId
+from stellar_gw.sip.events import UsageId
 from stellar_gw.sip.flow import Flow
 from stellar_gw.sip.message import Request
 from stellar_gw.sip.sdp import Direction
@@ -48,6 +50,8 @@ DECISION_TIMEOUT = 60.0
 """Seconds that an agent may let it ring before it answers or rejects."""
 
 Tell = Callable[[CallEvent], None]
+MakeTransfers = Callable[[CallerSide, CallRecord, Callable[[str, str], None]], Transfers]
+"""From the call's side, its record, and what takes notes."""
 Refuse = Callable[[Ending, Request, Flow], list[tuple[str, str]]]
 """Keeps the record of a refusal and returns the headers that go with it."""
 
@@ -67,6 +71,7 @@ class Call:
 
     :param media: our side of the caller's session description.
     :param usages: where the events of all usages come by.
+    :param transfers: makes what transfers this call.
     :param wall: wall clock, seconds since 1970, for the record only.
     :param closed: called once, after the record was told.
     """
@@ -87,6 +92,7 @@ class Call:
         timers: CallTimers,
         agent_limits: AgentLimits,
         usages: Usages,
+        transfers: MakeTransfers,
         tell: Tell,
         refuse: Refuse,
         closed: Callable[[Call], None],
@@ -115,10 +121,20 @@ class Call:
             probe_interval=timers.probe_interval,
             no_media_extended=timers.no_media_extended,
         )
+        self._side = CallerSide(
+            call_id=record.call_id,
+            leg=self.leg,
+            plane=plane,
+            end=self.give_up,
+            left=self._agent_left,
+            keep_leg=lambda numbers: record.legs.append(leg_numbers(numbers)),
+        )
+        self._transfers = transfers(self._side, record, self.note)
         self._asks = Asks(
             call_id=record.call_id,
             answer=self._answer_for_agent,
             reject=self._reject_for_agent,
+            transfers=lambda: self._transfers if record.answered is not None else None,
             send=plane.ask,
             note=self.note,
         )
@@ -144,6 +160,7 @@ class Call:
         self._run()
 
     def leg_gone(self, ending: Ending, reason_header: str) -> None:
+        self._transfers.caller_gone()
         self._machine.gone(ending)
         self.record.reason_header = reason_header or self.record.reason_header
         self._run()
@@ -155,13 +172,17 @@ class Call:
     def leg_agreed(self, codec: str, srtp: str) -> None:
         self.record.codec, self.record.srtp = codec, srtp
 
-    def leg_turned(self, direction: Direction) -> None: ...
+    def leg_turned(self, direction: Direction) -> None:
+        self._transfers.caller_direction(direction)
 
-    def leg_notified(self, event: RequestInDialog) -> bool:
-        return False
+    def leg_notified(self, request: Request, respond: Callable[[int], None]) -> None:
+        self._transfers.notified(request, respond)
 
     def heard(self, event: messages.Event) -> None:
         """Something the worker says of this call."""
+        if getattr(event, "leg", "caller") != "caller":
+            self._transfers.heard(event)
+            return
         match event:
             case messages.AgentReady():
                 self.record.agent_connect_ms = round(event.connect_ms, 1)
@@ -171,15 +192,30 @@ class Call:
                     self._machine.ready()
                 self._run()
             case messages.AgentFailed():
-                self.give_up(agent_ending(event, self._route))
+                self._agent_gone(agent_ending(event, self._route))
             case messages.AgentHangup():
-                self.give_up(Ending(cause=event.reason, by="agent"))
+                self._agent_gone(Ending(cause=event.reason, by="agent"))
+            case messages.AgentLost():
+                self.note("agent_lost", f"agent lost, connecting again: {event.message}")
+            case messages.AgentResumed():
+                self.note("agent_resumed", f"agent back after {event.gap_ms:.0f} ms")
             case messages.AgentAsked():
                 self._asks.heard(event)
             case messages.RecordingEnded():
                 self._recording.ended(event)
             case _:
                 self.leg.heard(event)
+
+    def _agent_gone(self, ending: Ending) -> None:
+        """It has hung up, or failed; a transfer that is under way goes on without it."""
+        self._side.agent_listens = False
+        if not self._transfers.agent_gone():
+            self.give_up(ending)
+
+    def _agent_left(self) -> None:
+        """Caller and target talk: the limits of a talk with an agent are none of theirs."""
+        self._timers.stop("warning")
+        self._timers.stop("limit")
 
     def asked(self, event: messages.AgentAsked, told: Told) -> None:
         """Something the agent asks for beside its link, as by an HTTP request.
@@ -289,6 +325,7 @@ class Call:
         self.leg.bye([("Reason", reason_header(ending))])
 
     def _release(self) -> None:
+        self._transfers.abandon()
         self.leg.stop()
         self._timers.stop_all()
         ending = self._outbox.ending
@@ -308,7 +345,7 @@ class Call:
 
     def _keep_statistics(self, reply: messages.Reply) -> None:
         if isinstance(reply, messages.Released):
-            self.record.legs = [leg_numbers(leg) for leg in reply.legs]
+            self.record.legs[:0] = [leg_numbers(leg) for leg in reply.legs]  # those of transfers are there already
             if reply.conversation is not None:
                 self.record.conversation = conversation_numbers(reply.conversation)
             self._recording.finishing = reply.recording

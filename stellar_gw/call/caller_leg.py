@@ -6,6 +6,8 @@ something it tells its listener.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -53,8 +55,8 @@ class CallerLegListener(Protocol):
     def leg_turned(self, direction: Direction) -> None:
         """What the caller's side lets us do from now on: ``recvonly`` or ``inactive`` while it holds us."""
 
-    def leg_notified(self, event: RequestInDialog) -> bool:
-        """A NOTIFY; False where it belongs to no subscription."""
+    def leg_notified(self, request: Request, respond: Callable[[int], None]) -> None:
+        """A NOTIFY; to be answered before anything comes of it."""
 
     def media_failed(self, failure: Failure) -> None: ...
 
@@ -197,8 +199,7 @@ class CallerLeg:
         elif event.request.method != "NOTIFY":
             self._signalling.respond_in(event.token, 405)
         else:
-            known = self._listener.leg_notified(event)
-            self._signalling.respond_in(event.token, 200 if known else 481)
+            self._listener.leg_notified(event.request, partial(self._signalling.respond_in, event.token))
 
     def trying(self, event: Trying) -> None:
         """A re-INVITE of ours is on its way; so says the next one."""

@@ -21,6 +21,7 @@ from stellar_gw.call.opening import Opening
 from stellar_gw.call.ports import MediaPlane, Signalling, WorkerLost
 from stellar_gw.call.record import make_call_id
 from stellar_gw.call.refusals import Refusal, Refusals
+from stellar_gw.call.transferring import Transferring
 from stellar_gw.call.usages import Usages
 from stellar_gw.config import Config
 from stellar_gw.control.messages import Event as MediaEvent
@@ -72,6 +73,16 @@ class Calls:
             later=lambda act: clock.callLater(0, act),
         )
         self.usages = Usages(signalling)
+        self._transferring = Transferring(
+            config=lambda: self._config,
+            listeners=listeners,
+            signalling=signalling,
+            plane=plane,
+            usages=self.usages,
+            clock=clock,
+            wall=wall,
+            rng=rng,
+        )
         self._opening = Opening(
             listeners=listeners,
             signalling=signalling,
@@ -80,6 +91,7 @@ class Calls:
             clock=clock,
             wall=wall,
             rng=rng,
+            transferring=self._transferring,
             refuse=self._refuse_ending,
             closed=self._closed,
         )
@@ -304,6 +316,7 @@ class Calls:
     def _closed(self, call: Call) -> None:
         del self._by_id[call.call_id]
         self._capacity.release(call.call_id)
+        self._transferring.forget(call.call_id)
         self.usages.disown(call.leg.usage)
         self._perhaps_drained()
 

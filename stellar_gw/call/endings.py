@@ -124,7 +124,7 @@ def offer_ending(error: RemoteProtocolError, srtp: SrtpTerms) -> Ending:
 
 def reason_header(ending: Ending) -> str:
     """A Reason header for our BYE (RFC 3326): Q.850 cause 16 for a normal end, 41 for a failure of ours."""
-    normal = ending.cause in ("agent_hangup", "caller_hangup", "limit", "shutdown")
+    normal = ending.cause in ("agent_hangup", "caller_hangup", "limit", "shutdown", "transferred", "target_hangup")
     return f'Q.850;cause={16 if normal else 41};text="{ending.cause.replace("_", " ")}"'
 
 

@@ -10,11 +10,15 @@ from twisted.internet.interfaces import IReactorTime
 from stellar_gw.call.admission import Admitted
 from stellar_gw.call.agent import AgentLimits
 from stellar_gw.call.call import Call, CallTimers, Refuse, Tell
+from stellar_gw.call.caller_side import CallerSide
 from stellar_gw.call.context import bounded
 from stellar_gw.call.media import LegMedia
 from stellar_gw.call.ports import MediaPlane, Signalling
 from stellar_gw.call.record import CallRecord
 from stellar_gw.call.srtp import srtp_terms
+from stellar_gw.call.target_facts import facts_of
+from stellar_gw.call.transfer.transfers import Transfers
+from stellar_gw.call.transferring import Transferring
 from stellar_gw.call.usages import Usages
 from stellar_gw.config import Config
 from stellar_gw.directory.records import TrunkProvider
@@ -39,6 +43,7 @@ class Opening:
     clock: IReactorTime
     wall: Callable[[], float]
     rng: Callable[[int], bytes]
+    transferring: Transferring
     refuse: Refuse
     closed: Callable[[Call], None]
 
@@ -47,6 +52,11 @@ class Opening:
     ) -> Call:
         """Make a call; it begins when it is started."""
         caller, route = admitted.caller, admitted.route
+        facts = facts_of(request, flow, admitted, config, self.listeners.values())
+
+        def transfers(side: CallerSide, record: CallRecord, note: Callable[[str, str], None]) -> Transfers:
+            return self.transferring.of(side, facts, record, note)
+
         return Call(
             record=self._record(call_id, admitted, request, flow),
             usage=usage,
@@ -77,6 +87,7 @@ class Opening:
                 ping_timeout=config.agent.ping_timeout,
             ),
             usages=self.usages,
+            transfers=transfers,
             tell=tell,
             refuse=self.refuse,
             closed=self.closed,

@@ -85,7 +85,7 @@ class _Transfer(msgspec.Struct, frozen=True, tag_field="action", tag="transfer")
     to: str
     id: Id = ""
     method: Literal["auto", "refer", "invite"] = "auto"
-    timeout_s: float = 30.0
+    timeout_s: float = 0.0
     headers: dict[str, str] = {}
 
 
@@ -128,7 +128,9 @@ class NativeDialect:
         if not self._ours:
             # Vonage puts an application's own fields beside these two.
             return (encode({**parameters(self._context), **head}),)
-        call: dict[str, object] = {"id": self._context.call_id, "state": "ringing", "resumed": False}
+        again = self._context.resumed
+        call: dict[str, object] = {"id": self._context.call_id, "state": "answered" if again else "ringing"}
+        call["resumed"] = again
         call |= {name: value for name, value in facts(self._context).items() if name != "call_id"}
         call |= {"tls": self._context.tls, "srtp": self._context.srtp}
         return (
@@ -173,7 +175,9 @@ class NativeDialect:
         verb = self._verbs.get(ask, "") if ask else ""
         if final and ask:
             self._verbs.pop(ask, None)
-        rest = {name: value for name, value in detail.items() if name != "message"}
+        rest: dict[str, object] = {name: value for name, value in detail.items() if name != "message"}
+        if "attempts" in rest:
+            rest["attempts"] = msgspec.Raw(detail["attempts"].encode())
         if verb == "transfer" or not final:
             message = {"reason": detail["message"]} if "message" in detail else {}
             return self._event(f"call:{verb or 'progress'}", id=ask, state=state, final=final, **rest, **message)

@@ -86,7 +86,7 @@ def verb_of(call: ToolCall, transfers: Mapping[str, str]) -> Ask | Hangup | Send
                 to = _transfer.decode(call.arguments).to
                 if transfers and to not in transfers:
                     raise ToolError("unknown_target", f"to must be one of: {', '.join(transfers)}")
-                return Ask("transfer", call.call_id, (("to", to), ("method", "auto"), ("timeout_s", "30")))
+                return Ask("transfer", call.call_id, (("to", to), ("method", "auto")))
             case "end_call":
                 return Hangup(after_playout=True, ask=call.call_id)
             case "send_dtmf":

@@ -118,7 +118,7 @@ class AccountShape:
 class ConfirmShape:
     play: Annotated[str, rules.FilePath()] = ""
     digit: Annotated[str, rules.Text(re.compile("[0-9*#]"), "one key: 0 to 9, * or #")] = "1"
-    timeout: Annotated[float, rules.Seconds(1, 60)] = 10.0
+    timeout: Annotated[float, rules.Seconds(1, 60)] = 20.0
     place: Place = NOWHERE
 
 

@@ -255,12 +255,12 @@ class Confirm:
     """A target that answers must press a key before it gets the caller: an answering machine does not.
 
     :ivar play: the path of the WAV file that it hears.
-    :ivar timeout: seconds after the file's end.
+    :ivar timeout: seconds from the answer on; the file is played over and over.
     """
 
     play: str
     digit: str = "1"
-    timeout: float = 10.0
+    timeout: float = 20.0
 
 
 @frozen(kw_only=True)

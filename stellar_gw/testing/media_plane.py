@@ -179,6 +179,6 @@ class FakeMediaPlane:
             self.clock.callLater(2 * self.latency, self.say, messages.RecordingEnded(
                 generation=1, call=request.call, leg="caller", path=f"/recordings/{request.call}.wav", seconds=1.0,
                 octets=32044))  # fmt: skip
-        legs = (messages.LegStatistics(leg="caller", codec="G722"),)
+        legs = tuple(messages.LegStatistics(leg=leg, codec="G722") for leg in call.legs)
         said = None if call.agent is None else self.conversation
         return succeed(messages.Released(request=0, legs=legs, conversation=said, recording=recording))

@@ -8,6 +8,7 @@ from random import Random
 
 from twisted.internet.interfaces import IDelayedCall
 
+from stellar_gw.sip.checks import Capabilities
 from stellar_gw.sip.core import SipCore
 from stellar_gw.sip.credentials import ClientCredentials
 from stellar_gw.sip.events import Ended, Event, FlowNeeded, RequestReceived, Token, UsageId
@@ -61,6 +62,7 @@ class SipPeer:
         port: int = 5060,
         transport: Transport = "udp",
         timers: Timers = Timers(),  # noqa: B008 - frozen
+        able: Capabilities = Capabilities(),  # noqa: B008 - frozen
         seed: int = 0,
     ) -> None:
         self.network, self.host, self.port, self.script = network, host, port, script
@@ -68,7 +70,9 @@ class SipPeer:
             name=transport, transport=transport, bind=(host, port), advertise=(host, port), media_advertise=host
         )
         random = Random(f"{host}:{port}:{seed}")
-        self.core = SipCore({transport: self.listener}, user_agent=f"peer {host}", rng=random.randbytes, timers=timers)
+        self.core = SipCore(
+            {transport: self.listener}, user_agent=f"peer {host}", rng=random.randbytes, timers=timers, able=able
+        )
         self.events: list[Event] = []
         self.heard: list[bytes] = []
         self.said: list[bytes] = []

@@ -334,12 +334,13 @@ class AskTests(CallCase):
         self.settle()
         self.assertEqual([each.check for each in self.refusals()], ["agent_undecided"])
 
-    def test_what_is_not_there_yet_is_said_so(self) -> None:
+    def test_what_cannot_be_before_the_answer_is_said_so(self) -> None:
         self.ring()
         for verb in ("transfer", "hold", "resume", "levitate"):
             self.ask(verb)
         self.assertEqual(
-            [code for _, _, code in self.outcomes()], ["unavailable", "unavailable", "unavailable", "unknown_action"]
+            [code for _, _, code in self.outcomes()],
+            ["not_answered", "not_answered", "not_answered", "unknown_action"],
         )
         self.hang_up()
         self.settle()

@@ -402,7 +402,7 @@ class ToolTests(RealtimeCase):
                 ("c3", "end_call", "{}"),
             ),
             [
-                Ask("transfer", "c1", (("to", "sip:desk@pbx.example"), ("method", "auto"), ("timeout_s", "30"))),
+                Ask("transfer", "c1", (("to", "sip:desk@pbx.example"), ("method", "auto"))),
                 SendDigits("12#", "c2"),
                 Hangup(after_playout=True, ask="c3"),
             ],
