@@ -86,6 +86,8 @@ ANSWERS: list[messages.Message] = [
     messages.AgentTurned(generation=1, call="c-1", wait_ms=700.0),
     messages.AgentFailed(generation=7, call="c-1", code="http_401", message="wss://agents.example answered 401"),
     messages.AgentHangup(generation=7, call="c-1"),
+    messages.AgentLost(generation=1, call="c-1", code="lost", message="gone"),
+    messages.AgentResumed(generation=1, call="c-1", gap_ms=412.5),
     messages.AgentAsked(generation=7, call="c-1", ask="t1", verb="transfer", parameters={"to": "support"}),
     messages.MediaLost(generation=7, call="c-1", leg="caller", seconds=30.0, ever=True),
     messages.MediaBack(generation=7, call="c-1", leg="caller"),
