@@ -33,7 +33,7 @@ Framed = bytes | Ping | Pong | MalformedMessage
 # The same reading as the parser's: a name at the start of a line, white space before the colon, continuation
 # lines. The parser looks at every length again, and refuses a message that is not exactly as long.
 _length_lines = re.compile(
-    rb"\r\n(?:[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-[Ll][Ee][Nn][Gg][Tt][Hh]|[Ll])[ \t]*+:((?:[^\r\n]++|\r\n[ \t])*+)"
+    rb"\r\n(?:[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-[Ll][Ee][Nn][Gg][Tt][Hh]|[Ll])[ \t]*+:((?:[^\r\n]++|\r\n[ \t])*)"
 ).findall
 _fold = re.compile(rb"\r\n[ \t]+")
 _may_begin = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]").match

@@ -103,7 +103,7 @@ Uri = SipUri | TelUri | OtherUri
 
 # Users hold more than RFC 3261's unreserved characters in practice ("*21#", names in UTF-8), so everything
 # is let in that cannot be taken for another part of the URI or of the header around it.
-_USER = r'[^\x00-\x20\x7f@:<>"\\%]*+(?:%[0-9A-Fa-f]{2}[^\x00-\x20\x7f@:<>"\\%]*+)*+'
+_USER = r'[^\x00-\x20\x7f@:<>"\\%]*+(?:%[0-9A-Fa-f]{2}[^\x00-\x20\x7f@:<>"\\%]*+)*'
 _sip = re.compile(
     rf"([Ss][Ii][Pp][Ss]?):(?:({_USER})(?::({_USER}))?@)?({HOST})(?::([0-9]{{1,5}}))?"
     r'((?:;[^\x00-\x20\x7f<>"?@]*+)?)(\?[^\x00-\x20\x7f<>"]*+)?'
