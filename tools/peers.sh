@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install what is called as a real peer: the phones, proxies and name servers of the suite, and for `peers.sh bench`
-# the relay that benchmarks compare with. Never fails: a test whose peer is missing skips, and says so.
+# the relay that benchmarks compare with; and Pipecat. Never fails: a test whose peer is missing skips, and says so.
 set -u
 missing=
 
@@ -14,6 +14,8 @@ wants baresip baresip-core
 wants unbound unbound
 [ "${1:-}" != bench ] || wants rtpengine rtpengine-daemon
 
+# A minute of pip's, while the tests run that need no clock.
+nice -n 10 "$(dirname "$0")/pipecat.sh" &
 [ -n "$missing" ] || exit 0
 if ! command -v apt-get >/dev/null 2>&1; then
     printf 'peers: no apt-get here; what needs%s will be left out\n' "$missing"

@@ -24,6 +24,13 @@ class ReadmeTests(SynchronousTestCase):
         self.assertGreater(len(named), 8)
         self.assertEqual([name for name in named if not (ROOT / name).exists()], [])
 
+    def test_the_pipecat_lines_are_the_examples(self) -> None:
+        """What docs/agents.rst shows of Pipecat is what the suite runs."""
+        page = (ROOT / "docs" / "agents.rst").read_text(encoding="utf-8")
+        example = (ROOT / "examples" / "pipecat_agent.py").read_text(encoding="utf-8")
+        shown = page[page.index("    @app.websocket") :].partition("\n\nThe gateway's side")[0]
+        self.assertIn("".join(f"{line[4:]}\n" for line in shown.split("\n")), example)
+
     def test_pages_can_be_rendered(self) -> None:
         """Every page is sound reStructuredText."""
         for page in (ROOT / "README.rst", *sorted((ROOT / "docs").rglob("*.rst"))):
