@@ -272,10 +272,12 @@ class EchoAgents:
     :ivar trusted: environment in which their certificate is trusted.
     """
 
-    def __init__(self, *, tls: bool = False) -> None:
+    def __init__(self, *, tls: bool = False, audiosocket: bool = False) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="sgw-agent-"))
         self._words = ["--core", str(LOAD_CORE), "--priority", str(PRIORITY)]
         self.trusted: dict[str, str] = {}
+        if audiosocket:
+            self._words.append("--audiosocket")
         if tls:
             authority = Authority.create()
             (self._folder / "ca.pem").write_bytes(authority.pem())
