@@ -7,17 +7,18 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from tools.soak import chaos, fuzz, load
+from tools.soak import chaos, fuzz, load, steady
 from tools.soak.findings import Findings
 
 RUNS: Mapping[str, Callable[[float, Findings], None]] = MappingProxyType(
-    {"core": fuzz.core, "fuzz": fuzz.live, "chaos": chaos.chaos, "load": load.load}
+    {"core": fuzz.core, "fuzz": fuzz.live, "chaos": chaos.chaos, "load": load.load, "steady": steady.steady}
 )
 ABOUT = """runs:
   core   mutated messages at the SIP core, one seed after the other
   fuzz   mutated messages at a live gateway, in a network of its own, with honest calls meanwhile
   chaos  calls, while workers and agents are killed, freeze and flood
-  load   SIPp, 20 calls a second with RTP"""
+  load   SIPp, 20 calls a second with RTP
+  steady SIPp, 200 calls at a time, and nothing that grows"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -88,12 +88,15 @@ class Baseline:
 
 
 @contextmanager
-def soaked(findings: Findings, *, bot: str = NOWHERE, t1: str = "500ms") -> Iterator[GatewayProcess]:
+def soaked(findings: Findings, *, bot: str = NOWHERE, t1: str = "500ms", ports: str = "") -> Iterator[GatewayProcess]:
     """A gateway, and what must hold of it at the end of every run: it lives, with both its workers, nothing raised, and
-    told to stop it stops at once, since no call is left."""
+    told to stop it stops at once, since no call is left.
+
+    :param ports: of media; by default a few hundred that nobody else has.
+    """
     block = take_ports()
     folder = Path(tempfile.mkdtemp(prefix="stellar-gw-soak-"))
-    text = CONFIGURATION.format(ports=block.range, bot=bot, t1=t1)
+    text = CONFIGURATION.format(ports=ports or block.range, bot=bot, t1=t1)
     try:
         with GatewayProcess(text, folder) as gateway:
             yield gateway

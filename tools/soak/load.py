@@ -67,18 +67,19 @@ def run(program: str, gateway: GatewayProcess, port: int, count: int, findings: 
             findings.say(_progress(folder / "stat.csv", count))
     process.kill()
     process.wait()
-    counts = _counts(folder / "stat.csv")
-    good, failed = int(counts.get("SuccessfulCall(C)", 0)), int(counts.get("FailedCall(C)", 0))
+    told = counts(folder / "stat.csv")
+    good, failed = int(told.get("SuccessfulCall(C)", 0)), int(told.get("FailedCall(C)", 0))
     findings.expect((good, failed) == (count, 0), f"SIPp: {good} good and {failed} failed calls of {count}; {folder}")
     return good
 
 
 def _progress(path: Path, count: int) -> str:
-    counts = _counts(path)
-    return f"{counts.get('SuccessfulCall(C)', '0')} of {count} calls, {counts.get('FailedCall(C)', '0')} failed"
+    told = counts(path)
+    return f"{told.get('SuccessfulCall(C)', '0')} of {count} calls, {told.get('FailedCall(C)', '0')} failed"
 
 
-def _counts(path: Path) -> dict[str, str]:
+def counts(path: Path) -> dict[str, str]:
+    """The last line of SIPp's statistics, by column."""
     if not path.exists():
         return {}
     with path.open(encoding="utf-8", newline="") as file:

@@ -1,0 +1,119 @@
+"""Two hundred calls at once, for as long as it takes: what the gateway holds must not grow."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from attrs import define, field
+
+from stellar_gw.media.pcm import ulaw_from_pcm
+from stellar_gw.media.source import Tone
+from stellar_gw.testing.gateway_process import GatewayProcess, resident_octets
+from stellar_gw.testing.ports import take_ports
+from tools.soak.findings import CALLER, ROOT, Baseline, Findings, soaked
+from tools.soak.load import check_records, counts
+
+CALLS = 200
+TALK = 30.0
+"""Seconds of each call: all of them are other ones twice a minute."""
+SETTLED = 1 / 6
+"""Of the run, after which nothing may grow: five minutes of thirty."""
+MEDIA_PORTS = "40000-45999"
+SAMPLE = 5.0
+"""Seconds between two looks at memory."""
+MOST = 4 << 20
+"""Octets that a process may have gained since then: allocators round."""
+
+
+@define
+class Memory:
+    """What each process of the gateway held, by its number, as time went on."""
+
+    samples: dict[int, list[int]] = field(factory=dict)
+
+    def look(self, gateway: GatewayProcess) -> None:
+        for pid in (gateway.pid, *gateway.workers):
+            self.samples.setdefault(pid, []).append(resident_octets(pid))
+
+    def check(self, gateway: GatewayProcess, findings: Findings) -> str:
+        """What each gained, in words."""
+        told = []
+        for pid, held in self.samples.items():
+            name = "gateway" if pid == gateway.pid else f"worker {pid}"
+            settled = held[int(len(held) * SETTLED) :]
+            third = max(1, len(settled) // 3)
+            grown = max(settled[-third:]) - max(settled[:third])
+            told.append(f"{name} {held[-1] / 2**20:.1f} MiB, {grown / 2**20:+.1f} since it settled")
+            findings.expect(grown <= MOST, f"{name} grew by {grown / 2**20:.1f} MiB: {_brief(held)}")
+        return "; ".join(told)
+
+
+def steady(seconds: float, findings: Findings) -> None:
+    """Calls to the echo with RTP both ways, always 200 of them; each has one good record."""
+    program = shutil.which("sipp")
+    if program is None:
+        findings.done.append("steady: left out, SIPp is not installed (Debian: apt install sip-tester)")
+        return
+    talk = min(TALK, max(2.0, seconds / 4))
+    rate = CALLS / talk
+    count = round(rate * max(seconds - talk, talk))
+    block = take_ports()
+    try:
+        with soaked(findings, ports=MEDIA_PORTS) as gateway:
+            folder = gateway.folder / "sipp-steady"
+            folder.mkdir()
+            (folder / "tone.pcmu").write_bytes(ulaw_from_pcm(Tone((440,), 8000).take(8000)))
+            baseline, memory = Baseline.of(gateway), Memory()
+            command = [
+                program, "-sf", str(ROOT / "tests/integration/sipp/caller.xml"), "-i", CALLER, "-mi", CALLER,
+                "-p", str(block.first), "-mp", "20000", "-s", "600",
+                "-m", str(count), "-l", str(CALLS), "-r", f"{rate:.1f}", "-d", str(int(talk * 1000)), "-nostdin",
+                "-timeout", str(int(seconds + 120)), "-timeout_error", "-trace_stat", "-stf", "stat.csv", "-fd", "1",
+                f"127.0.0.1:{gateway.ports['udp']}",
+            ]  # fmt: skip
+            process = subprocess.Popen(
+                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            try:
+                _watch(process, gateway, memory, folder, count, seconds + 150, findings)
+            finally:
+                process.kill()
+                process.wait()
+            told = counts(folder / "stat.csv")
+            good, failed = int(told.get("SuccessfulCall(C)", 0)), int(told.get("FailedCall(C)", 0))
+            findings.expect((good, failed) == (count, 0), f"SIPp: {good} good and {failed} failed calls of {count}")
+            check_records(gateway, count, findings)
+            grown = memory.check(gateway, findings)
+            baseline.check(gateway, findings)
+    finally:
+        block.release()
+    findings.done.append(f"steady: {good} calls, {CALLS} at a time, over {seconds:.0f} s; {grown}")
+
+
+def _watch(
+    process: subprocess.Popen[bytes],
+    gateway: GatewayProcess,
+    memory: Memory,
+    folder: Path,
+    count: int,
+    limit: float,
+    findings: Findings,
+) -> None:
+    deadline, said = time.monotonic() + limit, time.monotonic()
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(min(SAMPLE, 1.0) if limit < 300 else SAMPLE)
+        memory.look(gateway)
+        if time.monotonic() > said + 30:
+            said = time.monotonic()
+            held = ", ".join(f"{each[-1] / 2**20:.1f}" for each in memory.samples.values())
+            done = counts(folder / "stat.csv").get("SuccessfulCall(C)", "0")
+            findings.say(f"{done} of {count} calls; MiB held: {held}")
+
+
+def _brief(held: list[int]) -> str:
+    """Ten samples of many, in MiB."""
+    step = max(1, len(held) // 10)
+    return ", ".join(f"{each / 2**20:.1f}" for each in held[::step])
