@@ -176,7 +176,8 @@ def _check(shape: FileShape, listeners: Mapping[str, ListenerConfig], problems: 
     place = shape.place
     tls = any(each.transport == "tls" for each in listeners.values())
     sha256 = bool(shape.sip.sha256_from) or any("SHA-256" in each.digest for each in listeners.values())
-    reach = Reach(tls=tls, sha256=sha256, srtp=shape.media.srtp)
+    names = frozenset({shape.domain, *shape.aliases, *(each.advertise[0] for each in listeners.values())})
+    reach = Reach(tls=tls, sha256=sha256, srtp=shape.media.srtp, names=frozenset(map(str.lower, names)))
     check_directory(shape.trunk_providers, shape.tenants, reach, problems)
     _check_srtp(shape, tls, problems)
     if shape.sip.trusted_ca and (fault := authorities_fault(shape.sip.trusted_ca)):

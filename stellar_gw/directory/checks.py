@@ -44,11 +44,12 @@ _RESERVED_HEADERS = {"host", "connection", "upgrade", "content-length", "transfe
 
 @frozen(kw_only=True)
 class Reach:
-    """What the listeners offer, and ``media.srtp``, as far as the directory depends on them."""
+    """What the listeners offer, ``media.srtp`` and our own names, as far as the directory depends on them."""
 
     tls: bool = True
     sha256: bool = True
     srtp: SrtpMode = "opportunistic"
+    names: frozenset[str] = frozenset()
 
 
 def check_directory(
@@ -80,7 +81,7 @@ class _Check:
         for name, tenant in self._tenants.items():
             for username, credential in tenant.credentials.items():
                 self._credential(name, username, credential)
-            check_transfers(name, tenant, self._providers, self._problems)
+            check_transfers(name, tenant, self._providers, self._reach.names, self._problems)
             for agent in tenant.agents.values():
                 self._agent(name, agent)
             for connector_name, connector in tenant.connectors.items():

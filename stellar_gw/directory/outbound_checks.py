@@ -11,6 +11,7 @@ from stellar_gw.directory.shapes import CredentialShape, ProviderShape, TenantSh
 from stellar_gw.directory.words import choice
 from stellar_gw.errors import RemoteProtocolError
 from stellar_gw.loading import NOWHERE, Place, Problems, printable
+from stellar_gw.sip.hosts import is_private
 from stellar_gw.sip.numbering import premium
 from stellar_gw.sip.uri import SipUri, TelUri, parse_uri
 
@@ -73,22 +74,28 @@ def _no_password() -> str:
 
 
 def check_transfers(
-    tenant: str, shape: TenantShape, providers: Mapping[str, ProviderShape], problems: Problems
+    tenant: str, shape: TenantShape, providers: Mapping[str, ProviderShape], names: frozenset[str], problems: Problems
 ) -> None:
-    """Note what is wrong with a tenant's transfers."""
+    """Note what is wrong with a tenant's transfers.
+
+    :param names: ours, lower-case.
+    """
     ways: dict[str, ProviderShape | CredentialShape] = {
         name: provider for name, provider in providers.items() if tenant in provider.tenants
     }
     ways |= shape.credentials
     for transfer in shape.transfers.values():
-        _target(transfer, problems)
+        uri = _target(transfer, problems)
         _way(transfer, ways, problems)
+        if uri is not None:
+            _place(transfer, uri, shape.private_targets, names, problems)
         _sounds(transfer, problems)
 
 
-def _target(transfer: TransferShape, problems: Problems) -> None:
+def _target(transfer: TransferShape, problems: Problems) -> SipUri | None:
+    """:return: its SIP URI, where that is what it is."""
     place = transfer.place.key("to")
-    number = transfer.to if E164.fullmatch(transfer.to) else ""
+    number, uri = transfer.to if E164.fullmatch(transfer.to) else "", None
     if not number:
         try:
             uri = parse_uri(transfer.to)
@@ -104,6 +111,20 @@ def _target(transfer: TransferShape, problems: Problems) -> None:
             problems.error(place, "must carry neither ?headers nor a password")
     if number and premium(number):
         problems.warn(place, f"{number} looks like a number that costs more than a call ({premium(number)})")
+    return uri if not number and isinstance(uri, SipUri) else None
+
+
+def _place(transfer: TransferShape, uri: SipUri, private: bool, names: frozenset[str], problems: Problems) -> None:
+    """Places that will be refused when the time comes."""
+    place = transfer.place.key("to")
+    if uri.port is None and uri.host in names:
+        problems.warn(place, f"leads back to this gateway, whose name {uri.host} is, and will be refused")
+    elif transfer.method == "invite" and not transfer.via and not private and is_private(uri.host):
+        problems.warn(
+            place,
+            f"{uri.host} is private, where INVITEs go only if it is the phone system that calls; set "
+            "private_targets: true of the tenant",
+        )
 
 
 def _way(transfer: TransferShape, ways: Mapping[str, ProviderShape | CredentialShape], problems: Problems) -> None:

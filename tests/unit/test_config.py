@@ -323,7 +323,8 @@ class WarningTests(ConfigTestCase):
             "tenants:\n"
             "  acme:\n"
             "    credentials: {acme-office: {password: '${file:secret}'}}\n"
-            "    transfers: {hot: {to: '+31900123456', via: carrier}}\n"
+            "    transfers: {hot: {to: '+31900123456', via: carrier}, back: {to: 'sip:1@sip.example.com'},\n"
+            "      inside: {to: 'sip:1@10.0.0.5', method: invite}}\n"
             "    agents: {bot: {environments: {production: {\n"
             "      dialect: twilio, url: 'ws://bots.example', headers: {X-A: b}}}}}\n"
         )
@@ -343,7 +344,11 @@ class WarningTests(ConfigTestCase):
                 "(premium rate)",
                 "9: tenants.acme.transfers.hot.via: carrier has no outbound.to, where the INVITE would go: "
                 'add outbound: {to: "sip:..."} in line 5, or it is for calls from carrier only',
-                "11: tenants.acme.agents.bot.environments.production.url: is ws://: "
+                "9: tenants.acme.transfers.back.to: leads back to this gateway, whose name sip.example.com is, "
+                "and will be refused",
+                "10: tenants.acme.transfers.inside.to: 10.0.0.5 is private, where INVITEs go only if it is the phone "
+                "system that calls; set private_targets: true of the tenant",
+                "12: tenants.acme.agents.bot.environments.production.url: is ws://: "
                 "the request headers cross the network in clear; use wss://",
             ],
         )
