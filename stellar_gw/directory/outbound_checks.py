@@ -83,6 +83,11 @@ def check_transfers(
     ways: dict[str, ProviderShape | CredentialShape] = {
         name: provider for name, provider in providers.items() if tenant in provider.tenants
     }
+    for transfer in shape.transfers.values():
+        if transfer.via in ways and transfer.via in shape.credentials:
+            problems.error(
+                transfer.place.key("via"), f"{transfer.via} is a trunk provider and a credential; rename one of them"
+            )
     ways |= shape.credentials
     for transfer in shape.transfers.values():
         uri = _target(transfer, problems)

@@ -307,6 +307,19 @@ class FaultTests(ConfigTestCase):
         )
 
 
+class WayTests(ConfigTestCase):
+    def test_a_way_that_two_have_the_name_of(self) -> None:
+        """A trunk provider and a credential may be called alike, but no transfer may go by that name."""
+        text = FILE.replace("  other: {allowed_ips", "  acme-office: {allowed_ips", 1)
+        self.assertEqual(
+            self.refused(text),
+            (
+                "conf.yaml:29: tenants.acme.transfers.support.via: acme-office is a trunk provider and a credential; "
+                "rename one of them",
+            ),
+        )
+
+
 class WarningTests(ConfigTestCase):
     def test_warnings(self) -> None:
         """What is allowed and looks wrong is told with its line, and stops nothing."""
