@@ -6,6 +6,8 @@
 ``greeting``    a greeting, then what option ``then`` says: ``echo`` (the default) or ``hangup``;
                 option ``file`` names a WAV file to play instead of the one shipped
 ``readback``    each digit pressed comes back as its own tones; ``#`` ends the call
+``transfer``    440 Hz, and after a second the caller is sent on to the tenant's transfer that option
+                ``to`` names, by option ``method`` (``auto``, ``refer`` or ``invite``)
 =============== ==================================================================================
 
 No clock: an agent that plays keeps two seconds ahead by marks, so the caller's own pace is its pace.
@@ -20,7 +22,7 @@ from importlib.resources import files
 from itertools import repeat
 from typing import Final, Protocol
 
-from stellar_gw.dialects.builtin import BUILTIN_AGENTS, RATE, Digit, DoHangup, DoMark, MarkReached, ToAgent
+from stellar_gw.dialects.builtin import BUILTIN_AGENTS, RATE, Digit, DoHangup, DoMark, DoTransfer, MarkReached, ToAgent
 from stellar_gw.dialects.contract import Frame
 from stellar_gw.dialects.wire import encode
 from stellar_gw.errors import StellarError
@@ -68,6 +70,10 @@ def make_agent(name: str, options: Mapping[str, str]) -> BuiltinAgent:
         return Playing(repeat(Tone((440,), RATE).take(RATE)), None)
     if name == "readback":
         return Readback()
+    if name == "transfer":
+        if not options.get("to"):
+            raise InvalidOptionError("builtin:transfer needs option to: the name of one of the tenant's transfers")
+        return SendOn(options["to"], options.get("method", "auto"))
     then = options.get("then", "echo")
     if then not in ("echo", "hangup"):
         raise InvalidOptionError(f"builtin:greeting: then is {then[:40]!r}, must be echo or hangup")
@@ -111,6 +117,25 @@ def _from_file(path: str, modified: int, size: int) -> bytes:
 
 def _known_options(known: tuple[str, ...]) -> str:
     return f"there are {', '.join(known)}" if known else "it has none"
+
+
+class SendOn:
+    """440 Hz, and once the caller was heard for a second it is sent on."""
+
+    def __init__(self, to: str, method: str) -> None:
+        self._wanted = DoTransfer(to, method)
+        self._tone = Playing(repeat(Tone((440,), RATE).take(RATE)), None)
+        self._heard = 0
+
+    def begin(self) -> list[Frame]:
+        return self._tone.begin()
+
+    def hear(self, pcm: bytes) -> list[Frame]:
+        before, self._heard = self._heard, self._heard + len(pcm)
+        return [encode(self._wanted)] if before < 2 * RATE <= self._heard else []
+
+    def learn(self, message: ToAgent) -> list[Frame]:
+        return self._tone.learn(message)
 
 
 class Echo:

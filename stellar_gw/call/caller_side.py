@@ -12,9 +12,13 @@ from stellar_gw.call.machine import Ending
 from stellar_gw.call.ports import MediaPlane
 from stellar_gw.call.transfer.ports import Headers
 from stellar_gw.control.messages import Direction, LegStatistics, Reply, Request, StopAgent
+from stellar_gw.sip.events import ResponseReceived
 from stellar_gw.sip.message import Response
 from stellar_gw.sip.refer import UNSUBSCRIBE
 from stellar_gw.sip.uri import Uri
+
+NO_CALL = (408, 481)
+"""What a REFER is answered with where perhaps the call is no more, and perhaps REFER is all that is not known."""
 
 
 @define(kw_only=True)
@@ -39,7 +43,12 @@ class CallerSide:
         return self.leg.request.to.uri
 
     def refer(self, headers: Headers, heard: Callable[[Response | None], None]) -> None:
-        self.leg.ask("REFER", lambda event: heard(event.response), headers)
+        def answered(event: ResponseReceived) -> None:
+            heard(event.response)
+            if event.response is None or event.response.status in NO_CALL:
+                self.leg.ask("OPTIONS", lambda _: None)  # is there a call at all? 481 to this ends it (RFC 5057 5.1)
+
+        self.leg.ask("REFER", answered, headers)
 
     def unsubscribe(self) -> None:
         self.leg.ask("SUBSCRIBE", lambda event: None, UNSUBSCRIBE)

@@ -1,8 +1,8 @@
 """The dialect of the built-in agents: 16 kHz PCM in binary messages, everything else as JSON text.
 
 To the agent: ``start`` (with the parameters of :mod:`stellar_gw.dialects.context`), audio, ``digit``, ``mark``,
-``cleared``, ``told`` and ``stop``, told apart by ``event``. From the agent: audio, ``mark``, ``clear``, ``digits``
-and ``hangup``, told apart by ``action``.
+``cleared``, ``told`` and ``stop``, told apart by ``event``. From the agent: audio, ``mark``, ``clear``, ``digits``,
+``transfer`` and ``hangup``, told apart by ``action``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import msgspec
 from stellar_gw.dialects.context import Context, parameters
 from stellar_gw.dialects.contract import (
     AgentEvent,
+    Ask,
     Audio,
     AudioFormat,
     Clear,
@@ -33,7 +34,7 @@ RATE: Final = 16000
 """Samples per second of the audio, both ways."""
 
 BUILTIN_AGENTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {"echo": (), "tone": (), "greeting": ("file", "then"), "readback": ()}
+    {"echo": (), "tone": (), "greeting": ("file", "then"), "readback": (), "transfer": ("to", "method")}
 )
 """The built-in agents by name, each with the options it knows."""
 
@@ -87,7 +88,12 @@ class DoHangup(msgspec.Struct, frozen=True, tag_field="action", tag="hangup"):
     after_playout: bool = True
 
 
-FromAgent = DoMark | DoClear | DoDigits | DoHangup
+class DoTransfer(msgspec.Struct, frozen=True, tag_field="action", tag="transfer"):
+    to: str
+    method: str = "auto"
+
+
+FromAgent = DoMark | DoClear | DoDigits | DoHangup | DoTransfer
 
 _from_agent: Final[Callable[[str], FromAgent]] = msgspec.json.Decoder(FromAgent).decode
 _to_agent: Final[Callable[[str], ToAgent]] = msgspec.json.Decoder(ToAgent).decode
@@ -154,6 +160,8 @@ class BuiltinDialect:
                 return (SendDigits(digits),)
             case DoHangup(after_playout):
                 return (Hangup(after_playout),)
+            case DoTransfer(to, method):
+                return (Ask("transfer", "transfer", (("to", to), ("method", method))),)
 
 
 PLUGIN = DialectPlugin(name="builtin", make=lambda context, _: BuiltinDialect(context), schemes=("builtin",))

@@ -109,6 +109,12 @@ class Metrics:
             buckets=DURATION_BUCKETS,
             registry=registry,
         )
+        self._transfers = Counter(
+            "stellar_gw_transfers",
+            "Transfers of ended calls, by how they were tried last and what they came to.",
+            ("tenant", "method", "result", "code"),
+            registry=registry,
+        )
         self._refusals = Counter(
             "stellar_gw_refusals", "Requests and calls refused, by what failed.", ("check",), registry=registry
         )
@@ -249,6 +255,13 @@ class Metrics:
             self._duration.labels(tenant=whose["tenant"]).observe(record.duration)
         for leg in record.legs:
             self._leg(leg)
+        for transfer in record.transfers:
+            self._transfer(whose["tenant"], transfer)
+
+    def _transfer(self, tenant: str, transfer: dict[str, Any]) -> None:
+        method = transfer["attempts"][-1]["method"] if transfer["attempts"] else ""
+        code = self._words["code"](_word(transfer["code"] or ""))
+        self._transfers.labels(tenant=tenant, method=method, result=transfer["result"], code=code).inc()
 
     def _conversation(self, agent: dict[str, str], said: dict[str, Any]) -> None:
         self._barge_ins.labels(**agent).inc(said["barge_ins"])

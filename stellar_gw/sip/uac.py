@@ -40,6 +40,8 @@ from stellar_gw.sip.writing import RequestWriter
 
 MAX_FORKS = 16  # early dialogs, and answers, to one INVITE
 MAX_RENEWALS = 3  # new nonces for one request
+# They open or close a usage of their own inside the dialog, and what they come to is that usage's affair.
+OTHER_USAGES = ("REFER", "SUBSCRIBE", "NOTIFY")
 _GONE = (481, 408)
 
 
@@ -199,6 +201,8 @@ class Uac:
         if dialog is None:
             raise LocalProtocolError(f"{method}: the usage has no dialog yet")
         sending = self._inside(usage, dialog, method, headers, body)
+        if method == "REFER":
+            sending.credentials = None  # its target is somebody's wish: nobody gets a password for it
         sending.token = token = self._wire.token()
         usage.sent.add(token)
         self._send_inside(sending, dialog)
@@ -343,7 +347,9 @@ class Uac:
         if sending.method == "REFER" and response is not None and response.status < 300:
             usage.referred = True
         # The other usages of a dialog (RFC 5057 5.1) may end without the call: a subscription that is no more.
-        if response is not None and response.status in _GONE and sending.method != "NOTIFY":
+        if sending.method in OTHER_USAGES:
+            pass
+        elif response is not None and response.status in _GONE:
             usage.machine.gone("dialog_gone", response)
         elif timed_out:
             usage.machine.gone("timeout", None)

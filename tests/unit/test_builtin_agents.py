@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from stellar_gw.agent.builtin import BuiltinConnector, ConnectorByScheme
 from stellar_gw.agent.link import Connector, Link, LinkClosed, LinkEvents, LinkLimits, Target
 from stellar_gw.dialects.builtin import BUILTIN_AGENTS, BuiltinDialect
-from stellar_gw.dialects.contract import AgentEvent, Audio, Frame, Hangup, Mark
+from stellar_gw.dialects.contract import AgentEvent, Ask, Audio, Frame, Hangup, Mark
 from stellar_gw.media.source import Tone, dtmf_tones, tone
 from tests.unit.call_contexts import CONTEXT
 
@@ -148,10 +148,22 @@ class BuiltinAgentTests(SynchronousTestCase):
         call.say(*call.dialect.digit("#", 100))
         self.assertEqual(call.turn(), [Hangup(after_playout=True)])
 
+    def test_transfer(self) -> None:
+        """A tone, and once the caller was heard for a second it is sent on; without a target it is no agent."""
+        call = self.call("builtin:transfer", to="support", method="invite")
+        self.assertEqual([type(said) for said in call.turn()[1:]], [Audio, Mark, Audio, Mark])
+        call.say(bytes(30000))
+        self.assertEqual(call.turn(), [])
+        call.say(bytes(4000), bytes(64000))
+        self.assertEqual(call.turn(), [Ask("transfer", "transfer", (("to", "support"), ("method", "invite")))])
+        (closed,) = self.call("builtin:transfer").turn()
+        assert isinstance(closed, LinkClosed)
+        self.assertIn("needs option to", closed.message)
+
     def test_every_agent_sits_through_a_call(self) -> None:
         """Each agent takes every message of the dialect, and its link ends once, whatever is called after."""
         for name in BUILTIN_AGENTS:
-            call = self.call(f"builtin:{name}")
+            call = self.call(f"builtin:{name}", **({"to": "support"} if name == "transfer" else {}))
             call.turn()
             call.say(*call.dialect.told("limit", {"seconds": "60"}), *call.dialect.cleared(1, 2))
             call.say(*call.dialect.mark_reached("x", cleared=True, played_ms=1), *call.dialect.stopped("a", "b"))
@@ -185,7 +197,7 @@ class BuiltinAgentTests(SynchronousTestCase):
         long = Path(self.mktemp())
         long.write_bytes(wav(121))
         mistakes: dict[str, tuple[str, dict[str, str]]] = {
-            "no built-in agent 'ecko'; there are echo, tone, greeting, readback": ("builtin:ecko", {}),
+            "no built-in agent 'ecko'; there are echo, tone, greeting, readback, transfer": ("builtin:ecko", {}),
             "builtin:echo has no option 'file'; it has none": ("builtin:echo", {"file": "x"}),
             "builtin:greeting has no option 'x'; there are file, then": ("builtin:greeting", {"x": "y"}),
             "builtin:greeting: then is 'sing', must be echo or hangup": ("builtin:greeting", {"then": "sing"}),

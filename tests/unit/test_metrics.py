@@ -93,6 +93,11 @@ class MetricsTestCase(SynchronousTestCase):
         self.metrics.heard(AgentTurned(generation=1, call="c-1", wait_ms=700.0))
         first.conversation = {"heard_ms": 20000, "caller_ms": 6000, "agent_ms": 9000, "both_ms": 500, "barge_ins": 2}
         first.cause, first.duration, first.legs = "caller_hangup", 20.0, [dict(LEG)]
+        tried = [{"method": "refer"}, {"method": "invite"}]
+        first.transfers = [
+            {"result": "failed", "code": "busy", "attempts": tried},
+            {"result": "transferred", "code": None, "attempts": tried[:1]},
+        ]
         tell(CallEnded(first))
         second = record("c-2")
         tell(CallStarted(second))
@@ -125,6 +130,8 @@ class MetricsTests(MetricsTestCase):
                 "stellar_gw_call_setup_seconds_sum{tenant=acme}": 0.25,
                 "stellar_gw_call_duration_seconds_count{tenant=acme}": 1.0,
                 "stellar_gw_call_duration_seconds_sum{tenant=acme}": 20.0,
+                "stellar_gw_transfers_total{code=,method=refer,result=transferred,tenant=acme}": 1.0,
+                "stellar_gw_transfers_total{code=busy,method=invite,result=failed,tenant=acme}": 1.0,
                 "stellar_gw_refusals_total{check=agent_timeout}": 1.0,
                 "stellar_gw_authentication_failures_total{}": 1.0,
                 "stellar_gw_bans_total{}": 1.0,
