@@ -28,7 +28,7 @@ class Ladders:
     Only first lines are kept: no header, so no credentials and no keys.
     """
 
-    most: int = 5000
+    most: int = 2000
     _ladders: OrderedDict[str, _Ladder] = field(factory=OrderedDict, init=False)
 
     def note(self, data: bytes, flow: Flow, *, received: bool, now: float) -> None:

@@ -20,6 +20,8 @@ from stellar_gw.call.record import CallRecord
 from stellar_gw.gateway.journal import Journal
 from stellar_gw.gateway.log import security_line
 
+ORDINARY = ("transfer", "agent_resumed")
+"""Kinds of notes that are told for the story they are part of: nothing is to be done about them."""
 _log = Logger()
 
 
@@ -49,7 +51,8 @@ class Reporter:
             case CallConfirmed(record):
                 _log.debug("call {call_id} confirmed", call_id=record.call_id)
             case CallNoted(call_id, kind, message):
-                _log.warn("call {call_id}: {message}", call_id=call_id, kind=kind, message=message)
+                told = _log.info if kind in ORDINARY else _log.warn
+                told("call {call_id}: {message}", call_id=call_id, kind=kind, message=message)
             case CallEnded(record):
                 self._calls.append(record.as_json())
                 self._ended(record)
