@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
+from attrs import asdict
+
 from stellar_gw.call.language import detect_language
+from stellar_gw.call.provenance import provenance_of
 from stellar_gw.control.messages import CallContext
 from stellar_gw.directory.records import Route
 from stellar_gw.sip.flow import Flow
@@ -82,6 +85,7 @@ def make_context(
         language=detect_language(accept_language, route.languages),
         p_asserted_identity=tuple(map(bounded, request.headers.all("P-Asserted-Identity")[:4])),
         remote_party_id=tuple(map(bounded, request.headers.all("Remote-Party-ID")[:4])),
+        **asdict(provenance_of(request, bounded, number_of)),
         headers=headers,
         headers_omitted=omitted,
         variables=dict(route.environment.variables),

@@ -31,6 +31,15 @@ class CallContext(msgspec.Struct, frozen=True, kw_only=True):
     language: str = ""
     p_asserted_identity: tuple[str, ...] = ()
     remote_party_id: tuple[str, ...] = ()
+    privacy: str = ""
+    diversion: tuple[str, ...] = ()
+    history_info: tuple[str, ...] = ()
+    diverted_from: str = ""
+    diversion_reason: str = ""
+    user_to_user: tuple[str, ...] = ()
+    verstat: str = ""
+    attestation: str = ""
+    identity: tuple[str, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     """The first 32 X-* headers, values of at most 1,024 octets."""
     headers_omitted: int = 0

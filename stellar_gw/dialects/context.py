@@ -25,6 +25,15 @@ name                  value
 ``user_agent``        User-Agent of the phone system
 ``p_asserted_identity`` values of P-Asserted-Identity (RFC 3325), ``, `` between them
 ``remote_party_id``   values of Remote-Party-ID, ``, `` between them
+``privacy``           what the caller asked for (RFC 3323, RFC 3325), such as ``id``
+``diversion``         values of Diversion (RFC 5806), the last diversion first, ``, `` between them
+``history_info``      values of History-Info (RFC 7044), ``, `` between them
+``diverted_from``     who had the call before, by either: the number where there is one, else the URI
+``diversion_reason``  why it did not stay there: a word of Diversion's, such as ``no-answer``
+``user_to_user``      values of User-to-User (RFC 7433), ``, `` between them
+``verstat``           what the phone system found of the caller's number (3GPP TS 24.229)
+``attestation``       ``A``, ``B`` or ``C``: how far the first carrier stands for the caller
+``identity``          values of Identity (RFC 8224), ``, `` between them; not checked by the gateway
 ``codec``             the caller's codec: ``G722``, ``PCMU``, ``PCMA``
 ``tls``, ``srtp``     ``true`` or ``false``
 ===================== ==========================================================================
@@ -79,6 +88,24 @@ class Context(Protocol):
     @property
     def remote_party_id(self) -> Sequence[str]: ...
     @property
+    def privacy(self) -> str: ...
+    @property
+    def diversion(self) -> Sequence[str]: ...
+    @property
+    def history_info(self) -> Sequence[str]: ...
+    @property
+    def diverted_from(self) -> str: ...
+    @property
+    def diversion_reason(self) -> str: ...
+    @property
+    def user_to_user(self) -> Sequence[str]: ...
+    @property
+    def verstat(self) -> str: ...
+    @property
+    def attestation(self) -> str: ...
+    @property
+    def identity(self) -> Sequence[str]: ...
+    @property
     def headers(self) -> Sequence[tuple[str, str]]: ...
     @property
     def variables(self) -> Mapping[str, str]: ...
@@ -119,6 +146,15 @@ def facts(context: Context) -> dict[str, str]:
         "user_agent": context.user_agent,
         "p_asserted_identity": ", ".join(context.p_asserted_identity),
         "remote_party_id": ", ".join(context.remote_party_id),
+        "privacy": context.privacy,
+        "diversion": ", ".join(context.diversion),
+        "history_info": ", ".join(context.history_info),
+        "diverted_from": context.diverted_from,
+        "diversion_reason": context.diversion_reason,
+        "user_to_user": ", ".join(context.user_to_user),
+        "verstat": context.verstat,
+        "attestation": context.attestation,
+        "identity": ", ".join(context.identity),
         "codec": context.codec,
         "tls": "true" if context.tls else "false",
         "srtp": "true" if context.srtp else "false",
@@ -129,7 +165,8 @@ def facts(context: Context) -> dict[str, str]:
 NAMES = (
     "from", "from_number", "from_uri", "from_display", "to", "to_number", "to_uri", "contact", "call_id", "tenant",
     "connector", "agent", "environment", "version", "language", "accept_language", "user_agent",
-    "p_asserted_identity", "remote_party_id", "codec", "tls", "srtp",
+    "p_asserted_identity", "remote_party_id", "privacy", "diversion", "history_info", "diverted_from",
+    "diversion_reason", "user_to_user", "verstat", "attestation", "identity", "codec", "tls", "srtp",
 )  # fmt: skip
 """The names of :func:`facts`, in its order."""
 
