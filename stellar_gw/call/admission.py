@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from stellar_gw.directory.records import Credential, Directory, Network, NoRoute, Route, TrunkProvider
 from stellar_gw.sip.flow import Address, Transport
@@ -46,13 +46,17 @@ DigestResult = NoCredentials | Verified | Unverified
 
 @frozen(kw_only=True)
 class Attempt:
-    """What admission looks at; the source is the socket's peer address and never comes from a header."""
+    """What admission looks at; the source is the socket's peer address and never comes from a header.
+
+    :ivar trunk: who has a registration of ours on the flow that the call came on.
+    """
 
     source: Address
     transport: Transport
     user: str
     host: str
     digest: DigestResult
+    trunk: Credential | TrunkProvider | None = None
 
 
 @frozen(kw_only=True)
@@ -96,6 +100,8 @@ def judge(attempt: Attempt, directory: Directory, hosts: frozenset[str]) -> Admi
         if credential is None:
             return _unverified(attempt, Unverified(attempt.digest.username, "unknown_user"))
         return _by_credential(attempt, credential, attempt.digest, directory, hosts)
+    if attempt.trunk is not None:
+        return _by_registration(attempt, attempt.trunk, directory, hosts)
     provider = directory.provider_at(attempt.source[0])
     if provider is None:
         return _challenge(attempt, directory)
@@ -137,6 +143,23 @@ def _by_credential(
     if isinstance(route, NoRoute):
         return _no_route(route, name)
     return Admitted(caller=credential, route=route, how=f"admitted by digest as {name}")
+
+
+def _by_registration(
+    attempt: Attempt, trunk: Credential | TrunkProvider, directory: Directory, hosts: frozenset[str]
+) -> Admitted | Refused:
+    """We went there ourselves, and gave the password: whoever answers there is the trunk."""
+    if isinstance(trunk, TrunkProvider):
+        judged = _by_provider(attempt, trunk, directory, hosts)
+        if isinstance(judged, Refused):
+            return judged
+        return evolve(judged, how=f"admitted on our registration at provider {trunk.name}")
+    if foreign := _foreign_host(attempt, hosts):
+        return foreign
+    route = directory.route_for_credential(attempt.user, trunk)
+    if isinstance(route, NoRoute):
+        return _no_route(route, trunk.username)
+    return Admitted(caller=trunk, route=route, how=f"admitted on our registration as {trunk.username}")
 
 
 def _by_provider(

@@ -22,6 +22,7 @@ from stellar_gw.call.ports import MediaPlane, Signalling, WorkerLost
 from stellar_gw.call.record import make_call_id
 from stellar_gw.call.refusals import Refusal, Refusals
 from stellar_gw.call.transferring import Transferring
+from stellar_gw.call.trunk.trunks import Trunks
 from stellar_gw.call.usages import Usages
 from stellar_gw.config import Config
 from stellar_gw.control.messages import Event as MediaEvent
@@ -95,6 +96,9 @@ class Calls:
             refuse=self._refuse_ending,
             closed=self._closed,
         )
+        self._trunks = Trunks(
+            listeners=listeners, signalling=signalling, usages=self.usages, clock=clock, rng=rng, tell=tell
+        )
         self._by_id: dict[str, Call] = {}
         self._capacity = Capacity()
         self._draining: Deferred[None] | None = None
@@ -102,10 +106,12 @@ class Calls:
         self._sweep.clock = clock
 
     def start(self) -> None:
-        """Begin to age what waits."""
+        """Begin to age what waits, and to register where that is wanted."""
         self._sweep.start(4.0, now=False).addErrback(lambda _: None)
+        self._trunks.keep(self._config.directory)
 
     def stop(self) -> None:
+        self._trunks.stop()
         if self._sweep.running:
             self._sweep.stop()
 
@@ -120,6 +126,8 @@ class Calls:
         """Take a new configuration; calls that are up keep what they were admitted with."""
         self._config = config
         self._guard.limits = _guard_limits(config)
+        if self._draining is None:
+            self._trunks.keep(config.directory)
 
     def find(self, call_id: str) -> Call | None:
         """A call that is up, or on its way; by our own id."""
@@ -130,6 +138,14 @@ class Calls:
         return self._guard.banned(source, self._clock.seconds())
 
     # --- SIP ------------------------------------------------------------------------------------
+
+    def flow_lost(self, flow: Flow) -> None:
+        """A connection is gone; a call does not care, a registration does."""
+        self._trunks.flow_lost(flow)
+
+    def keeps(self, flow: Flow) -> bool:
+        """Whether calls may come on a flow at any time, since we are registered on it."""
+        return self._trunks.registered_on(flow) is not None
 
     def handle(self, event: Event) -> None:
         """Take one event of the SIP core."""
@@ -162,12 +178,13 @@ class Calls:
         presented = self._authentication.check(request, self._config.directory, self._wall(), reliable=flow.reliable)
         if isinstance(presented.result, Verified):
             self._guard.authenticated(source, now)
-        uri = request.uri
+        uri, registration = request.uri, self._trunks.registered_on(flow)
         judgement = judge(
             Attempt(
                 source=flow.remote,
                 transport=flow.transport,
-                user=user_of(uri),
+                user=user_of(uri) if registration is None else registration.dialled(request),
+                trunk=None if registration is None else registration.trunk.caller,
                 host=uri.host if isinstance(uri, SipUri) else self._config.domain,
                 digest=presented.result,
             ),
@@ -305,6 +322,7 @@ class Calls:
         if self._draining is None:
             self._draining = Deferred()
             self._signalling.set_available(False)
+            self._trunks.stop()
             self._perhaps_drained()
         return self._draining
 

@@ -63,4 +63,27 @@ class AuthenticationFailed:
     banned: bool
 
 
-CallEvent = CallStarted | CallAnswered | CallConfirmed | CallNoted | CallEnded | CallRefused | AuthenticationFailed
+@frozen
+class TrunkChanged:
+    """A trunk is registered at, or answers, or it is not and does not any more.
+
+    :ivar trunk: the provider's name, or the credential's user name.
+    :ivar what: ``registration`` or ``probe``.
+    """
+
+    trunk: str
+    what: str
+    up: bool
+    message: str
+
+
+CallEvent = (
+    CallStarted
+    | CallAnswered
+    | CallConfirmed
+    | CallNoted
+    | CallEnded
+    | CallRefused
+    | AuthenticationFailed
+    | TrunkChanged
+)

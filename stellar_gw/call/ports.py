@@ -87,6 +87,27 @@ class Signalling(Protocol):
         Ask by :class:`stellar_gw.call.usages.Usages`, which knows who waits for the response.
         """
 
+    def request(
+        self,
+        method: str,
+        uri: Uri,
+        flow: Flow,
+        *,
+        from_: NameAddr,
+        to: NameAddr,
+        headers: HeaderItems = (),
+        credentials: ClientCredentials | None = None,
+        call_id: str | None = None,
+        sequence: int = 1,
+    ) -> Token:
+        """Send a request outside any dialog; nothing is told of it before this has returned.
+
+        Ask by :class:`stellar_gw.call.usages.Usages`, which knows who waits for the response.
+        """
+
+    def keep_alive(self, flow: Flow) -> bool:
+        """Send what keeps a flow open on its way (RFC 5626 4.4.1); False: the flow is gone."""
+
     def respond_in(self, token: Token, status: int, reason: str = "", headers: HeaderItems = ()) -> None: ...
 
     def route(self, uri: Uri, *, tls_name: str = "", client_certificate: str = "") -> Deferred[tuple[Way, ...]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from stellar_gw.call.ports import HeaderItems, Signalling
+from stellar_gw.sip.credentials import ClientCredentials
 from stellar_gw.sip.events import (
     Answered,
     Confirmed,
@@ -20,6 +21,9 @@ from stellar_gw.sip.events import (
     Trying,
     UsageId,
 )
+from stellar_gw.sip.flow import Flow
+from stellar_gw.sip.uri import Uri
+from stellar_gw.sip.values import NameAddr
 
 Heard = Callable[[ResponseReceived], None]
 """Gets the final response to a request; its ``response`` is None where there is none."""
@@ -77,6 +81,34 @@ class Usages:
     ) -> None:
         """Send a request inside a dialog; ``heard`` is called once, before the usage has ended at the latest."""
         token = self._signalling.request_in(usage, method, headers, body, content_type)
+        self._asked[token] = heard
+
+    def ask_outside(
+        self,
+        method: str,
+        uri: Uri,
+        flow: Flow,
+        heard: Heard,
+        *,
+        from_: NameAddr,
+        to: NameAddr,
+        headers: HeaderItems = (),
+        credentials: ClientCredentials | None = None,
+        call_id: str | None = None,
+        sequence: int = 1,
+    ) -> None:
+        """Send a request outside any dialog; ``heard`` is called once, after 64*T1 at the latest."""
+        token = self._signalling.request(
+            method,
+            uri,
+            flow,
+            from_=from_,
+            to=to,
+            headers=headers,
+            credentials=credentials,
+            call_id=call_id,
+            sequence=sequence,
+        )
         self._asked[token] = heard
 
     def handle(self, event: Event) -> None:

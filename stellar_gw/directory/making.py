@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qsl, urlsplit
 
-from stellar_gw.directory.outbound_shapes import AccountShape, OutboundShape, TransferShape
+from stellar_gw.directory.outbound_shapes import AccountShape, OutboundShape, RegisterShape, TransferShape
 from stellar_gw.directory.records import (
     Agent,
     Confirm,
@@ -17,6 +17,7 @@ from stellar_gw.directory.records import (
     EnvironmentName,
     Limits,
     Outbound,
+    Register,
     Secret,
     Snapshot,
     Tenant,
@@ -32,7 +33,7 @@ from stellar_gw.directory.shapes import (
     TenantShape,
 )
 from stellar_gw.errors import Where
-from stellar_gw.loading import Place
+from stellar_gw.loading import NOWHERE, Place
 from stellar_gw.sip.digest import ha1
 
 _SENSITIVE = re.compile(r"authori[sz]ation|cookie|token|secret|password|key", re.IGNORECASE)
@@ -240,7 +241,17 @@ def _outbound(shape: OutboundShape, caller_id: str) -> Outbound:
         redirects=shape.redirects,
         domain=shape.domain,
         x_headers_in_refer_to=shape.x_headers_in_refer_to,
+        register=_register(shape.register),
+        probe=shape.probe,
+        keepalive=shape.keepalive,
     )
+
+
+def _register(shape: RegisterShape) -> Register | None:
+    """None where the file says nothing of it."""
+    if shape.place is NOWHERE:
+        return None
+    return Register(domain=shape.domain, contact=shape.contact, dials=shape.dials, expires=shape.expires)
 
 
 def _account(shape: AccountShape) -> DigestAccount:

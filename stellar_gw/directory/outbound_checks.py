@@ -10,12 +10,14 @@ from stellar_gw.directory.outbound_shapes import E164, OutboundShape, TransferSh
 from stellar_gw.directory.shapes import CredentialShape, ProviderShape, TenantShape
 from stellar_gw.directory.words import choice
 from stellar_gw.errors import RemoteProtocolError
-from stellar_gw.loading import NOWHERE, Place, Problems, printable
+from stellar_gw.loading import NOWHERE, Place, Problems, printable, rules
 from stellar_gw.sip.hosts import is_private
 from stellar_gw.sip.numbering import premium
 from stellar_gw.sip.uri import SipUri, TelUri, parse_uri
 
 _WAV_HEAD = 12
+LEAST_PROBE = 5.0
+"""Seconds: a round takes a few by itself."""
 
 
 def check_outbound(caller: CredentialShape | ProviderShape, problems: Problems) -> None:
@@ -29,6 +31,14 @@ def check_outbound(caller: CredentialShape | ProviderShape, problems: Problems) 
         problems.error(place.key("to"), "is missing: username and password are shown to this host only")
     if outbound.realm and not outbound.username:
         problems.error(place.key("realm"), "is set, but there is no username to answer it with")
+    if outbound.register.place is not NOWHERE and not outbound.username:
+        problems.error(place.key("username"), "is missing: outbound.register needs to know as whom")
+    if outbound.probe and outbound.to is None:
+        problems.error(place.key("to"), "is missing: outbound.probe needs to know whom to ask")
+    if 0 < outbound.probe < LEAST_PROBE:
+        problems.error(
+            place.key("probe"), f"is {rules.duration(outbound.probe)}, must be 0s or at least {LEAST_PROBE:g}s"
+        )
     secure = _secure(outbound)
     if outbound.tls_name and not secure:
         problems.error(place.key("tls_name"), "is set, but calls do not go over TLS; add ;transport=tls to outbound.to")

@@ -88,6 +88,20 @@ Digits = Annotated[
 ]
 
 
+ContactUser = Annotated[
+    str, rules.Text(re.compile(r"[A-Za-z0-9+*#._-]{0,64}"), "at most 64 letters, digits, + * # . _ -")
+]
+
+
+@frozen(kw_only=True)
+class RegisterShape:
+    domain: Annotated[str, rules.Host(names=True)] = ""
+    contact: ContactUser = ""
+    dials: ContactUser = ""
+    expires: Annotated[float, rules.Seconds(60, 86400)] = 3600.0
+    place: Place = NOWHERE
+
+
 @frozen(kw_only=True)
 class OutboundShape:
     to: Annotated[SipUri, NextHop()] | None = None
@@ -102,6 +116,9 @@ class OutboundShape:
     redirects: bool = False
     domain: Annotated[str, rules.Host(names=True)] = ""
     x_headers_in_refer_to: bool = False
+    register: RegisterShape = RegisterShape()
+    probe: Annotated[float, rules.Seconds(0, 3600)] = 0.0
+    keepalive: Annotated[float, rules.Seconds(0, 600)] = 25.0
     place: Place = NOWHERE
 
 

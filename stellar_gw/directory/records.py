@@ -49,6 +49,23 @@ class Secret:
 
 
 @frozen(kw_only=True)
+class Register:
+    """A registration of ours at a phone system or carrier (RFC 3261 10.2), as ``outbound.username``.
+
+    :ivar domain: of the address that is registered; empty: the host of ``outbound.to``.
+    :ivar contact: the user part that calls then come to; empty: ``outbound.username``.
+    :ivar dials: what a call stands for that names nothing but that user part: a connector's identifier or number;
+        empty: what its To header says.
+    :ivar expires: seconds that are asked for.
+    """
+
+    domain: str = ""
+    contact: str = ""
+    dials: str = ""
+    expires: float = 3600.0
+
+
+@frozen(kw_only=True)
 class Outbound:
     """How calls of ours reach a phone system or carrier, and how its REFERs are written.
 
@@ -64,6 +81,9 @@ class Outbound:
     :ivar redirects: whether a 3xx is followed, once.
     :ivar domain: the host that numbers get in Refer-To; empty: found out from the call.
     :ivar x_headers_in_refer_to: X-* headers stand in Refer-To, too.
+    :ivar register: None: its calls come by themselves.
+    :ivar probe: seconds between OPTIONS that ask whether it is there; 0: it is not asked.
+    :ivar keepalive: seconds between keepalives on a registered flow (RFC 5626 4.4.1); 0: none.
     """
 
     to: SipUri | None = None
@@ -79,6 +99,9 @@ class Outbound:
     redirects: bool = False
     domain: str = ""
     x_headers_in_refer_to: bool = False
+    register: Register | None = None
+    probe: float = 0.0
+    keepalive: float = 25.0
 
     @property
     def peer_name(self) -> str:
@@ -349,6 +372,9 @@ class Directory(Protocol):
     def credential(self, username: str) -> Credential | None: ...
 
     def providers(self) -> tuple[TrunkProvider, ...]: ...
+
+    def credentials(self) -> tuple[Credential, ...]:
+        """Of all tenants, in the order they were written."""
 
     def agents(self) -> tuple[Agent, ...]:
         """Of all tenants, in the order they were written."""

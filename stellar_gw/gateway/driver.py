@@ -25,6 +25,8 @@ from stellar_gw.sip.values import NameAddr
 
 HeaderItems = Iterable[tuple[str, str]]
 
+KEEPALIVE = b"\r\n\r\n"
+
 _log = Logger()
 
 
@@ -34,6 +36,12 @@ class EventTaker(Protocol):
     def handle(self, event: Event) -> None: ...
 
     def banned(self, source: str) -> bool: ...
+
+    def flow_lost(self, flow: Flow) -> None:
+        """A connection is gone."""
+
+    def keeps(self, flow: Flow) -> bool:
+        """Whether calls may come on a flow at any time, so that it must not be closed."""
 
 
 class FlowTable(Protocol):
@@ -97,11 +105,12 @@ class Driver:
 
     def flow_lost(self, flow: Flow) -> None:
         self._core.flow_lost(flow, self._clock.seconds())
+        self._taker.flow_lost(flow)
         self._turn()
 
     def uses(self, flow: Flow) -> bool:
-        """Whether a dialog or transaction lives on a flow."""
-        return self._core.uses(flow)
+        """Whether a dialog, a transaction or a registration lives on a flow."""
+        return self._core.uses(flow) or self._taker.keeps(flow)
 
     def poke(self) -> None:
         """Turn once, whether there is anything to do or not: shows that the loop is not stuck."""
@@ -186,6 +195,37 @@ class Driver:
         token = self._core.request_in(usage, method, self._clock.seconds(), headers, body, content_type)
         self._turn_soon()
         return token
+
+    def request(
+        self,
+        method: str,
+        uri: Uri,
+        flow: Flow,
+        *,
+        from_: NameAddr,
+        to: NameAddr,
+        headers: HeaderItems = (),
+        credentials: ClientCredentials | None = None,
+        call_id: str | None = None,
+        sequence: int = 1,
+    ) -> Token:
+        token = self._core.request(
+            method,
+            uri,
+            flow,
+            self._clock.seconds(),
+            from_=from_,
+            to=to,
+            headers=headers,
+            credentials=credentials,
+            call_id=call_id,
+            sequence=sequence,
+        )
+        self._turn_soon()
+        return token
+
+    def keep_alive(self, flow: Flow) -> bool:
+        return self._flows.send(KEEPALIVE, flow)
 
     def respond_in(self, token: Token, status: int, reason: str = "", headers: HeaderItems = ()) -> None:
         self._core.respond_in(token, status, self._clock.seconds(), reason, headers)

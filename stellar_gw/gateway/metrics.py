@@ -25,6 +25,7 @@ from stellar_gw.call.events import (
     CallEvent,
     CallRefused,
     CallStarted,
+    TrunkChanged,
 )
 from stellar_gw.call.ports import WorkerLost
 from stellar_gw.call.record import CallRecord
@@ -87,7 +88,7 @@ class Metrics:
     def __init__(self, now: Callable[[], float], sight: Sight) -> None:
         self._now = now
         self.registry = registry = CollectorRegistry()
-        self._names = {label: Bounded(MOST_NAMES) for label in ("tenant", "connector", "agent")}
+        self._names = {label: Bounded(MOST_NAMES) for label in ("tenant", "connector", "agent", "trunk")}
         self._words = {label: Bounded(MOST_WORDS) for label in ("cause", "check", "code")}
         self._started: OrderedDict[str, tuple[float, dict[str, str]]] = OrderedDict()
         self._agents: OrderedDict[str, dict[str, str]] = OrderedDict()
@@ -122,6 +123,12 @@ class Metrics:
             "stellar_gw_authentication_failures", "Failed digests that count.", registry=registry
         )
         self._bans = Counter("stellar_gw_bans", "Sources banned for failed digests.", registry=registry)
+        self._trunks = Gauge(
+            "stellar_gw_trunk_up",
+            "Whether a trunk has us registered (registration), or answers OPTIONS (probe).",
+            ("trunk", "what"),
+            registry=registry,
+        )
         self._make_agent_metrics()
         self._make_media_metrics()
         registry.register(_Looked(sight))
@@ -203,6 +210,8 @@ class Metrics:
                 self._end(record)
             case CallRefused(record):
                 self._refusals.labels(check=self._words["check"](_word(record.check))).inc()
+            case TrunkChanged(trunk, what, up):
+                self._trunks.labels(trunk=self._names["trunk"](trunk), what=what).set(up)
             case AuthenticationFailed():
                 self._authentication.inc()
                 if event.banned:

@@ -15,6 +15,7 @@ from stellar_gw.call.events import (
     CallNoted,
     CallRefused,
     CallStarted,
+    TrunkChanged,
 )
 from stellar_gw.call.record import CallRecord
 from stellar_gw.gateway.journal import Journal
@@ -60,6 +61,9 @@ class Reporter:
                 self.counts[f"refused_{record.check}"] += 1
                 self._refusals.append(record.as_json())
                 _log.warn("{line}", line=record.line, reference=record.reference, check=record.check)
+            case TrunkChanged(trunk, what, up, message):
+                say = _log.info if up else _log.warn
+                say("trunk {trunk}: {message}", trunk=trunk, message=message, what=what)
             case AuthenticationFailed():
                 _log.warn("{line}", line=security_line(event), source=event.source)
 

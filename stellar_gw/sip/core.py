@@ -321,13 +321,27 @@ class SipCore:
         headers: Items = (),
         body: bytes = b"",
         credentials: ClientCredentials | None = None,
+        call_id: str | None = None,
+        sequence: int = 1,
     ) -> Token:
-        """Send a request outside any dialog, such as OPTIONS; ResponseReceived follows."""
+        """Send a request outside any dialog, such as OPTIONS; ResponseReceived follows.
+
+        :param call_id: with ``from_``'s tag and a higher ``sequence``, one more of a series (REGISTER, 10.2).
+        """
         if method in ("INVITE", "ACK", "BYE", "CANCEL"):
             raise LocalProtocolError(f"{method} has a call of its own")
         self._heap.now = now
         return self._uac.request(
-            method, uri, flow, from_=from_, to=to, headers=Headers(headers), body=body, credentials=credentials
+            method,
+            uri,
+            flow,
+            from_=from_,
+            to=to,
+            headers=Headers(headers),
+            body=body,
+            credentials=credentials,
+            call_id=call_id,
+            sequence=sequence,
         )
 
     # Flows

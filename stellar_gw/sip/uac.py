@@ -142,6 +142,8 @@ class Uac:
         headers: Headers,
         body: bytes,
         credentials: ClientCredentials | None,
+        call_id: str | None,
+        sequence: int,
     ) -> Token:
         """Send a request that makes no dialog."""
         sending = self._outside(
@@ -154,8 +156,8 @@ class Uac:
             body=body,
             route=(),
             credentials=credentials,
-            call_id=None,
-            sequence=1,
+            call_id=call_id,
+            sequence=sequence,
         )
         sending.token = token = self._wire.token()
         self._transmit(sending)

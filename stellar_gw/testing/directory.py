@@ -39,6 +39,9 @@ class MemoryDirectory:
     def providers(self) -> tuple[TrunkProvider, ...]:
         return self.snapshot.providers
 
+    def credentials(self) -> tuple[Credential, ...]:
+        return self.snapshot.credentials
+
     def agents(self) -> tuple[Agent, ...]:
         return self.snapshot.agents
 

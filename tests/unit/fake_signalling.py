@@ -32,6 +32,21 @@ class Invite:
     sequence: int
 
 
+@frozen(kw_only=True)
+class Asked:
+    """One request outside any dialog."""
+
+    token: int
+    method: str
+    uri: str
+    flow: Flow
+    from_: NameAddr
+    headers: dict[str, str]
+    credentials: ClientCredentials | None
+    call_id: str | None
+    sequence: int
+
+
 @define
 class FakeSignalling:
     """Implements :class:`~stellar_gw.call.ports.Signalling`.
@@ -41,6 +56,8 @@ class FakeSignalling:
     :ivar ways: where the host of a URI leads.
     :ivar closed: ways that cannot be opened.
     :ivar failed: ways that were marked as such.
+    :ivar requests: every request outside any dialog, in order.
+    :ivar gone: flows that cannot be kept alive.
     """
 
     said: list[tuple[object, ...]] = field(factory=list)
@@ -51,6 +68,42 @@ class FakeSignalling:
     closed: set[Way] = field(factory=set)
     failed: list[Way] = field(factory=list)
     sequences: dict[str, int] = field(factory=dict)
+
+    requests: list[Asked] = field(factory=list)
+    gone: set[Flow] = field(factory=set)
+    kept_alive: list[Flow] = field(factory=list)
+
+    def request(
+        self,
+        method: str,
+        uri: Uri,
+        flow: Flow,
+        *,
+        from_: NameAddr,
+        to: NameAddr,
+        headers: Items = (),
+        credentials: ClientCredentials | None = None,
+        call_id: str | None = None,
+        sequence: int = 1,
+    ) -> int:
+        self.tokens += 1
+        asked = Asked(
+            token=self.tokens,
+            method=method,
+            uri=str(uri),
+            flow=flow,
+            from_=from_,
+            headers=dict(headers),
+            credentials=credentials,
+            call_id=call_id,
+            sequence=sequence,
+        )
+        self.requests.append(asked)
+        return self.tokens
+
+    def keep_alive(self, flow: Flow) -> bool:
+        self.kept_alive.append(flow)
+        return flow not in self.gone
 
     def respond(self, request: Request, flow: Flow, status: int, reason: str = "", headers: Items = ()) -> None:
         self.said.append(("respond", status, *sorted(name for name, _ in headers)))

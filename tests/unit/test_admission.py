@@ -51,6 +51,34 @@ class AdmissionTests(SynchronousTestCase):
         assert isinstance(judgement, Refused), judgement
         return judgement.status, judgement.check
 
+    # --- registrations --------------------------------------------------------------------------
+
+    def test_a_call_on_our_registration_is_its_trunks(self) -> None:
+        """Whatever address it comes from, and without a challenge; a password that is shown still decides."""
+        [provider, _] = self.directory.providers()
+        on_ours = evolve(CALL, trunk=provider, user="+31201230000")
+        self.assertEqual(
+            self.admitted(judge(on_ours, self.directory, HOSTS)),
+            ("admitted on our registration at provider telnyx", "main-line"),
+        )
+        shown = evolve(on_ours, digest=Unverified("freepbx-hq", "wrong_password"))
+        self.assertEqual(self.refused(judge(shown, self.directory, HOSTS)), (401, "wrong_password"))
+
+    def test_a_call_on_a_registration_at_a_phone_system(self) -> None:
+        """It leads where that phone system's own calls lead, and no further."""
+        credential = self.directory.credential("office-hq")
+        assert credential is not None
+        on_ours = evolve(CALL, trunk=credential)
+        self.assertEqual(
+            self.admitted(judge(on_ours, self.directory, HOSTS)),
+            ("admitted on our registration as office-hq", "front-desk"),
+        )
+        refused = [
+            self.refused(judge(evolve(on_ours, user=user, host=host), self.directory, HOSTS))
+            for user, host in (("700", "sip.acme.example"), ("123456789", "elsewhere.example"))
+        ]
+        self.assertEqual(refused, [(404, "other_tenant"), (404, "foreign_host")])
+
     # --- credentials ----------------------------------------------------------------------------
 
     def test_the_right_digest_is_admitted_from_anywhere(self) -> None:

@@ -48,6 +48,11 @@ class Taker:
     def banned(self, source: str) -> bool:
         return False
 
+    def flow_lost(self, flow: Flow) -> None: ...
+
+    def keeps(self, flow: Flow) -> bool:
+        return False
+
 
 class BeginningTests(SynchronousTestCase):
     def test_an_invite_that_fails_at_once_is_told_of_when_its_usage_is_known(self) -> None:
