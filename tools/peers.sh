@@ -12,6 +12,7 @@ wants() {
 wants sipp sip-tester
 wants baresip baresip-core
 wants unbound unbound
+wants kamailio "kamailio kamailio-tls-modules"
 [ "${1:-}" != bench ] || wants rtpengine rtpengine-daemon
 
 # A minute of pip's, while the tests run that need no clock.

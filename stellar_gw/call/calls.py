@@ -97,7 +97,13 @@ class Calls:
             closed=self._closed,
         )
         self._trunks = Trunks(
-            listeners=listeners, signalling=signalling, usages=self.usages, clock=clock, rng=rng, tell=tell
+            listeners=listeners,
+            signalling=signalling,
+            usages=self.usages,
+            clock=clock,
+            rng=rng,
+            tell=tell,
+            left=self._perhaps_drained,
         )
         self._by_id: dict[str, Call] = {}
         self._capacity = Capacity()
@@ -318,7 +324,7 @@ class Calls:
     # --- the end --------------------------------------------------------------------------------
 
     def drain(self) -> Deferred[None]:
-        """Take no more calls; fires when the last has ended."""
+        """Take no more calls; fires when the last has ended, and trunks know that we are gone."""
         if self._draining is None:
             self._draining = Deferred()
             self._signalling.set_available(False)
@@ -339,7 +345,8 @@ class Calls:
         self._perhaps_drained()
 
     def _perhaps_drained(self) -> None:
-        if self._draining is not None and not self._by_id and not self._draining.called:
+        busy = self._by_id or self._trunks.leaving
+        if self._draining is not None and not busy and not self._draining.called:
             self._draining.callback(None)
 
 

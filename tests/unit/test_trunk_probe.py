@@ -147,4 +147,7 @@ class TrunksTests(ProbeCase):
         self.answer(200)
         self.keep()
         self.assertEqual(self.signalling.requests[-1].headers["Contact"].rpartition("=")[2], "0")
+        self.assertTrue(self.trunks.leaving)
+        self.clock.advance(2.0)
+        self.assertFalse(self.trunks.leaving)
         self.assertEqual((self.trunks.registered_on(flow), self.clock.getDelayedCalls()), (None, []))

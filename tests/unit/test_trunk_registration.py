@@ -54,6 +54,7 @@ class RegistrationCase(SynchronousTestCase):
         self.signalling = FakeSignalling(ways={"pbx.example": (FIRST, SECOND)})
         self.usages = Usages(self.signalling)
         self.told: list[tuple[bool, str]] = []
+        self.left: list[bool] = []
         self.registration = self.make(provider())
 
     def make(self, caller: TrunkProvider) -> Registration:
@@ -72,6 +73,7 @@ class RegistrationCase(SynchronousTestCase):
             timers=Timers(self.clock),
             rng=bytes,
             tell=tell,
+            left=lambda: self.left.append(True),
         )
 
     @property
@@ -210,11 +212,13 @@ class RegistrationTests(RegistrationCase):
         self.registered()
         self.registration.stop()
         self.assertEqual(self.last.headers["Contact"], "<sip:101@gw.example:5060>;expires=0")
+        self.assertEqual((self.registration.leaving, self.left), (True, []))
         self.answer(200)
+        self.assertEqual((self.registration.leaving, self.left), (False, [True]))
         self.assertEqual((self.registration.flow, self.told, self.clock.getDelayedCalls()), (None, [], []))
 
     def test_stop_at_any_time(self) -> None:
-        """While it is looked for, asked or waited for, too."""
+        """While it is looked for, asked or waited for, too; a registrar that is silent is not waited for long."""
         for began in ("idle", "asking", "waiting"):
             registration = self.make(provider())
             if began != "idle":
@@ -222,7 +226,9 @@ class RegistrationTests(RegistrationCase):
             if began == "waiting":
                 self.answer(403)
             registration.stop()
-            self.assertEqual(self.clock.getDelayedCalls(), [], began)
+            self.assertEqual(registration.leaving, began == "asking")
+            self.clock.advance(2.0)
+            self.assertEqual((registration.leaving, self.clock.getDelayedCalls()), (False, []), began)
 
     def test_nowhere(self) -> None:
         """A registrar whose name leads nowhere is looked for again later."""

@@ -26,6 +26,8 @@ PATIENCE = 8.0
 """Seconds for an answer, before the next way has its turn."""
 
 
+LEAVING = 2.0
+"""Seconds that taking a binding back may take."""
 YOUNG = 10.0
 """Seconds within which a flow that is lost again is not replaced at once."""
 
@@ -34,8 +36,10 @@ class Registration:
     """One registration, from :meth:`start` to :meth:`stop`.
 
     :ivar flow: what the trunk's calls come on; None while we are not registered.
+    :ivar leaving: whether it has been stopped, and the binding is still being taken back.
     :param trunk: with its ``register``.
     :param rng: returns that many random octets.
+    :param left: called once the binding has been taken back after :meth:`stop`.
     """
 
     def __init__(
@@ -48,11 +52,12 @@ class Registration:
         timers: Timers,
         rng: Callable[[int], bytes],
         tell: Callable[[TrunkChanged], None],
+        left: Callable[[], None],
     ) -> None:
         assert trunk.register is not None and trunk.to is not None
         self.trunk, self._register = trunk, trunk.register
         self._listeners, self._signalling, self._usages = listeners, signalling, usages
-        self._timers, self._rng, self._tell = timers, rng, tell
+        self._timers, self._rng, self._tell, self._left = timers, rng, tell, left
         self._outbox = Outbox()
         self._machine = RegistrationMachine(self._outbox)
         self._perform = {
@@ -65,6 +70,7 @@ class Registration:
             Effect.LEAVE: self._leave,
         }
         self.flow: Flow | None = None
+        self.leaving = False
         self._domain = self._register.domain or trunk.to.host
         self._address = NameAddr("", SipUri(user=trunk.username, host=self._domain))
         self._call_id = rng(16).hex()
@@ -266,4 +272,13 @@ class Registration:
 
     def _leave(self) -> None:
         if self._on is not None:
-            self._send(self._on, 0, lambda _: None)
+            self.leaving = True
+            self._timers.start("leave", LEAVING, self._leaving_ends)
+            self._send(self._on, 0, lambda _: self._leaving_ends())
+
+    def _leaving_ends(self) -> None:
+        """The registrar has answered, or had its time; answering its challenge is part of it."""
+        if self.leaving:
+            self.leaving = False
+            self._timers.stop("leave")
+            self._left()

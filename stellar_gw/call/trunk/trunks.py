@@ -23,6 +23,7 @@ class Trunks:
     """
     :param listeners: what each listener advertises, by name.
     :param tell: gets what changes.
+    :param left: called when no binding is being taken back any more (:attr:`leaving`).
     """
 
     def __init__(
@@ -34,9 +35,11 @@ class Trunks:
         clock: IReactorTime,
         rng: Callable[[int], bytes],
         tell: Callable[[TrunkChanged], None],
+        left: Callable[[], None] = lambda: None,
     ) -> None:
         self._listeners, self._signalling, self._usages = listeners, signalling, usages
-        self._clock, self._rng, self._tell = clock, rng, tell
+        self._clock, self._rng, self._tell, self._left = clock, rng, tell, left
+        self._leaving: set[Registration] = set()
         self._kept: dict[_Key, tuple[Trunk, list[Registration | Probe]]] = {}
 
     def keep(self, directory: Directory) -> None:
@@ -61,6 +64,11 @@ class Trunks:
         for key in list(self._kept):
             self._end(key)
 
+    @property
+    def leaving(self) -> bool:
+        """Whether a binding is being taken back."""
+        return bool(self._leaving)
+
     def flow_lost(self, flow: Flow) -> None:
         for registration in self._registrations():
             registration.flow_lost(flow)
@@ -73,13 +81,21 @@ class Trunks:
         return [each for _, parts in self._kept.values() for each in parts if isinstance(each, Registration)]
 
     def _begin(self, key: _Key, trunk: Trunk) -> None:
-        kinds: list[type[Registration] | type[Probe]] = []
+        parts: list[Registration | Probe] = []
         if trunk.register is not None:
-            kinds.append(Registration)
+            registration = Registration(
+                trunk,
+                listeners=self._listeners,
+                signalling=self._signalling,
+                usages=self._usages,
+                timers=Timers(self._clock),
+                rng=self._rng,
+                tell=self._tell,
+                left=lambda: self._has_left(registration),
+            )
+            parts.append(registration)
         if trunk.probe:
-            kinds.append(Probe)
-        parts = [
-            kind(
+            probe = Probe(
                 trunk,
                 listeners=self._listeners,
                 signalling=self._signalling,
@@ -88,8 +104,7 @@ class Trunks:
                 rng=self._rng,
                 tell=self._tell,
             )
-            for kind in kinds
-        ]
+            parts.append(probe)
         self._kept[key] = trunk, parts
         for part in parts:
             part.start()
@@ -105,3 +120,10 @@ class Trunks:
         _, parts = self._kept.pop(key)
         for part in parts:
             part.stop()
+            if isinstance(part, Registration) and part.leaving:
+                self._leaving.add(part)
+
+    def _has_left(self, registration: Registration) -> None:
+        self._leaving.discard(registration)
+        if not self._leaving:
+            self._left()
