@@ -27,7 +27,7 @@ from stellar_gw.call.usages import Usages
 from stellar_gw.config import Config
 from stellar_gw.control.messages import Event as MediaEvent
 from stellar_gw.directory.records import TrunkProvider
-from stellar_gw.sip.events import Event, RequestReceived
+from stellar_gw.sip.events import Event, Pinged, RequestReceived
 from stellar_gw.sip.flow import Flow, Listener, TlsTerms
 from stellar_gw.sip.message import Request
 from stellar_gw.sip.uri import SipUri
@@ -157,6 +157,10 @@ class Calls:
         """Take one event of the SIP core."""
         if isinstance(event, RequestReceived):
             self._received(event.request, event.flow)
+        elif isinstance(event, Pinged):
+            provider = self._config.directory.provider_at(event.flow.remote[0])
+            if provider is not None:
+                self._trunks.asked.heard(provider.name)
         else:
             self.usages.handle(event)
 

@@ -20,7 +20,7 @@ from stellar_gw.phone.outgoing import OutgoingCall
 from stellar_gw.phone.plan import AnswerPlan, CallPlan
 from stellar_gw.phone.report import CallReport
 from stellar_gw.sip.body import sdp_body
-from stellar_gw.sip.events import Confirmed, Event, FlowNeeded, RequestReceived, ResponseReceived
+from stellar_gw.sip.events import Confirmed, Event, FlowNeeded, Pinged, RequestReceived, ResponseReceived
 from stellar_gw.sip.flow import Flow, Transport
 from stellar_gw.sip.timers import Timers
 
@@ -170,7 +170,7 @@ class Phone:
     def _handle(self, event: Event) -> None:
         if isinstance(event, RequestReceived):
             self._take(event)
-        elif not isinstance(event, ResponseReceived | FlowNeeded):
+        elif not isinstance(event, ResponseReceived | FlowNeeded | Pinged):
             usage = event.usage
             call = self._calls.get(usage) or next((each for each in self.calls if each.usage == usage), None)
             if call is not None:

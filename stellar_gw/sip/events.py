@@ -40,6 +40,13 @@ class RequestReceived:
 
 
 @frozen
+class Pinged:
+    """OPTIONS outside any dialog came, and has been answered (RFC 3261 11)."""
+
+    flow: Flow
+
+
+@frozen
 class Cancelled:
     """The peer cancelled an INVITE we had not answered; 200 and 487 are sent. :class:`Ended` follows.
 
@@ -157,6 +164,7 @@ class Ended:
 
 Event = (
     RequestReceived
+    | Pinged
     | Cancelled
     | Confirmed
     | Reoffered

@@ -10,7 +10,7 @@ from stellar_gw.errors import LocalProtocolError
 from stellar_gw.sip.body import SDP, sdp_body
 from stellar_gw.sip.checks import Capabilities, Refusal, check_content, check_initial, check_method
 from stellar_gw.sip.dialog import Dialog, dialog_as_uas, dialog_of_request, is_out_of_order, refresh
-from stellar_gw.sip.events import RequestInDialog, RequestReceived, Token, UsageId
+from stellar_gw.sip.events import Pinged, RequestInDialog, RequestReceived, Token, UsageId
 from stellar_gw.sip.flow import ANY_PEER, Flow, TlsTerms
 from stellar_gw.sip.message import Request, response_to
 from stellar_gw.sip.names import Names
@@ -106,6 +106,7 @@ class Uas:
             self._refuse_statelessly(request, flow, refusal)
         elif request.method == "OPTIONS":
             self._answer_options(request, flow, available=self.available)
+            self._wire.events.append(Pinged(flow))
         elif len(self._layer) >= self._max_transactions:
             self._refuse_statelessly(request, flow, self._overloaded())
         else:

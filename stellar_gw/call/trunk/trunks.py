@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from stellar_gw.call.events import TrunkChanged
 from stellar_gw.call.ports import Signalling
 from stellar_gw.call.timers import Timers
+from stellar_gw.call.trunk.asked import Asked
 from stellar_gw.call.trunk.probe import Probe
 from stellar_gw.call.trunk.registration import Registration
 from stellar_gw.call.trunk.trunk import Trunk, trunk_of
@@ -23,6 +24,7 @@ class Trunks:
     """
     :param listeners: what each listener advertises, by name.
     :param tell: gets what changes.
+    :ivar asked: which trunks ask us whether we are there.
     :param left: called when no binding is being taken back any more (:attr:`leaving`).
     """
 
@@ -40,6 +42,7 @@ class Trunks:
         self._listeners, self._signalling, self._usages = listeners, signalling, usages
         self._clock, self._rng, self._tell, self._left = clock, rng, tell, left
         self._leaving: set[Registration] = set()
+        self.asked = Asked(clock, tell)
         self._kept: dict[_Key, tuple[Trunk, list[Registration | Probe]]] = {}
 
     def keep(self, directory: Directory) -> None:
@@ -63,6 +66,7 @@ class Trunks:
         """Take every registration back; for good, or until :meth:`keep`."""
         for key in list(self._kept):
             self._end(key)
+        self.asked.stop()
 
     @property
     def leaving(self) -> bool:
