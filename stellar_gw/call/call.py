@@ -7,6 +7,7 @@ the clock that is handed in. It starts nothing that it does not also end.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
@@ -266,7 +267,7 @@ class Call:
         self.give_up(media_ending(failure.value))
 
     def _ring(self) -> None:
-        self.leg.ring()
+        self.leg.ring(early=self._early != "off")
         self.record.ringing = self._wall()
 
     def _start_agent(self) -> None:
@@ -285,6 +286,15 @@ class Call:
             return
         self.leg.agreement.agent_begins()
         self._plane.ask(request).addErrback(self.media_failed)
+        source = self._early
+        if source != "off":
+            early = messages.Early(request=0, call=self.call_id, source=source)
+            self._plane.ask(early).addErrback(self.media_failed)
+
+    @property
+    def _early(self) -> Literal["off", "ringback", "agent"]:
+        """What the caller hears before the answer; nothing where its INVITE has no offer to be answered in a 183."""
+        return "off" if self.leg.media.negotiated is None else self._route.connector.early_media
 
     def _await_decision(self) -> None:
         self._timers.start("decision", DECISION_TIMEOUT, self._undecided)

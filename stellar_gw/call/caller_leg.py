@@ -131,8 +131,12 @@ class CallerLeg:
         if self.media.negotiated is not None:
             self._exchanges.agreed()
 
-    def ring(self) -> None:
-        self._signalling.ring(self.usage)
+    def ring(self, *, early: bool = False) -> None:
+        """180; with early media 183, and our answer, which the 200 repeats (RFC 3261 13.2.1)."""
+        if early:
+            self._signalling.ring(self.usage, 183, self.media.local)
+        else:
+            self._signalling.ring(self.usage)
 
     def answer(self) -> None:
         self._signalling.answer(self.usage, self.media.local)

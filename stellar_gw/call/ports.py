@@ -40,7 +40,8 @@ class Signalling(Protocol):
         :param tls: what holds where we have to connect to the peer, because its connection is gone.
         """
 
-    def ring(self, usage: UsageId) -> None: ...
+    def ring(self, usage: UsageId, status: int = 180, body: bytes = b"") -> None:
+        """Send a provisional response; with a body, our answer to the INVITE's offer (RFC 3261 13.2.1)."""
 
     def answer(self, usage: UsageId, body: bytes, headers: HeaderItems = ()) -> None:
         """Send 200 to the INVITE, or to the re-INVITE that is open."""

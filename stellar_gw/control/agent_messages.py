@@ -103,6 +103,19 @@ class Answered(Request, frozen=True, kw_only=True):
     leg: str = "caller"
 
 
+class Early(Request, frozen=True, kw_only=True):
+    """A leg's dialog is not up yet, and it is to hear something all the same (RFC 3960). Answered by Done.
+
+    Until its :class:`Answered` nobody hears the leg, and nothing is owed.
+
+    :ivar source: ``ringback``: a ringing tone, while the agent's words wait; ``agent``: what it says.
+    """
+
+    call: str
+    leg: str = "caller"
+    source: Literal["ringback", "agent"]
+
+
 class Pressed(Request, frozen=True, kw_only=True):
     """A press that signalling told (SIP INFO); the worker finds out whether the leg's media told it too.
 

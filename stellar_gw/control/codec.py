@@ -28,6 +28,7 @@ from stellar_gw.control.messages import (
     DigitReceived,
     Done,
     Drain,
+    Early,
     Failed,
     Hello,
     ListCalls,
@@ -54,7 +55,7 @@ from stellar_gw.errors import LocalProtocolError, StellarError
 
 ToWorker = (
     Configure | Ping | ListCalls | Drain | Allocate | SetMedia | Release | StartAgent | StopAgent | Rebind | Answered
-    | Pressed | Record | SendDigits | Tell | Outcome
+    | Early | Pressed | Record | SendDigits | Tell | Outcome
 )  # fmt: skip
 ToGateway = (
     Hello | Done | Failed | Listing | Allocated | Released | AgentReady | AgentFailed | AgentHangup | AgentLost

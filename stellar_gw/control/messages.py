@@ -13,6 +13,7 @@ from stellar_gw.control.agent_messages import (
     BargeIn,
     CallContext,
     ConversationStatistics,
+    Early,
     Outcome,
     Pressed,
     Record,
@@ -92,6 +93,7 @@ Anything = (
     | StopAgent
     | Rebind
     | Answered
+    | Early
     | Pressed
     | Tell
     | AgentReady
@@ -134,6 +136,7 @@ __all__ = [
     "Direction",
     "Done",
     "Drain",
+    "Early",
     "Event",
     "Failed",
     "Hello",

@@ -221,6 +221,7 @@ class _Maker:
             dtmf=shape.dtmf,
             x_headers_in_refer_to=shape.x_headers_in_refer_to,
             barge_in=shape.barge_in,
+            early_media=shape.early_media,
             options=shape.options,
             where=self._where(shape.place),
         )

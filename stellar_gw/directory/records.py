@@ -244,6 +244,7 @@ class Connector:
     :ivar dtmf: ``inband`` looks for digits in the caller's audio, too.
     :ivar x_headers_in_refer_to: None: as the caller's ``outbound`` says.
     :ivar barge_in: whether the gateway finds the caller's speech itself, and tells the agent of it, or silences it too.
+    :ivar early_media: what callers are sent before the answer, by 183: a ringing tone, or what the agent says.
     """
 
     name: str
@@ -265,6 +266,7 @@ class Connector:
     dtmf: Literal["events", "inband"] = "events"
     x_headers_in_refer_to: bool | None = None
     barge_in: Literal["off", "tell", "clear"] = "off"
+    early_media: Literal["off", "ringback", "agent"] = "off"
     options: dict[str, str] = field(factory=dict)
     where: Where = NOWHERE
 

@@ -180,6 +180,7 @@ class ConnectorShape:
     dtmf: Literal["events", "inband"] = "events"
     x_headers_in_refer_to: bool | None = None
     barge_in: Literal["off", "tell", "clear"] = "off"
+    early_media: Literal["off", "ringback", "agent"] = "off"
     options: dict[Variable, str] = field(factory=dict)
     place: Place = NOWHERE
 

@@ -127,8 +127,8 @@ class Driver:
         self._turn()
         return usage
 
-    def ring(self, usage: UsageId) -> None:
-        self._core.ring(usage, self._clock.seconds())
+    def ring(self, usage: UsageId, status: int = 180, body: bytes = b"") -> None:
+        self._core.ring(usage, self._clock.seconds(), status, body=body)
         self._turn()
 
     def answer(self, usage: UsageId, body: bytes, headers: HeaderItems = ()) -> None:

@@ -25,6 +25,7 @@ class FakeCall:
     media: list[messages.SetMedia] = field(factory=list)
     agent: messages.StartAgent | None = None
     up: set[str] = field(factory=set)
+    early: list[messages.Early] = field(factory=list)
     recorded: bool = False
     told: list[messages.Tell] = field(factory=list)
     bound: list[messages.Rebind] = field(factory=list)
@@ -116,6 +117,8 @@ class FakeMediaPlane:
                 self._start(call, request)
             case messages.Answered():
                 call.up.add(request.leg)
+            case messages.Early():
+                call.early.append(request)
             case messages.Record():
                 call.recorded = True
             case messages.Tell():

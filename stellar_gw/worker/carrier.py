@@ -22,6 +22,7 @@ from stellar_gw.control.messages import (
     Configure,
     Done,
     Drain,
+    Early,
     Failed,
     ListCalls,
     Listing,
@@ -122,6 +123,7 @@ class Carrier:
                 | StopAgent()
                 | Rebind()
                 | Answered()
+                | Early()
                 | Pressed()
                 | Tell()
                 | Outcome()
@@ -138,7 +140,19 @@ class Carrier:
     def _command(
         self,
         session: MediaSession,
-        request: SetMedia | StartAgent | StopAgent | Rebind | Answered | Pressed | Tell | Outcome | Record | SendDigits,
+        request: (
+            SetMedia
+            | StartAgent
+            | StopAgent
+            | Rebind
+            | Answered
+            | Early
+            | Pressed
+            | Tell
+            | Outcome
+            | Record
+            | SendDigits
+        ),
     ) -> Reply:
         match request:
             case SetMedia():
@@ -151,6 +165,8 @@ class Carrier:
                 session.rebind(request.bindings)
             case Answered():
                 session.answered(request.leg)
+            case Early():
+                session.early(request.leg, ringback=request.source == "ringback")
             case Pressed():
                 session.informed(request)
             case Tell():

@@ -117,6 +117,7 @@ class MediaSession:
         self._conversation: Conversation | None = None
         self._agent_leg = ""
         self._agent_ended = False
+        self._ringing = ""
         self._request: StartAgent | None = None
         self._resumption = Resumption(False, surroundings.now)
         self._answered: set[str] = set()
@@ -236,10 +237,27 @@ class MediaSession:
         if self._up_since is None:
             self._up_since = self._around.now()
         leg.port.answered()
+        if self._ringing == name:
+            self._ringing = ""
+            self._wiring.fill(None)
         self._recording.look()
         self._around.pacer.add(self, slow=self._slow)
         if self._conversation is not None and name == self._agent_leg:
             self._conversation.answered()
+
+    def early(self, name: str, *, ringback: bool) -> None:
+        """The leg hears something while its dialog is not up yet; nobody hears it.
+
+        :param ringback: a ringing tone until the answer, instead of what the agent says.
+        :raise LocalProtocolError: if there is no such leg.
+        """
+        self._leg(name)
+        if name in self._answered:
+            return
+        if ringback and self._wiring.hears_agent == name:
+            self._ringing = name
+            self._wiring.ring()
+        self._around.pacer.add(self, slow=self._slow)
 
     def outcome(self, ask: str, state: str, final: bool, detail: dict[str, str]) -> None:
         if self._conversation is not None:

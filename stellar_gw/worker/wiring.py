@@ -88,6 +88,12 @@ class Wiring:
                 sound = Sound(Noise(TONE_RATE, FILLER_LEVEL))
         self._legs[self.hears_agent].speak(sound)
 
+    def ring(self) -> None:
+        """Whoever hears the agent hears a ringing tone, until :meth:`fill` says otherwise."""
+        if self.hears_agent:
+            tone = Recording(cadence("ringback", TONE_RATE), TONE_RATE, repeat=True)
+            self._legs[self.hears_agent].speak(Sound(tone))
+
     def bind(self, bindings: Sequence[Binding]) -> None:
         """Change all of these at the same moment; those that are as they shall be keep their state.
 

@@ -111,8 +111,8 @@ class FakeSignalling:
     def accept(self, request: Request, flow: Flow, tcp_above: int = 0, tls: TlsTerms = ANY_PEER) -> str | None:
         return None if self.merged else f"usage of {request.call_id}"
 
-    def ring(self, usage: str) -> None:
-        self.said.append(("ring",))
+    def ring(self, usage: str, status: int = 180, body: bytes = b"") -> None:
+        self.said.append(("ring", status, *_lines(body, "m=", "o=")) if body else ("ring",))
 
     def answer(self, usage: str, body: bytes, headers: Items = ()) -> None:
         self.said.append(("answer", *_lines(body, "m=", "o=")))

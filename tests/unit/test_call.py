@@ -318,6 +318,40 @@ class AskTests(CallCase):
         self.hang_up()
         self.settle()
 
+    def test_early_media(self) -> None:
+        """The connector's wish: 183 with our answer, which the 200 repeats, and the worker is told what to play."""
+        for source in ("ringback", "agent"):
+            self.setUp()
+            text = self.text.replace('number: "+31201230000",', f'number: "+31201230000", early_media: {source},')
+            self.calls = self.make_calls(configuration(text))
+            self.plane.listener = self.calls.heard
+            self.invite()
+            self.wait()
+            (ring,) = self.said()
+            self.assertEqual(ring[:2], ("ring", 183))
+            (call,) = self.plane.calls.values()
+            self.assertEqual([(each.leg, each.source) for each in call.early], [("caller", source)])
+            self.assertFalse(call.answered)
+            self.ask("answer")
+            (answer,) = self.said()
+            self.assertEqual((answer[0], answer[1:]), ("answer", ring[2:]))
+            self.ack()
+            self.hang_up()
+            self.settle()
+
+    def test_no_early_media_without_an_offer(self) -> None:
+        """There is nothing to be answered in a 183 (RFC 3261 13.2.1): 180."""
+        self.text = self.text.replace('number: "+31201230000",', 'number: "+31201230000", early_media: ringback,')
+        self.calls = self.make_calls(configuration(self.text))
+        self.plane.listener = self.calls.heard
+        self.invite(body=b"")
+        self.wait()
+        self.assertEqual(self.said(), [("ring",)])
+        (call,) = self.plane.calls.values()
+        self.assertEqual(call.early, [])
+        self.hang_up()
+        self.settle()
+
     def test_the_agent_rejects_with_a_status_of_its_own(self) -> None:
         self.ring()
         self.ask("reject", status="301")

@@ -57,6 +57,8 @@ REQUESTS: list[messages.Request] = [
     ),
     messages.Answered(request=9, call="c-1"),
     messages.Answered(request=9, call="c-1", leg="target"),
+    messages.Early(request=9, call="c-1", source="agent"),
+    messages.Early(request=9, call="c-1", leg="target", source="ringback"),
     messages.StopAgent(request=11, call="c-1"),
     messages.bridge("c-1"),
     messages.unbridge("c-1", "caller", "second"),

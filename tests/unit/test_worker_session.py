@@ -15,6 +15,7 @@ from stellar_gw.control.messages import (
     Allocate,
     Answered,
     Done,
+    Early,
     Failed,
     LegStatistics,
     Release,
@@ -22,6 +23,8 @@ from stellar_gw.control.messages import (
     SendDigits,
     Tell,
 )
+from stellar_gw.media.analysis import dominant_tone
+from stellar_gw.media.codec import CODECS
 from stellar_gw.media.dtmf import DtmfReceiver
 from stellar_gw.media.rtp import sequence_delta, timestamp_delta
 from stellar_gw.worker.session import MediaSession
@@ -126,6 +129,49 @@ class AudioTests(CallTestCase):
         self.world.ask(Answered(request=0, call="c-1"))
         self.world.tick()
         self.assertEqual(self.payloads(), [b"\x21" * 160])
+
+    def test_an_agent_is_heard_early(self) -> None:
+        """Asked for early media, the caller hears the agent before the answer, and nobody the caller; marks return."""
+        self.world.ask(set_media())
+        link = self.agent()
+        self.assertEqual(self.world.ask(Early(request=0, call="c-1", source="agent")), Done(request=0))
+        self.speaks(link, b"\x21" * 160)
+        self.says(link, "mark", mark={"name": "m"})
+        self.phone.say(b"\x42" * 160, self.rtp)
+        self.world.tick(2)
+        self.assertEqual(self.payloads(), [b"\x21" * 160, b"\xff" * 160])
+        self.assertEqual([json.loads(frame)["event"] for frame in link.take()], ["mark"])
+        self.world.ask(Answered(request=0, call="c-1"))
+        self.phone.say(b"\x42" * 160, self.rtp)
+        self.world.tick()
+        self.assertEqual(self.heard(link), [b"\x42" * 160])
+        self.assertEqual(len(self.payloads()), 3)
+
+    def test_a_ringing_tone_until_the_answer(self) -> None:
+        """The agent's words wait meanwhile, none is lost; a request that comes late changes nothing."""
+        self.world.ask(set_media())
+        link = self.agent()
+        early = Early(request=0, call="c-1", source="ringback")
+        self.assertEqual(self.world.ask(early), Done(request=0))
+        self.speaks(link, b"\x21" * 160)
+        self.world.tick(25)
+        tone = dominant_tone(CODECS["PCMU"].decoder().decode(b"".join(self.payloads())), 8000)
+        assert tone is not None
+        self.assertEqual((round(tone.hertz), tone.share > 0.9, len(self.payloads())), (425, True, 25))
+        self.world.ask(Answered(request=0, call="c-1"))
+        self.assertEqual(self.world.ask(early), Done(request=0))
+        self.world.tick(2)
+        self.assertEqual(self.payloads()[25:], [b"\x21" * 160, b"\xff" * 160])
+
+    def test_early_media_of_a_call_that_comes_to_nothing(self) -> None:
+        """Nothing is sent after the release, and the ports are closed."""
+        self.world.ask(set_media())
+        self.agent()
+        self.world.ask(Early(request=0, call="c-1", source="ringback"))
+        self.world.tick(2)
+        self.world.ask(messages.Release(request=0, call="c-1", cause="cancelled", by="caller"))
+        self.world.tick(5)
+        self.assertEqual((len(self.payloads()), len(self.world.pacer)), (2, 0))
 
     def test_media_after_answer(self) -> None:
         """With a delayed offer media are agreed after the 200: audio flows from then on."""
