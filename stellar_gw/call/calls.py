@@ -151,7 +151,7 @@ class Calls:
 
     def keeps(self, flow: Flow) -> bool:
         """Whether calls may come on a flow at any time, since we are registered on it."""
-        return self._trunks.registered_on(flow) is not None
+        return self._trunks.keeps(flow)
 
     def handle(self, event: Event) -> None:
         """Take one event of the SIP core."""
@@ -188,7 +188,7 @@ class Calls:
         presented = self._authentication.check(request, self._config.directory, self._wall(), reliable=flow.reliable)
         if isinstance(presented.result, Verified):
             self._guard.authenticated(source, now)
-        uri, registration = request.uri, self._trunks.registered_on(flow)
+        uri, registration = request.uri, self._trunks.registered_on(flow, request)
         judgement = judge(
             Attempt(
                 source=flow.remote,

@@ -15,8 +15,11 @@ from stellar_gw.call.usages import Usages
 from stellar_gw.directory.records import Credential, Outbound, Register, Snapshot, TrunkProvider
 from stellar_gw.sip.events import ResponseReceived
 from stellar_gw.testing.directory import MemoryDirectory
+from tests.messages import invite, parsed
 from tests.unit.fake_signalling import FakeSignalling
 from tests.unit.test_trunk_registration import FIRST, LISTENERS, SECOND, provider, response
+
+CALL = parsed(invite("sip:101@gw.example"))
 
 
 class ProbeCase(SynchronousTestCase):
@@ -127,7 +130,7 @@ class TrunksTests(ProbeCase):
         self.keep(credentials=(credential,))
         flow = self.signalling.requests[-1].flow
         self.answer(200)
-        registration = self.trunks.registered_on(flow)
+        registration = self.trunks.registered_on(flow, CALL)
         assert registration is not None
         self.assertEqual(registration.trunk.caller, credential)
 
@@ -138,16 +141,44 @@ class TrunksTests(ProbeCase):
         self.answer(200)
         self.asked()
         self.keep(evolve(provider(), unconfirmed_calls=7))
-        registration = self.trunks.registered_on(flow)
+        registration = self.trunks.registered_on(flow, CALL)
         assert registration is not None and isinstance(registration.trunk.caller, TrunkProvider)
         self.assertEqual((self.asked(), registration.trunk.caller.unconfirmed_calls), ([], 7))
         self.keep(provider(register=Register(expires=300.0)))
         contacts = [each.headers["Contact"].rpartition("=")[2] for each in self.signalling.requests]
-        self.assertEqual((contacts, self.trunks.registered_on(flow)), (["0", "300"], None))
+        self.assertEqual((contacts, self.trunks.registered_on(flow, CALL)), (["0", "300"], None))
         self.answer(200)
         self.keep()
         self.assertEqual(self.signalling.requests[-1].headers["Contact"].rpartition("=")[2], "0")
         self.assertTrue(self.trunks.leaving)
         self.clock.advance(2.0)
         self.assertFalse(self.trunks.leaving)
-        self.assertEqual((self.trunks.registered_on(flow), self.clock.getDelayedCalls()), (None, []))
+        self.assertEqual((self.trunks.registered_on(flow, CALL), self.clock.getDelayedCalls()), (None, []))
+
+    def test_two_registrations_on_one_flow(self) -> None:
+        """Of two tenants at one registrar: a call that names neither is nobody's, one that names one is that one's."""
+        first = provider()
+        same = evolve(provider(register=Register(domain="other.example")), name="same")
+        third = evolve(provider(username="303"), name="third")
+        self.keep(first, same, third)
+        for asked in self.signalling.requests:
+            self.usages.handle(ResponseReceived(asked.token, response(200, number=asked.sequence)))
+        flow = self.signalling.requests[0].flow
+        self.assertEqual({asked.flow for asked in self.signalling.requests}, {flow})
+        owners = {}
+        for user, to in (
+            ("303", "sip:600@pbx.example"),
+            ("101", "sip:101@pbx.example"),
+            ("101", "sip:101@other.example"),
+            ("101", "sip:600@pbx.example"),
+            ("600", "sip:600@pbx.example"),
+            ("600", "sip:101@other.example"),
+        ):
+            call = parsed(
+                invite(f"sip:{user}@gw.example").replace(
+                    f"To: <sip:{user}@gw.example>".encode(), f"To: <{to}>".encode()
+                )
+            )
+            registration = self.trunks.registered_on(flow, call)
+            owners[user, to] = None if registration is None else registration.trunk.name
+        self.assertEqual(list(owners.values()), ["third", "pbx", "same", None, None, "same"])

@@ -19,7 +19,7 @@ from stellar_gw.sip.events import ResponseReceived
 from stellar_gw.sip.flow import Flow, Listener, Way
 from stellar_gw.sip.message import Request, Response
 from stellar_gw.sip.params import NO_PARAMS, Params
-from stellar_gw.sip.uri import SipUri
+from stellar_gw.sip.uri import SipUri, Uri
 from stellar_gw.sip.values import NameAddr
 
 PATIENCE = 8.0
@@ -91,6 +91,10 @@ class Registration:
     def contact_user(self) -> str:
         """The user part that the trunk sends its calls to, unless it puts what was dialled there."""
         return self._register.contact or self.trunk.username
+
+    def is_for(self, uri: Uri) -> bool:
+        """Whether a URI is the address that is registered."""
+        return isinstance(uri, SipUri) and (uri.user, uri.host) == (self.trunk.username, self._domain)
 
     def dialled(self, invite: Request) -> str:
         """What a call that came on the registration has dialled.

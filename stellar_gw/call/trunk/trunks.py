@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from twisted.internet.interfaces import IReactorTime
 
+from stellar_gw.call.context import user_of
 from stellar_gw.call.events import TrunkChanged
 from stellar_gw.call.ports import Signalling
 from stellar_gw.call.timers import Timers
@@ -16,6 +17,7 @@ from stellar_gw.call.trunk.trunk import Trunk, trunk_of
 from stellar_gw.call.usages import Usages
 from stellar_gw.directory.records import Credential, Directory, TrunkProvider
 from stellar_gw.sip.flow import Flow, Listener
+from stellar_gw.sip.message import Request
 
 _Key = tuple[type, str]
 
@@ -77,9 +79,22 @@ class Trunks:
         for registration in self._registrations():
             registration.flow_lost(flow)
 
-    def registered_on(self, flow: Flow) -> Registration | None:
-        """The registration whose calls come on a flow."""
-        return next((each for each in self._registrations() if each.flow == flow), None)
+    def keeps(self, flow: Flow) -> bool:
+        """Whether somebody is registered on a flow."""
+        return any(each.flow == flow for each in self._registrations())
+
+    def registered_on(self, flow: Flow, invite: Request) -> Registration | None:
+        """The registration that a call belongs to.
+
+        Several may live on one flow, and belong to different tenants. Then the call must name its own, by the user part
+        that was registered or by the whole address; otherwise it is nobody's.
+        """
+        here = [each for each in self._registrations() if each.flow == flow]
+        if len(here) < 2:
+            return here[0] if here else None
+        named = [each for each in here if each.contact_user == user_of(invite.uri)]
+        meant = [each for each in named or here if each.is_for(invite.to.uri)] if len(named) != 1 else named
+        return meant[0] if len(meant) == 1 else None
 
     def _registrations(self) -> list[Registration]:
         return [each for _, parts in self._kept.values() for each in parts if isinstance(each, Registration)]
