@@ -381,6 +381,19 @@ class AskTests(CallCase):
 
 
 class EndTests(CallCase):
+    def test_why_the_caller_gave_up_is_kept(self) -> None:
+        """The Reason of a CANCEL or a BYE (RFC 3326), as it came, is in the record."""
+        request = parsed(invite(headers=(("Reason", 'SIP;cause=200;text="Call completed elsewhere"'),)))
+        for cause in ("cancelled", "bye"):
+            self.setUp()
+            self.invite()
+            if cause == "bye":
+                self.wait()
+                self.ack()
+            self.calls.handle(Ended("usage of a1", cause, "remote", request))
+            self.settle()
+            self.assertEqual(self.record().reason_header, 'SIP;cause=200;text="Call completed elsewhere"')
+
     def test_a_caller_who_gives_up_while_it_rings_leaves_nothing(self) -> None:
         """At every moment of the set-up."""
         for moment in range(6):

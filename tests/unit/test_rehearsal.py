@@ -102,6 +102,15 @@ class BadAgentTests(SynchronousTestCase):
         self.assertEqual(self.stage.said("interruption"), "it went on speaking")
         self.assertEqual(self.fails(Stubborn, expect=Expectations(clear=True)), ({"interruption": "fail"}, 1))
 
+    def test_one_that_the_gateway_silences(self) -> None:
+        """``barge_in: clear``: the gateway itself throws away what a stubborn agent has yet to say."""
+
+        class Stubborn(Polite):
+            clears = False
+
+        self.assertEqual(self.fails(Stubborn, barge_in="clear", expect=Expectations(clear=True)), ({}, 0))
+        self.assertRegex(self.stage.said("interruption"), r"^cleared \d+ ms after the caller began to speak")
+
     def test_one_whose_link_fails(self) -> None:
         """The line says what the caller was doing, and what to mend; it has an exit status of its own."""
 
