@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
 Transport = Literal["udp", "tcp", "tls"]
 Address = tuple[str, int]
@@ -78,7 +78,7 @@ class Way:
 class Flow:
     """A way to one peer: a connection, or a UDP socket with the peer's address.
 
-    Equal for as long as it is the same way: the id of a connection is never used again.
+    Equal for as long as it is the same way: the id of a connection is never used again. ``tls`` follows from it.
 
     :ivar id: unique among connections; for UDP derived from listener and peer, so it stays the same.
     :ivar remote: the socket's peer address, never anything a header says.
@@ -90,7 +90,7 @@ class Flow:
     listener: str
     local: Address
     remote: Address
-    tls: TlsTerms = ANY_PEER
+    tls: TlsTerms = field(default=ANY_PEER, eq=False)
 
     @property
     def reliable(self) -> bool:

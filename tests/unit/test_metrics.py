@@ -26,6 +26,7 @@ from stellar_gw.call.events import (
     CallEnded,
     CallRefused,
     CallStarted,
+    TrunkChanged,
 )
 from stellar_gw.call.record import CallRecord, RefusalRecord
 from stellar_gw.control.messages import AgentFailed, AgentReady, AgentTurned
@@ -181,6 +182,20 @@ class MetricsTests(MetricsTestCase):
         checks = {match[1] for name in samples if (match := re.search(r"check=([^,}]+)", name))}
         self.assertEqual(checks, {f"agent_{code}" for code in codes})
 
+    def test_trunks(self) -> None:
+        """A gauge for each trunk and what is known of it, up or down."""
+        for up in (True, False):
+            self.metrics.tell(TrunkChanged("telnyx", "registration", up, "why"))
+        self.metrics.tell(TrunkChanged("telnyx", "probe", True, "why"))
+        samples = {name: value for name, value in self.samples().items() if "trunk" in name}
+        self.assertEqual(
+            samples,
+            {
+                "stellar_gw_trunk_up{trunk=telnyx,what=registration}": 0.0,
+                "stellar_gw_trunk_up{trunk=telnyx,what=probe}": 1.0,
+            },
+        )
+
     def test_strangers_count_nothing(self) -> None:
         """Events of calls that were never begun, and ends that come twice, change nothing."""
         before = self.samples()
@@ -198,6 +213,7 @@ class WrittenTests(MetricsTestCase):
     def labels(self) -> dict[str, set[str]]:
         """Each exported sample's name, with the labels it has."""
         self.a_whole_life()
+        self.metrics.tell(TrunkChanged("telnyx", "probe", False, "down"))
         found: dict[str, set[str]] = {}
         for family in text_string_to_metric_families(self.metrics.render().decode()):
             for sample in family.samples:
@@ -231,7 +247,7 @@ class WrittenTests(MetricsTestCase):
             name for name in self.labels()
             if name not in used and "process" not in name and not name.endswith(("_count", "_sum"))
         }  # fmt: skip
-        self.assertEqual(unused, {"stellar_gw_journal_failing"})
+        self.assertEqual(unused, {"stellar_gw_journal_failing", "stellar_gw_trunk_up"})
 
     def test_the_alerts(self) -> None:
         """Each rule has the keys that Prometheus wants, and asks for metrics and labels that exist."""
