@@ -252,7 +252,9 @@ def _register(shape: RegisterShape) -> Register | None:
     """None where the file says nothing of it."""
     if shape.place is NOWHERE:
         return None
-    return Register(domain=shape.domain, contact=shape.contact, dials=shape.dials, expires=shape.expires)
+    return Register(
+        user=shape.user, domain=shape.domain, contact=shape.contact, dials=shape.dials, expires=shape.expires
+    )
 
 
 def _account(shape: AccountShape) -> DigestAccount:

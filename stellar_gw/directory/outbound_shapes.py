@@ -95,6 +95,7 @@ ContactUser = Annotated[
 
 @frozen(kw_only=True)
 class RegisterShape:
+    user: ContactUser = ""
     domain: Annotated[str, rules.Host(names=True)] = ""
     contact: ContactUser = ""
     dials: ContactUser = ""

@@ -52,13 +52,15 @@ class Secret:
 class Register:
     """A registration of ours at a phone system or carrier (RFC 3261 10.2), as ``outbound.username``.
 
-    :ivar domain: of the address that is registered; empty: the host of ``outbound.to``.
+    :ivar user: of the address that is registered; empty: ``outbound.username``.
+    :ivar domain: of that address; empty: the host of ``outbound.to``.
     :ivar contact: the user part that calls then come to; empty: ``outbound.username``.
     :ivar dials: what a call stands for that names nothing but that user part: a connector's identifier or number;
         empty: what its To header says.
     :ivar expires: seconds that are asked for.
     """
 
+    user: str = ""
     domain: str = ""
     contact: str = ""
     dials: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +126,33 @@ class PageTests(SynchronousTestCase):
                     title for title in re.findall(r"(?m)^(.+)\n-{3,}$", page.read_text("utf-8")) if title in wanted
                 ]
                 self.assertEqual(titles, wanted, page.name)
+
+    def test_what_each_page_says_to_write_can_be_loaded(self) -> None:
+        """With a domain, listeners and an agent around it; the profile is the page's, and nothing is warned of."""
+        for path in sorted(PAGES.glob("*.rst")):
+            if path.name == "index.rst":
+                continue
+            shown = re.search(r"(?m)^\.\. code:: yaml\n\n((?:(?:    .*)?\n)+)", path.read_text("utf-8"))
+            assert shown is not None, path.name
+            text = textwrap.dedent(shown[1])
+            # The environment has secrets here, and tls.pem is a certificate that can be used.
+            text = re.sub(r"\$\{cred:tls.pem\}", "tls.pem", text)
+            text = re.sub(r"\$\{cred:[a-z]+\}", "letmein99", text)
+            text = text.replace("  acme:\n", f"  acme:\n{AGENT}", 1)
+            if "listeners:" not in text:
+                text = LISTENERS + text
+            config = configuration(f"domain: sip.example.com\n{text}")
+            self.assertEqual(config.warnings, (), path.name)
+            used = {each.platform for each in config.directory.providers()}
+            used |= {each.platform for each in config.directory.credentials()}
+            self.assertEqual({PLATFORMS[name].page for name in used}, {path.stem}, path.name)
+
+
+LISTENERS = """\
+listeners:
+  udp: {bind: "203.0.113.10:5060"}
+  tls: {bind: "203.0.113.10:5061", certificate: tls.pem}
+"""
+AGENT = """\
+    agents: {reception: {environments: {production: {dialect: twilio, url: "wss://agents.example/"}}}}
+"""

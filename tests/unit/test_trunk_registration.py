@@ -108,6 +108,16 @@ class RegistrationTests(RegistrationCase):
         self.assertEqual(self.registration.flow, asked.flow)
         self.assertEqual(self.told, [(True, "registered at 192.0.2.11:5060 over UDP for 600 s")])
 
+    def test_an_account_with_a_name_of_its_own_to_log_in_with(self) -> None:
+        """The address is the user's, the credentials are the account's."""
+        registration = self.make(provider(register=Register(user="17205550100", domain="sip.example", contact="dev")))
+        registration.start()
+        self.assertEqual(str(self.last.from_.uri), "sip:17205550100@sip.example")
+        credentials = self.last.credentials
+        assert credentials is not None
+        self.assertEqual((credentials.username, credentials.host), ("101", "sip.example"))
+        self.assertEqual(registration.contact_user, "dev")
+
     def test_refresh(self) -> None:
         """At half of its life the binding is refreshed: the same Call-ID and tag, a higher CSeq, and nothing told."""
         self.registered()

@@ -72,7 +72,7 @@ class Registration:
         self.flow: Flow | None = None
         self.leaving = False
         self._domain = self._register.domain or trunk.to.host
-        self._address = NameAddr("", SipUri(user=trunk.username, host=self._domain))
+        self._address = NameAddr("", SipUri(user=self._register.user or trunk.username, host=self._domain))
         self._call_id = rng(16).hex()
         self._tag = rng(8).hex()
         self._sequence = 1
