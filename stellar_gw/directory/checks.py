@@ -20,19 +20,20 @@ from stellar_gw.dialects.template import TemplateError
 from stellar_gw.dialects.template import check as check_template
 from stellar_gw.directory.dialled import is_dialled, spellings
 from stellar_gw.directory.making import known_versions
-from stellar_gw.directory.outbound_checks import check_outbound, check_transfers
+from stellar_gw.directory.outbound_checks import check_outbound, check_transfers, check_wav
 from stellar_gw.directory.records import Network
 from stellar_gw.directory.shapes import (
     AgentShape,
     ConnectorShape,
     CredentialShape,
     EnvironmentShape,
+    FallbackShape,
     ProviderShape,
     TenantShape,
 )
 from stellar_gw.directory.twilio_account import check_account
 from stellar_gw.directory.words import choice, unknown
-from stellar_gw.loading import Place, Problems, printable
+from stellar_gw.loading import NOWHERE, Place, Problems, printable
 from stellar_gw.loading.rules import loopback
 from stellar_gw.sip.srtp import SrtpMode
 
@@ -228,6 +229,10 @@ class _Check:
             self._url(place.key("url"), environment)
         if environment.dialect != "builtin":
             self._options(place, environment, plugin)
+        if environment.filler:
+            check_wav(place.key("filler"), environment.filler, self._problems)
+            if not environment.resumes:
+                self._problems.warn(place.key("filler"), "is never heard: only an agent that resumes is called anew")
         if environment.dialect == "twilio":
             check_account(tenant, environment, self._accounts, self._problems)
         headers = place.key("headers")
@@ -288,11 +293,18 @@ class _Check:
             self._builtin(place.key("agent"), connector.agent, place.key("options"), connector.options)
         else:
             self._agent_of(tenant, connector)
+        self._fallback(tenant, place.key("fallback"), connector.fallback)
+
+    def _fallback(self, tenant: str, place: Place, fallback: FallbackShape) -> None:
         transfers = self._tenants[tenant].transfers
-        if connector.fallback and connector.fallback not in transfers:
-            self._error(
-                place.key("fallback"), unknown("transfer", connector.fallback, transfers, f" in tenant {tenant}")
-            )
+        if fallback.transfer and fallback.play:
+            self._error(place, "has both a transfer and a file to play; keep one of them")
+        elif fallback.transfer and fallback.transfer not in transfers:
+            self._error(place, unknown("transfer", fallback.transfer, transfers, f" in tenant {tenant}"))
+        elif fallback.play:
+            check_wav(fallback.place.key("play"), fallback.play, self._problems)
+        elif not fallback.transfer and fallback.place is not NOWHERE:
+            self._error(place, "is empty; name a transfer, or a WAV file: {play: sorry.wav}")
 
     def _sip_connector(self, tenant: str, name: str, connector: ConnectorShape) -> None:
         place = connector.place

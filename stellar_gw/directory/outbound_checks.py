@@ -163,16 +163,16 @@ def _way(transfer: TransferShape, ways: Mapping[str, ProviderShape | CredentialS
 def _sounds(transfer: TransferShape, problems: Problems) -> None:
     place, confirm = transfer.place, transfer.confirm
     if confirm.play:
-        _wav(confirm.place.key("play"), confirm.play, problems)
+        check_wav(confirm.place.key("play"), confirm.play, problems)
     elif confirm.place is not NOWHERE:
         problems.error(confirm.place.key("play"), "is missing: a WAV file that asks the target to press the key")
     if transfer.music:
-        _wav(place.key("music"), transfer.music, problems)
+        check_wav(place.key("music"), transfer.music, problems)
     elif transfer.while_ringing == "music":
         problems.error(place.key("music"), "is missing: name a WAV file, or set while_ringing: ringback")
 
 
-def _wav(place: Place, path: str, problems: Problems) -> None:
+def check_wav(place: Place, path: str, problems: Problems) -> None:
     """Whether a file is there and begins as WAV files do; what follows is read when it is played."""
     try:
         with Path(path).open("rb") as file:

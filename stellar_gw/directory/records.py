@@ -202,6 +202,8 @@ class Environment:
     :ivar url: template; ``{agent}``, ``{version}``, ``{environment}``, ``{call_id}``, ``{from}``, ... are filled.
     :ivar headers: request headers of the upgrade; values are templates and may hold secrets.
     :ivar agent_answers: whether the call rings until the agent says ``answer``, or rejects it.
+    :ivar resumes: whether a link that broke in mid-call may be made anew, once, the agent being told so.
+    :ivar filler: the path of a WAV file that the caller hears meanwhile; empty: comfort noise.
     :ivar outbound: accounts of its own for transfers, by name; each goes before a way's account for the same host.
     """
 
@@ -212,6 +214,8 @@ class Environment:
     variables: dict[str, str] = field(factory=dict)
     secrets: dict[str, Secret] = field(factory=dict)
     agent_answers: bool = False
+    resumes: bool = False
+    filler: str = ""
     outbound: dict[str, DigestAccount] = field(factory=dict)
     options: dict[str, str] = field(factory=dict)
     where: Where = NOWHERE
@@ -231,6 +235,24 @@ class Agent:
 
 
 @frozen(kw_only=True)
+class Fallback:
+    """What becomes of a caller whose agent is not there, or no longer: one of these, or neither.
+
+    :ivar transfer: the name of a transfer.
+    :ivar play: the path of a WAV file, after which we hang up.
+    """
+
+    transfer: str = ""
+    play: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.transfer or self.play)
+
+    def __str__(self) -> str:
+        return f"transfer {self.transfer}" if self.transfer else f"play {self.play}"
+
+
+@frozen(kw_only=True)
 class Connector:
     """What a caller dials: names agent, environment and version, and can be disabled.
 
@@ -241,7 +263,7 @@ class Connector:
     :ivar agent: an agent's name, or ``builtin:echo`` and the like.
     :ivar version: ``published``, ``draft`` or a pinned version.
     :ivar srtp: None: the caller's, or ``media.srtp``.
-    :ivar unavailable_status: what the caller gets while the agent is not there.
+    :ivar unavailable_status: what the caller gets while the agent is not there, and there is no fallback.
     :ivar record: its calls are written down as audio files.
     :ivar dtmf: ``inband`` looks for digits in the caller's audio, too.
     :ivar x_headers_in_refer_to: None: as the caller's ``outbound`` says.
@@ -261,7 +283,7 @@ class Connector:
     version: str = "published"
     enabled: bool = True
     srtp: SrtpMode | None = None
-    fallback: str = ""
+    fallback: Fallback = Fallback()
     unavailable_status: int = 480
     unavailable_reason: str = ""
     record: bool = False

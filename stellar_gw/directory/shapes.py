@@ -7,7 +7,7 @@ the records that the rest of the gateway knows.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from attrs import field, frozen
 
@@ -146,6 +146,8 @@ class EnvironmentShape:
     secrets: dict[Variable, SecretText] = field(factory=dict, repr=False)
     rate: Literal["8000", "16000", "24000"] = ""  # type: ignore[assignment]  # absent: the dialect's own
     answer: Literal["gateway", "agent"] = "gateway"
+    resumes: bool = False
+    filler: Annotated[str, rules.FilePath()] = ""
     outbound: dict[Name, AccountShape] = field(factory=dict)
     options: dict[Variable, str] = field(factory=dict)
     place: Place = NOWHERE
@@ -156,6 +158,16 @@ class AgentShape:
     environments: dict[EnvironmentKey, EnvironmentShape]
     languages: tuple[str, ...] = ()
     versions: Versions = Versions(published="1")
+    place: Place = NOWHERE
+
+
+@frozen(kw_only=True)
+class FallbackShape:
+    """``fallback: support``, or ``fallback: {play: sorry.wav}``."""
+
+    SHORT: ClassVar[str] = "transfer"
+    transfer: str = ""
+    play: Annotated[str, rules.FilePath()] = ""
     place: Place = NOWHERE
 
 
@@ -171,7 +183,7 @@ class ConnectorShape:
     version: Version = "published"
     enabled: bool = True
     srtp: SrtpMode | None = None
-    fallback: str = ""
+    fallback: FallbackShape = FallbackShape()
     unavailable_status: Literal["404", "410", "480", "486", "600", "603"] = "480"
     unavailable_reason: Annotated[
         str, rules.Text(re.compile(r"[\x20-\x7e]{0,80}"), "at most 80 plain characters (it is a SIP reason phrase)")

@@ -2,7 +2,8 @@
 
 A class's fields are its keys; the ones named ``place`` and ``where`` are filled with the node's own. What a
 field's type says is what the value must be: ``str``, ``bool``, a ``Literal``, an ``Annotated`` with a rule,
-``tuple[..., ...]``, ``dict[..., ...]``, or another class.
+``tuple[..., ...]``, ``dict[..., ...]``, or another class. A class whose ``SHORT`` names one of its fields may be written
+as that field's value alone.
 """
 
 from __future__ import annotations
@@ -170,8 +171,11 @@ class Structure:
             **own_fields,
         )
         keys = [each.name for each in attrs.fields(kind) if each.name not in OURS]
+        short: str = getattr(kind, "SHORT", "")
 
         def hook(node: Node, _: Any) -> Any:
+            if short and isinstance(node, Scalar):
+                node = Table(node.place, {short: node})
             if not isinstance(node, Table):
                 raise self._not_a_mapping(node, f"with the keys {one_of(keys)}")
             given = {
