@@ -98,8 +98,11 @@ def given_up_politely(life: LinkLife, out: Outbox, code: int, reason: str) -> No
 
 
 def they_closed(_: LinkLife, out: Outbox, code: int, failure: Failure) -> None:
-    # 1005 stands for a close frame without a code and is never sent (RFC 6455 7.4.1).
-    out.extend((Part(1000 if code == 1005 else code), TellClosed(failure, established=True, clean=code == 1000)))
+    # 1005 stands for a close frame without a code and is never sent (RFC 6455 7.4.1). Whoever sends such a frame means
+    # to close, as browsers and Node do by close(); what dies sends none.
+    out.extend(
+        (Part(1000 if code == 1005 else code), TellClosed(failure, established=True, clean=code in (1000, 1005)))
+    )
 
 
 def they_failed(_: LinkLife, out: Outbox, failure: Failure) -> None:

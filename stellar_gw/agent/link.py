@@ -45,7 +45,7 @@ class LinkClosed:
         ``cancelled`` (we closed or aborted it) or ``internal`` (a bug of ours).
     :ivar message: one line for the operator, with what to do about it; no secret, no query string.
     :ivar established: whether ``link_opened`` had been told.
-    :ivar clean: the agent ended the conversation as it should (close code 1000, RFC 6455 7.4.1).
+    :ivar clean: the agent ended the conversation as it should (close code 1000 or none at all, RFC 6455 7.4.1).
     """
 
     code: str

@@ -40,4 +40,6 @@ def start_agent(
         ping_timeout=limits.ping_timeout,
         inband=route.connector.dtmf == "inband",
         barge_in=route.connector.barge_in,
+        resumes=environment.resumes,
+        filler=environment.filler,
     )

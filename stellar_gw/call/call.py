@@ -10,14 +10,17 @@ from collections.abc import Callable
 from typing import Literal
 
 from attrs import frozen
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from stellar_gw.call.agent import AgentLimits, start_agent
+from stellar_gw.call.agent_links import AgentLinks
 from stellar_gw.call.asks import Asks, Told
 from stellar_gw.call.caller_leg import CallerLeg
 from stellar_gw.call.caller_side import CallerSide
 from stellar_gw.call.endings import (
+    MEDIA_FAILURE,
     agent_ending,
     conversation_numbers,
     leg_numbers,
@@ -28,13 +31,15 @@ from stellar_gw.call.endings import (
     undecided_ending,
 )
 from stellar_gw.call.events import CallAnswered, CallConfirmed, CallEnded, CallEvent, CallNoted, CallStarted
+from stellar_gw.call.fallback import FallingBack
 from stellar_gw.call.machine import Effect, Ending, InboundCallMachine, Outbox
 from stellar_gw.call.media import LegMedia
 from stellar_gw.call.ports import MediaPlane, Signalling
 from stellar_gw.call.record import CallRecord
 from stellar_gw.call.recording import CallRecording
 from stellar_gw.call.timers import Timers
-from stellar_gw.call.transfer.transfers import Transfers
+from stellar_gw.call.transfer.outcome import Outcome
+from stellar_gw.call.transfer.transfers import TransferRequest, Transfers
 from stellar_gw.call.usages import Usages
 from stellar_gw.control import messages
 from stellar_gw.directory.records import Route
@@ -126,11 +131,23 @@ class Call:
             call_id=record.call_id,
             leg=self.leg,
             plane=plane,
-            end=self.give_up,
+            end=self._transfer_ends_it,
             left=self._agent_left,
             keep_leg=lambda numbers: record.legs.append(leg_numbers(numbers)),
         )
         self._transfers = transfers(self._side, record, self.note)
+        self._lost: Ending | None = None
+        self._links = AgentLinks(route=route, record=record, now=clock.seconds, note=self.note)
+        self._fallback = FallingBack(
+            call_id=record.call_id,
+            wanted=route.connector.fallback,
+            plane=plane,
+            record=record,
+            timers=self._timers,
+            note=self.note,
+            failed=self.give_up,
+            transfer=self._transfer_to,
+        )
         self._asks = Asks(
             call_id=record.call_id,
             answer=self._answer_for_agent,
@@ -186,20 +203,22 @@ class Call:
             return
         match event:
             case messages.AgentReady():
-                self.record.agent_connect_ms = round(event.connect_ms, 1)
+                self._links.ready(event)
                 if self._route.environment.agent_answers:
                     self._machine.asked()
                 else:
                     self._machine.ready()
                 self._run()
             case messages.AgentFailed():
-                self._agent_gone(agent_ending(event, self._route))
+                self._agent_failed(event)
             case messages.AgentHangup():
                 self._agent_gone(Ending(cause=event.reason, by="agent"))
             case messages.AgentLost():
-                self.note("agent_lost", f"agent lost, connecting again: {event.message}")
+                self._links.lost(event)
             case messages.AgentResumed():
-                self.note("agent_resumed", f"agent back after {event.gap_ms:.0f} ms")
+                self._links.resumed(event)
+            case messages.Played():
+                self._fallback.heard(event)
             case messages.AgentAsked():
                 self._asks.heard(event)
             case messages.RecordingEnded():
@@ -207,11 +226,37 @@ class Call:
             case _:
                 self.leg.heard(event)
 
+    def _agent_failed(self, event: messages.AgentFailed) -> None:
+        self._links.failed(event)
+        ending = agent_ending(event, self._route)
+        self._lost = None if ending.cause == MEDIA_FAILURE else ending
+        self._agent_gone(ending)
+
     def _agent_gone(self, ending: Ending) -> None:
         """It has hung up, or failed; a transfer that is under way goes on without it."""
         self._side.agent_listens = False
         if not self._transfers.agent_gone():
+            self._end_or_fall_back(ending)
+
+    def _end_or_fall_back(self, ending: Ending) -> None:
+        """There is no agent for the caller, and none to come: is it the agent's fault?"""
+        if self._lost is not None and self._route.connector.fallback and not self._fallback.begun:
+            self._machine.fall_back(self._lost)
+            self._run()
+        else:
             self.give_up(ending)
+
+    def _transfer_to(self, name: str) -> Deferred[Outcome]:
+        done = self._transfers.transfer(TransferRequest(to=name), lambda state, detail: None)
+        self._transfers.agent_gone()  # so that the caller hears it ringing
+        return done
+
+    def _transfer_ends_it(self, ending: Ending) -> None:
+        """A transfer is over, and the call with it; one that failed may leave something to fall back on."""
+        if ending.cause != "transfer_failed":
+            self.give_up(ending)
+        elif not self._fallback.begun:  # otherwise its own outcome says how the call ends
+            self._end_or_fall_back(ending)
 
     def _agent_left(self) -> None:
         """Caller and target talk: the limits of a talk with an agent are none of theirs."""
@@ -282,8 +327,10 @@ class Call:
                 srtp=bool(self.leg.media.srtp),
             )
         except StellarError as error:
-            self.give_up(template_ending(error, self._route))
+            self._lost = template_ending(error, self._route)
+            self._agent_gone(self._lost)
             return
+        self._links.begin()
         self.leg.agreement.agent_begins()
         self._plane.ask(request).addErrback(self.media_failed)
         source = self._early
@@ -300,7 +347,10 @@ class Call:
         self._timers.start("decision", DECISION_TIMEOUT, self._undecided)
 
     def _undecided(self) -> None:
-        self.give_up(undecided_ending(DECISION_TIMEOUT, self._route))
+        stop = messages.StopAgent(request=0, call=self.call_id, cause="undecided")
+        self._plane.ask(stop).addErrback(lambda _: None)  # a worker that is lost ends the call by itself
+        self._lost = undecided_ending(DECISION_TIMEOUT, self._route)
+        self._agent_gone(self._lost)
 
     def _answer(self) -> None:
         self._timers.stop("decision")
@@ -322,6 +372,12 @@ class Call:
             self._timers.start("limit", settings.duration, self._limit_reached)
         self._tell(CallConfirmed(self.record))
 
+    def _fall_back(self) -> None:
+        ending = self._outbox.ending
+        assert ending is not None
+        # Not from within a transfer that has just failed, which still counts as one under way.
+        self._timers.start("fallback", 0.0, lambda: self._fallback.begin(ending))
+
     def _reject(self) -> None:
         ending = self._outbox.ending
         assert ending is not None
@@ -338,6 +394,7 @@ class Call:
         self._transfers.abandon()
         self.leg.stop()
         self._timers.stop_all()
+        self._links.over()
         ending = self._outbox.ending
         assert ending is not None
         self.record.cause, self.record.ended_by, self.record.reason = ending.cause, ending.by, ending.reason
@@ -391,6 +448,7 @@ class Call:
         Effect.AWAIT_DECISION: _await_decision,
         Effect.ANSWER: _answer,
         Effect.CONFIRM: _confirm,
+        Effect.FALL_BACK: _fall_back,
         Effect.REJECT: _reject,
         Effect.BYE: _bye,
         Effect.RELEASE: _release,

@@ -32,8 +32,21 @@ def dialog_ending(event: Ended) -> Ending:
     return Ending(status=487, cause=cause, by=by, reason=reason)
 
 
+MEDIA_FAILURE = "media_failure"
+"""A worker's word for a failure that is not the agent's, and the cause of such a call's end."""
+
+
 def agent_ending(event: AgentFailed, route: Route) -> Ending:
     """An agent that is not there, or no longer (480 and not 503: upstream would blacklist all of us)."""
+    if event.code == MEDIA_FAILURE:
+        return Ending(
+            status=500,
+            cause=MEDIA_FAILURE,
+            by="gateway",
+            reason=event.message,
+            check=event.code,
+            fix="See the media worker's lines in the log",
+        )
     name = f"{route.agent}/{route.environment.name}"
     return Ending(
         status=route.connector.unavailable_status,

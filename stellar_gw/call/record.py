@@ -104,6 +104,8 @@ class CallRecord:
     codec: str = ""
     srtp: str = ""
     agent_connect_ms: float | None = None
+    agent_links: list[dict[str, Any]] = field(factory=list)
+    fallback: dict[str, Any] | None = None
     status: int = 0
     cause: str = ""
     ended_by: str = ""
@@ -142,6 +144,8 @@ class CallRecord:
             "codec": self.codec,
             "srtp": self.srtp,
             "agent_connect_ms": self.agent_connect_ms,
+            "agent_links": self.agent_links,
+            "fallback": self.fallback,
             "status": self.status,
             "cause": self.cause,
             "ended_by": self.ended_by,

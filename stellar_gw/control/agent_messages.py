@@ -169,6 +169,7 @@ class ConversationStatistics(msgspec.Struct, frozen=True, kw_only=True):
     :ivar turns: answers of the agent's; ``p50_ms``, ``p95_ms`` and ``max_ms`` are how long the caller waited for them.
     :ivar caller_ms, agent_ms: in which they spoke; ``both_ms``: at the same time.
     :ivar barge_ins: how often the caller began to speak while the agent was to be heard.
+    :ivar malformed: messages of the agent that did not follow its dialect, or told of an error at its side.
     """
 
     heard_ms: int = 0
@@ -181,6 +182,7 @@ class ConversationStatistics(msgspec.Struct, frozen=True, kw_only=True):
     agent_ms: int = 0
     both_ms: int = 0
     barge_ins: int = 0
+    malformed: int = 0
 
 
 class Outcome(Request, frozen=True, kw_only=True):

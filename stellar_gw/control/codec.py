@@ -39,6 +39,7 @@ from stellar_gw.control.messages import (
     OneWayAudio,
     Outcome,
     Ping,
+    Played,
     Pressed,
     Rebind,
     Record,
@@ -59,7 +60,8 @@ ToWorker = (
 )  # fmt: skip
 ToGateway = (
     Hello | Done | Failed | Listing | Allocated | Released | AgentReady | AgentFailed | AgentHangup | AgentLost
-    | AgentResumed | AgentAsked | AgentTurned | MediaLost | MediaBack | OneWayAudio | RecordingEnded | DigitReceived
+    | AgentResumed | AgentAsked | AgentTurned | MediaLost | MediaBack | OneWayAudio | Played | RecordingEnded
+    | DigitReceived
 )  # fmt: skip
 
 

@@ -100,6 +100,7 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     :ivar tone: with source ``tone``, its cadence (:mod:`stellar_gw.media.cadence`): ``ringback``, ``busy``, or
         parts of Hz and milliseconds as in ``440+480/2000,0/4000``.
     :ivar file: with source ``file``, the path of a WAV file (hold music).
+    :ivar once: with source ``file``: :class:`Played` follows when it has been heard once, and then there is silence.
     """
 
     leg: str
@@ -107,6 +108,7 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     peer: str = ""
     tone: str = "ringback"
     file: str = ""
+    once: bool = False
     agent_hears: bool = False
 
 

@@ -70,6 +70,7 @@ from stellar_gw.control.worker_events import (
     MediaBack,
     MediaLost,
     OneWayAudio,
+    Played,
     RecordingEnded,
 )
 
@@ -109,6 +110,7 @@ Anything = (
     | DigitReceived
     | Record
     | RecordingEnded
+    | Played
 )
 
 __all__ = [
@@ -149,6 +151,7 @@ __all__ = [
     "OneWayAudio",
     "Outcome",
     "Ping",
+    "Played",
     "Pressed",
     "Rebind",
     "Record",

@@ -15,10 +15,11 @@ class AgentReady(Event, frozen=True, kw_only=True):
 
 
 class AgentFailed(Event, frozen=True, kw_only=True):
-    """The agent could not be reached, or its link broke. Sent at most once a call.
+    """The agent could not be reached, or its link broke. Sent at most once an attempt (:class:`StartAgent`).
 
     :ivar code: ``timeout``, ``refused``, ``dns``, ``tls``, ``http_401``, ``closed_1011``, ``lost``,
-        ``unresponsive``, ``flood``, ``oversize``, ``protocol`` or ``invalid_url``.
+        ``unresponsive``, ``flood``, ``oversize``, ``protocol``, ``invalid_url``, or ``media_failure`` where it is not
+        the agent that failed but the call's media in the worker.
     :ivar message: one line for the operator; no secret, no query string.
     :ivar established: False while connecting, True where a link that was up has ended.
     """
@@ -101,6 +102,17 @@ class OneWayAudio(Event, frozen=True, kw_only=True):
     leg: str
     local: str
     remote: str
+
+
+class Played(Event, frozen=True, kw_only=True):
+    """A file that was bound ``once`` is over.
+
+    :ivar note: why it was not heard; empty where it was.
+    """
+
+    call: str
+    leg: str
+    note: str = ""
 
 
 class RecordingEnded(Event, frozen=True, kw_only=True):

@@ -64,6 +64,10 @@ FORMATS: Final[Mapping[str, tuple[AudioFormat, dict[str, object]]]] = {
 }
 CALLERS: Final = "caller"
 """The format that is the caller's own where the model knows it."""
+RESUMED: Final = (
+    "The connection to you broke in the middle of this call, and what was said before is lost to you. The caller is "
+    "still there: say that you could not hear for a moment, and ask what was said last. Do not greet again."
+)
 TURN_DETECTION: Final = ("server_vad", "semantic_vad")
 DTMF: Final = ("respond", "note", "ignore")
 
@@ -123,8 +127,9 @@ class OpenAiRealtimeDialect:
         if options.instructions:
             session["instructions"] = options.instructions
         frames: tuple[Frame, ...] = (encode({"type": "session.update", "session": session}),)
-        if options.greeting:
-            frames += (_said("system", options.greeting), *self._turns.want())
+        begin = RESUMED if self._context.resumed else options.greeting
+        if begin:
+            frames += (_said("system", begin), *self._turns.want())
         return frames
 
     def audio(self, payload: bytes, timestamp_ms: int) -> Sequence[Frame]:

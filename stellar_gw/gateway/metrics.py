@@ -129,6 +129,12 @@ class Metrics:
             ("trunk", "what"),
             registry=registry,
         )
+        self._fallbacks = Counter(
+            "stellar_gw_fallbacks",
+            "Callers without an agent who were transferred or played a file, or for whom that failed.",
+            (*whose, "outcome"),
+            registry=registry,
+        )
         self._make_agent_metrics()
         self._make_media_metrics()
         registry.register(_Looked(sight))
@@ -147,6 +153,18 @@ class Metrics:
             "stellar_gw_agent_failures",
             "Agents that were not there (established no), or were lost (yes).",
             (*whose, "code", "established"),
+            registry=registry,
+        )
+        self._reconnects = Counter(
+            "stellar_gw_agent_reconnects",
+            "Agents lost in mid-call and connected anew: resumed, or failed.",
+            (*whose, "outcome"),
+            registry=registry,
+        )
+        self._malformed = Counter(
+            "stellar_gw_agent_malformed_messages",
+            "Messages of agents that did not follow their dialect, or told of an error; of ended calls.",
+            whose,
             registry=registry,
         )
         self._turns = Histogram(
@@ -252,8 +270,10 @@ class Metrics:
 
     def _end(self, record: CallRecord) -> None:
         agent = self._agents.pop(record.call_id, None)
-        if agent is not None and record.conversation is not None:
-            self._conversation(agent, record.conversation)
+        if agent is not None:
+            self._reconnected(agent, record)
+            if record.conversation is not None:
+                self._conversation(agent, record.conversation)
         begun = self._started.pop(record.call_id, None)
         if begun is None:
             return
@@ -262,6 +282,8 @@ class Metrics:
         self._ended.labels(**whose, cause=self._words["cause"](_word(record.cause))).inc()
         if record.answered is not None:
             self._duration.labels(tenant=whose["tenant"]).observe(record.duration)
+        if record.fallback is not None:
+            self._fallbacks.labels(**whose, outcome=record.fallback["outcome"] or "cut_short").inc()
         for leg in record.legs:
             self._leg(leg)
         for transfer in record.transfers:
@@ -272,8 +294,14 @@ class Metrics:
         code = self._words["code"](_word(transfer["code"] or ""))
         self._transfers.labels(tenant=tenant, method=method, result=transfer["result"], code=code).inc()
 
+    def _reconnected(self, agent: dict[str, str], record: CallRecord) -> None:
+        for link in record.agent_links[1:]:
+            outcome = "resumed" if link["connect_ms"] is not None else "failed" if link["failure"] else "cut_short"
+            self._reconnects.labels(**agent, outcome=outcome).inc()
+
     def _conversation(self, agent: dict[str, str], said: dict[str, Any]) -> None:
         self._barge_ins.labels(**agent).inc(said["barge_ins"])
+        self._malformed.labels(**agent).inc(said["malformed"])
         heard, caller, other, both = (said[f"{name}_ms"] / 1000 for name in ("heard", "caller", "agent", "both"))
         spoke = {"caller": caller - both, "agent": other - both, "both": both}
         spoke["nobody"] = heard - sum(spoke.values())

@@ -2,8 +2,8 @@
 
 A class's fields are its keys; the ones named ``place`` and ``where`` are filled with the node's own. What a
 field's type says is what the value must be: ``str``, ``bool``, a ``Literal``, an ``Annotated`` with a rule,
-``tuple[..., ...]``, ``dict[..., ...]``, or another class. A class whose ``SHORT`` names one of its fields may be written
-as that field's value alone.
+``tuple[..., ...]``, ``dict[..., ...]``, or another class. A class whose ``SHORT`` names one of its fields may be
+written as that field's value alone.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class Conversation:
         self.audio = AgentAudio(dialect.audio_format)
         self._queue = self.audio.playout
         self.caller = CallerAudio(dialect.audio_format, listen=None if tones is None else TonesHeard(tones))
-        self.malformed = 0
+        self.malformed: int = 0 if before is None else before.malformed
 
     @property
     def agent_audio_ms(self) -> int:
@@ -205,7 +205,10 @@ class Conversation:
     @property
     def statistics(self) -> ConversationStatistics:
         return ConversationStatistics(
-            heard_ms=self._frames_sent * FRAME_MS, agent_audio_ms=self.agent_audio_ms, **asdict(self._turns.numbers)
+            heard_ms=self._frames_sent * FRAME_MS,
+            agent_audio_ms=self.agent_audio_ms,
+            malformed=self.malformed,
+            **asdict(self._turns.numbers),
         )
 
     # --- what the link tells (LinkEvents) -------------------------------------------------------
@@ -239,6 +242,7 @@ class Conversation:
             self._leave_when_played()
         else:
             self._over = True
+            self._queue.clear()  # half a sentence, and then nobody who finishes it
             self._listener.agent_failed(closed.code, closed.message, established=closed.established)
 
     # --- what the agent wants -------------------------------------------------------------------
@@ -303,4 +307,5 @@ class Conversation:
         link, self._link = self._link, None
         if link is not None:
             link.close(POLICY_VIOLATION, code)
+        self._queue.clear()
         self._listener.agent_failed(code, message, established=established)

@@ -28,6 +28,7 @@ from stellar_gw.control.messages import (
     MediaBack,
     MediaLost,
     OneWayAudio,
+    Played,
     Pressed,
     RecordingEnded,
     SetMedia,
@@ -53,6 +54,8 @@ from stellar_gw.worker.resumption import WITHIN, Resumption
 from stellar_gw.worker.sounds import Sounds
 from stellar_gw.worker.wiring import Wiring
 
+MOST_ASKS = 64
+"""Of one link that wait for their outcome; the oldest is forgotten first."""
 _log = Logger()
 
 
@@ -118,6 +121,7 @@ class MediaSession:
         self._agent_leg = ""
         self._agent_ended = False
         self._ringing = ""
+        self._asks: dict[str, None] = {}
         self._request: StartAgent | None = None
         self._resumption = Resumption(False, surroundings.now)
         self._answered: set[str] = set()
@@ -128,7 +132,7 @@ class MediaSession:
         self._quality = QualityWatch()
         self._recording = LegRecording(call, surroundings.recorder, surroundings.now, self._answered, self._recorded)
         self._offload = Offload(surroundings.fast_path, surroundings.now)
-        self._wiring = Wiring(self.legs, surroundings.sounds, surroundings.now, self._keep_pace)
+        self._wiring = Wiring(self.legs, surroundings.sounds, surroundings.now, self._keep_pace, self._played)
 
     # --- commands -------------------------------------------------------------------------------
 
@@ -203,6 +207,7 @@ class MediaSession:
         request = self._request
         assert request is not None, "an agent that was there was started"
         self.emit(partial(AgentLost, code=code, message=message))
+        self._asks.clear()
         again = replace(request, context=replace(request.context, resumed=True))
         self._conversation = self._converse(again, WITHIN)
         self._wiring.replace_agent(self._conversation.audio)
@@ -260,8 +265,12 @@ class MediaSession:
         self._around.pacer.add(self, slow=self._slow)
 
     def outcome(self, ask: str, state: str, final: bool, detail: dict[str, str]) -> None:
-        if self._conversation is not None:
-            self._conversation.outcome(ask, state, final, detail)
+        """What became of an ask; nothing where a link asked that is gone."""
+        if self._conversation is None or (ask and ask not in self._asks):
+            return
+        if final:
+            self._asks.pop(ask, None)
+        self._conversation.outcome(ask, state, final, detail)
 
     def informed(self, request: Pressed) -> None:
         """A press that signalling told.
@@ -396,11 +405,14 @@ class MediaSession:
     def failed(self, what: str) -> None:
         """Something of ours broke: this call cannot go on, the others do."""
         _log.error("{call}: the media failed: {what}", call=self._call, what=what)
-        self.agent_failed("internal", f"the media of the call failed inside the gateway: {what}", established=True)
+        self.agent_failed("media_failure", f"the media of the call failed inside the gateway: {what}", established=True)
         self._stop_agent("media_failure", "gateway")
 
     def emit(self, event: Callable[..., Event]) -> None:
         self._around.emit(event(generation=self._around.generation, call=self._call))
+
+    def _played(self, leg: str, note: str) -> None:
+        self.emit(partial(Played, leg=leg, note=note))
 
     def _recorded(self, leg: str, recorded: Recorded) -> None:
         self.emit(
@@ -428,7 +440,7 @@ class MediaSession:
         if self._agent_ended:
             return
         resumption = self._resumption
-        if established and code != "internal" and resumption.begins(message):
+        if established and code != "media_failure" and self._agent_leg in self._answered and resumption.begins(message):
             self._resume_agent(code, message)
         else:
             if resumption.under_way:
@@ -442,6 +454,10 @@ class MediaSession:
             self.emit(AgentHangup)
 
     def agent_asked(self, ask: Ask) -> None:
+        if ask.ask:
+            self._asks[ask.ask] = None
+            if len(self._asks) > MOST_ASKS:
+                del self._asks[next(iter(self._asks))]
         self.emit(partial(AgentAsked, ask=ask.ask, verb=ask.verb, parameters=dict(ask.parameters)))
 
     def agent_turned(self, seconds: float) -> None:

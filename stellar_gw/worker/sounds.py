@@ -16,6 +16,7 @@ from stellar_gw.errors import StellarError
 from stellar_gw.media.resample import Resampler
 from stellar_gw.media.source import Recording
 from stellar_gw.media.wav import Wav, WavError, read_wav
+from stellar_gw.worker.leg_audio import Sound
 
 MAX_FILE = 16 << 20
 """Octets; 17 minutes of PCM at 8 kHz."""
@@ -42,10 +43,14 @@ class SoundFile:
 
 
 class FileSource:
-    """A leg's own place in a file, which begins once the file is read and repeats; a :class:`media.source.Source`."""
+    """A leg's own place in a file, which begins once the file is read; a :class:`media.source.Source`.
 
-    def __init__(self, file: SoundFile) -> None:
+    :param repeat: over and over.
+    """
+
+    def __init__(self, file: SoundFile, repeat: bool = True) -> None:
         self._file = file
+        self._repeat = repeat
         self._recording: Recording | None = None
         self._find()
 
@@ -60,11 +65,30 @@ class FileSource:
 
     def _find(self) -> bool:
         if self._recording is None and self._file.wav is not None:
-            self._recording = Recording(self._file.wav.pcm, self._file.wav.rate, repeat=True)
+            self._recording = Recording(self._file.wav.pcm, self._file.wav.rate, self._repeat)
         return self._recording is not None and not self._recording.ended
 
     def take(self, samples: int) -> bytes:
         return bytes(2 * samples) if self._recording is None else self._recording.take(samples)
+
+
+class Prompt(Sound):
+    """A file, once.
+
+    :param told: called when it is over, with the reason why it was not heard, or an empty one.
+    """
+
+    def __init__(self, file: SoundFile, told: Callable[[str], None]) -> None:
+        super().__init__(FileSource(file, repeat=False))
+        self._file = file
+        self._told: Callable[[str], None] | None = told
+
+    def _pcm(self, ms: int) -> bytes | None:
+        pcm = super()._pcm(ms)
+        if pcm is None and self._told is not None and (self._file.wav is not None or self._file.failed):
+            told, self._told = self._told, None
+            told(self._file.failed)
+        return pcm
 
 
 class Sounds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 from twisted.logger import Logger
@@ -17,7 +18,7 @@ from stellar_gw.worker.agent_audio import AgentAudio
 from stellar_gw.worker.leg import Leg
 from stellar_gw.worker.leg_audio import LegAudio, Sound
 from stellar_gw.worker.relay import Relay
-from stellar_gw.worker.sounds import FileSource, SoundError, Sounds
+from stellar_gw.worker.sounds import FileSource, Prompt, SoundError, Sounds
 
 TONE_RATE = 8000
 """Samples a second; the highest tone has 3800 Hz."""
@@ -30,18 +31,25 @@ class Wiring:
     """
     :param legs: of the call, by name; others put them in and take them out.
     :param changed: called where a leg begins or ceases to need our pace.
+    :param played: called with a leg and a reason as in :class:`Played` when a file bound ``once`` is over.
     :ivar agent: what the agent says; None without one.
     :ivar hears_agent: the leg that hears the agent, empty for none.
     :ivar heard_by_agent: the leg that the agent hears, empty for none.
     """
 
     def __init__(
-        self, legs: Mapping[str, Leg], sounds: Sounds, now: Callable[[], float], changed: Callable[[], None]
+        self,
+        legs: Mapping[str, Leg],
+        sounds: Sounds,
+        now: Callable[[], float],
+        changed: Callable[[], None],
+        played: Callable[[str, str], None],
     ) -> None:
         self._legs = legs
         self._sounds = sounds
         self._now = now
         self._tell = changed
+        self._played = played
         self._bindings: dict[str, Binding] = {}
         self._relays: dict[str, Relay] = {}
         self.agent: AgentAudio | None = None
@@ -132,7 +140,8 @@ class Wiring:
         if binding.source == "tone":
             return Sound(Recording(cadence(binding.tone, TONE_RATE), TONE_RATE, repeat=True))
         if binding.source == "file":
-            return Sound(FileSource(self._sounds.open(binding.file)))
+            file = self._sounds.open(binding.file)
+            return Prompt(file, partial(self._played, binding.leg)) if binding.once else Sound(FileSource(file))
         return None
 
     def _audio(self, name: str, binding: Binding, sounds: Mapping[str, LegAudio]) -> LegAudio | None:

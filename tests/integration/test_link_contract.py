@@ -189,7 +189,7 @@ class Leaving(Base):
             (close_payload(1001), ("closed_1001", True, False), [close_payload(1001)]),
             (close_payload(1011, "oops\n"), ("closed_1011", True, False), [close_payload(1011)]),
             (close_payload(4321), ("closed_4321", True, False), [close_payload(4321)]),
-            (b"", ("closed_1005", True, False), [close_payload(1000), b""]),
+            (b"", ("closed_1005", True, True), [close_payload(1000), b""]),
         ]
         for payload, told, answered in expected:
             heard: list[bytes] = []

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.dialects.contract import Malformed
@@ -29,6 +30,7 @@ def everything(dialect: NativeDialect) -> list[Any]:
         dialect.received(json.dumps(action))
     frames = [
         *dialect.opened(),
+        *NativeDialect(replace(CONTEXT, resumed=True), 16000).opened(),
         *dialect.digit("#", 160),
         *dialect.mark_reached('{"mark":"m"}', cleared=True, played_ms=20),
         *dialect.cleared(20, 40),

@@ -140,16 +140,17 @@ class SetUpTests(CallCase):
         shares = {"caller_share": 0.3, "agent_share": 0.4, "silence_share": 0.35}
         none = {"caller_share": None, "agent_share": None, "silence_share": None}
         found = []
-        for numbers in ({**said, **times, "turns": 3, "barge_ins": 1}, {}):
+        for numbers in ({**said, **times, "turns": 3, "barge_ins": 1, "malformed": 2}, {}):
             self.plane.conversation = messages.ConversationStatistics(**numbers)
             self.events.clear()
             self.talk()
             self.hang_up()
             self.settle()
             found.append(self.record().as_json()["conversation"])
-        self.assertEqual(found[0], {**said, **times, **shares, "turns": 3, "barge_ins": 1})
+        self.assertEqual(found[0], {**said, **times, **shares, "turns": 3, "barge_ins": 1, "malformed": 2})
         self.assertEqual(
-            found[1], {**dict.fromkeys(said, 0), **dict.fromkeys(times), **none, "turns": 0, "barge_ins": 0}
+            found[1],
+            {**dict.fromkeys(said, 0), **dict.fromkeys(times), **none, "turns": 0, "barge_ins": 0, "malformed": 0},
         )
 
     def test_what_a_connector_says_of_digits_and_barge_in_goes_to_the_worker(self) -> None:

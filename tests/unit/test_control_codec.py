@@ -94,6 +94,7 @@ ANSWERS: list[messages.Message] = [
     messages.MediaLost(generation=7, call="c-1", leg="caller", seconds=30.0, ever=True),
     messages.MediaBack(generation=7, call="c-1", leg="caller"),
     messages.OneWayAudio(generation=7, call="c-1", leg="caller", local="192.0.2.9:10000", remote="10.0.0.1:4000"),
+    messages.Played(generation=7, call="c-1", leg="caller", note="no WAV file"),
     messages.RecordingEnded(
         generation=3, call="c-1", leg="caller", path="/r/a.wav", seconds=1.5, octets=48044, missing=2, note="a note"
     ),

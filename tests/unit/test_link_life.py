@@ -57,7 +57,7 @@ class LinkLifeTests(SynchronousTestCase):
             ("opened", "closed 1005"): [
                 TellOpened(),
                 Part(1000),
-                TellClosed(Failure("closed_1005", "?"), established=True),
+                TellClosed(Failure("closed_1005", "?"), established=True, clean=True),
             ],
             ("opened", "lost"): [TellOpened(), Cut(), TellClosed(LOST, established=True)],
             ("opened", "broken"): [TellOpened(), Part(1002), TellClosed(BROKEN, established=True)],

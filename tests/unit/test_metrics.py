@@ -92,7 +92,11 @@ class MetricsTestCase(SynchronousTestCase):
         tell(CallAnswered(first))
         tell(CallConfirmed(first))
         self.metrics.heard(AgentTurned(generation=1, call="c-1", wait_ms=700.0))
-        first.conversation = {"heard_ms": 20000, "caller_ms": 6000, "agent_ms": 9000, "both_ms": 500, "barge_ins": 2}
+        first.conversation = {"heard_ms": 20000, "caller_ms": 6000, "agent_ms": 9000, "both_ms": 500, "barge_ins": 2,
+                              "malformed": 4}  # fmt: skip
+        up, gone = {"connect_ms": 40.0, "failure": "lost"}, {"connect_ms": None, "failure": "refused"}
+        first.agent_links = [up, up, gone]
+        first.fallback = {"outcome": "played"}
         first.cause, first.duration, first.legs = "caller_hangup", 20.0, [dict(LEG)]
         tried = [{"method": "refer"}, {"method": "invite"}]
         first.transfers = [
@@ -139,6 +143,10 @@ class MetricsTests(MetricsTestCase):
                 f"stellar_gw_agent_connect_seconds_count{{{agent},tenant=acme}}": 1.0,
                 f"stellar_gw_agent_connect_seconds_sum{{{agent},tenant=acme}}": 0.04,
                 f"stellar_gw_agent_failures_total{{{agent},code=timeout,established=no,tenant=acme}}": 1.0,
+                f"stellar_gw_agent_reconnects_total{{{agent},outcome=resumed,tenant=acme}}": 1.0,
+                f"stellar_gw_agent_reconnects_total{{{agent},outcome=failed,tenant=acme}}": 1.0,
+                f"stellar_gw_agent_malformed_messages_total{{{agent},tenant=acme}}": 4.0,
+                "stellar_gw_fallbacks_total{connector=front,outcome=played,tenant=acme}": 1.0,
                 f"stellar_gw_agent_turn_seconds_count{{{agent},tenant=acme}}": 1.0,
                 f"stellar_gw_agent_turn_seconds_sum{{{agent},tenant=acme}}": 0.7,
                 f"stellar_gw_agent_barge_ins_total{{{agent},tenant=acme}}": 2.0,

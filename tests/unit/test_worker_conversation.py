@@ -272,12 +272,12 @@ class ConversationTests(SynchronousTestCase):
         self.assertEqual(self.call.told, ["ready 1.0", "hangup"])
 
     def test_link_fails(self) -> None:
-        """Any other end of the link is a failure, told once; what was queued still plays, nothing more is sent."""
+        """Any other end of the link is a failure, told once; what was queued is gone, and nothing more is sent."""
         self.up()
         self.says(audio(20))
         self.link.ends("closed_1011")
         self.conversation.hear([packet(1)])
-        self.assertEqual(self.plays(), b"\x55" * 160)
+        self.assertEqual(self.plays(), b"\xff" * 160)
         self.conversation.stop("agent_failure", "gateway")
         self.assertEqual((self.call.told, self.link.take()), (["failed closed_1011 True: it was closed_1011"], []))
 

@@ -122,3 +122,31 @@ class ResumptionTests(CallTestCase):
         again.events.link_opened(1.0)
         start = json.loads(again.take()[1])["start"]
         self.assertEqual(start["customParameters"]["resumed"], "true")
+
+    def test_what_the_old_link_asked_for_is_not_told_on_the_new_one(self) -> None:
+        """Nor do its marks return, and what arrives late from it is not heard."""
+        link = self.resuming()
+        link.events.link_received('{"action":"transfer","id":"t1","to":"support"}')
+        link.events.link_received(b"\x11\x22" * 16000)
+        link.events.link_received('{"action":"notify","payload":"old"}')
+        link.ends("lost")
+        link.take()
+        again = self.world.connector.links[1]
+        again.events.link_opened(3.0)
+        again.take()
+        link.events.link_received('{"action":"clear"}')
+        self.world.ask(messages.Outcome(request=0, call="c-1", ask="t1", state="done"))
+        self.world.tick(5)
+        self.assertEqual((link.take(), again.take()), ([], []))
+        again.events.link_received('{"action":"transfer","id":"t1","to":"support"}')
+        self.world.ask(messages.Outcome(request=0, call="c-1", ask="t1", state="done"))
+        self.assertEqual([json.loads(frame)["event"] for frame in again.take()], ["call:transfer"])
+
+    def test_not_before_the_answer(self) -> None:
+        """The caller still rings: its phone system waits no longer, and there is something to fall back on."""
+        self.world.ask(set_media())
+        self.world.ask(start_agent(dialect="native", resumes=True))
+        link = self.world.connector.links[0]
+        link.events.link_opened(2.0)
+        link.ends("lost")
+        self.assertEqual((self.told(), len(self.world.connector.links)), (["AgentReady", "AgentFailed"], 1))

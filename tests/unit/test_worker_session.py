@@ -520,7 +520,7 @@ class EndTests(CallTestCase):
         self.world.tick(3)
         self.assertEqual(
             [(event.code, event.established) for event in self.world.told() if isinstance(event, messages.AgentFailed)],
-            [("internal", True)],
+            [("media_failure", True)],
         )
         self.assertEqual(link.take()[-1], "close 1000")
         self.assertIsInstance(self.world.ask(Release(request=0, call="c-1")), Released)
