@@ -101,7 +101,7 @@ def judge(attempt: Attempt, directory: Directory, hosts: frozenset[str]) -> Admi
             return _unverified(attempt, Unverified(attempt.digest.username, "unknown_user"))
         return _by_credential(attempt, credential, attempt.digest, directory, hosts)
     if attempt.trunk is not None:
-        return _by_registration(attempt, attempt.trunk, directory, hosts)
+        return _by_registration(attempt, attempt.trunk, directory)
     provider = directory.provider_at(attempt.source[0])
     if provider is None:
         return _challenge(attempt, directory)
@@ -145,17 +145,16 @@ def _by_credential(
     return Admitted(caller=credential, route=route, how=f"admitted by digest as {name}")
 
 
-def _by_registration(
-    attempt: Attempt, trunk: Credential | TrunkProvider, directory: Directory, hosts: frozenset[str]
-) -> Admitted | Refused:
-    """We went there ourselves, and gave the password: whoever answers there is the trunk."""
+def _by_registration(attempt: Attempt, trunk: Credential | TrunkProvider, directory: Directory) -> Admitted | Refused:
+    """We went there ourselves, and gave the password: whoever answers there is the trunk.
+
+    It sees us at whatever address our network gives us, and may call that instead of the host that was registered.
+    """
     if isinstance(trunk, TrunkProvider):
-        judged = _by_provider(attempt, trunk, directory, hosts)
+        judged = _by_provider(attempt, trunk, directory, frozenset({_host(attempt)}))
         if isinstance(judged, Refused):
             return judged
         return evolve(judged, how=f"admitted on our registration at provider {trunk.name}")
-    if foreign := _foreign_host(attempt, hosts):
-        return foreign
     route = directory.route_for_credential(attempt.user, trunk)
     if isinstance(route, NoRoute):
         return _no_route(route, trunk.username)
@@ -244,8 +243,12 @@ def _challenge(attempt: Attempt, directory: Directory) -> Refused:
     )
 
 
+def _host(attempt: Attempt) -> str:
+    return attempt.host.lower().rstrip(".").strip("[]")
+
+
 def _foreign_host(attempt: Attempt, hosts: frozenset[str]) -> Refused | None:
-    if attempt.host.lower().rstrip(".").strip("[]") in hosts:
+    if _host(attempt) in hosts:
         return None
     return Refused(
         status=404,
