@@ -39,6 +39,7 @@ from stellar_gw.control.messages import Event as MediaEvent
 from stellar_gw.directory.records import Environment
 from stellar_gw.directory.twilio_account import find_environment
 from stellar_gw.errors import ConfigError, StellarError
+from stellar_gw.gateway.capabilities import capabilities
 from stellar_gw.gateway.driver import Driver
 from stellar_gw.gateway.fastpath import check_helper
 from stellar_gw.gateway.http_client import HttpClient
@@ -59,7 +60,6 @@ from stellar_gw.net.reach import Reach
 from stellar_gw.net.resolver import Resolver
 from stellar_gw.net.stream import StreamLimits
 from stellar_gw.net.tls import ClientTls
-from stellar_gw.sip.checks import Capabilities
 from stellar_gw.sip.core import SipCore
 from stellar_gw.sip.flow import Listener, address_text
 from stellar_gw.sip.timers import Timers
@@ -187,7 +187,7 @@ class GatewayService(Service):
             rng=os.urandom,
             timers=Timers(t1=config.sip.t1),
             max_transactions=config.limits.transactions,
-            able=Capabilities(allow=("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "NOTIFY")),
+            able=capabilities(config.sip),
         )
         resolver = Resolver(clock, lookup)
         driver = Driver(core, clock, Reach(flows, resolver, clock.seconds))

@@ -29,6 +29,7 @@ from stellar_gw.sip.events import (
     Confirmed,
     Ended,
     Provisional,
+    RefreshDue,
     ReinviteRefused,
     Reoffered,
     RequestInDialog,
@@ -189,8 +190,11 @@ class CallerLeg:
     def reoffered(self, event: Reoffered) -> None:
         self._exchanges.reoffered(event)
 
+    def refresh_due(self, event: RefreshDue) -> None:
+        self._exchanges.refresh()
+
     def request_in_dialog(self, event: RequestInDialog) -> None:
-        """INFO may tell a digit, NOTIFY how a REFER goes on (RFC 6665 4.1.3 without any); the rest is not allowed."""
+        """INFO may tell a digit, UPDATE make an offer, NOTIFY say how a REFER goes on; the rest is not allowed."""
         if event.request.method == "INFO":
             informed(
                 event,
@@ -200,6 +204,8 @@ class CallerLeg:
                 plane=self._plane,
                 note=self._listener.note,
             )
+        elif event.request.method == "UPDATE":
+            self._exchanges.updated(event)
         elif event.request.method != "NOTIFY":
             self._signalling.respond_in(event.token, 405)
         else:

@@ -21,6 +21,7 @@ _DIALOG = {
     ("ack_timeout", "local"): ("ack_timeout", "gateway", "our 200 was never acknowledged; check the route back to us"),
     ("timeout", "local"): ("dialog_lost", "gateway", "the phone system no longer answers"),
     ("transport", "local"): ("dialog_lost", "gateway", "no way to the phone system is left"),
+    ("expired", "local"): ("dialog_lost", "gateway", "the session was not refreshed in time (RFC 4028)"),
     ("dialog_gone", "local"): ("dialog_lost", "gateway", "the phone system no longer knows the call"),
 }
 

@@ -13,12 +13,12 @@ from twisted.internet.defer import Deferred
 
 from stellar_gw.call.agreement import Agreement
 from stellar_gw.call.media import LegMedia
-from stellar_gw.call.ports import Signalling
+from stellar_gw.call.ports import HeaderItems, Signalling
 from stellar_gw.call.timers import Timers
 from stellar_gw.errors import RemoteProtocolError, StellarError
 from stellar_gw.sip.body import sdp_body
-from stellar_gw.sip.events import Answered, Confirmed, ReinviteRefused, Reoffered, UsageId
-from stellar_gw.sip.message import Response
+from stellar_gw.sip.events import Answered, Confirmed, ReinviteRefused, Reoffered, RequestInDialog, UsageId
+from stellar_gw.sip.message import Request, Response
 from stellar_gw.sip.sdp import Direction
 from stellar_gw.sip.srtp import SrtpRefused
 
@@ -66,18 +66,33 @@ class Exchanges:
 
     def reoffered(self, event: Reoffered) -> None:
         """A re-INVITE: answered from the same state of offer and answer, whoever makes the offer."""
+        answer = self._answer(event.request)
+        if isinstance(answer, bytes):
+            self._signalling.answer(self._usage, answer)
+        else:
+            self._signalling.reject(self._usage, *answer)
+
+    def updated(self, event: RequestInDialog) -> None:
+        """An UPDATE with an offer (RFC 3311 5.2); one without has been answered below."""
+        answer = self._answer(event.request)
+        if isinstance(answer, bytes):
+            self._signalling.respond_in(event.token, 200, body=answer)
+        else:
+            self._signalling.respond_in(event.token, *answer)
+
+    def _answer(self, request: Request) -> bytes | tuple[int, str, HeaderItems]:
+        """Our answer, in force; or with which status, reason and headers the offer is refused."""
         try:
-            body = self._media.respond(event.request)
+            body = self._media.respond(request)
         except RemoteProtocolError as error:
             if isinstance(error, SrtpRefused):
-                self._note("srtp_refused", f"re-INVITE refused: {self._media.terms.explain(error)[0]}")
-            self._signalling.reject(self._usage, error.status, error.reason)
+                self._note("srtp_refused", f"{request.method} refused: {self._media.terms.explain(error)[0]}")
+            return error.status, error.reason, [("Retry-After", "5")] if error.status == 500 else ()
         except StellarError as error:
-            self._signalling.reject(self._usage, 500, str(error), [("Retry-After", "5")])
-        else:
-            if not self._media.awaits_answer:
-                self.agreed()
-            self._signalling.answer(self._usage, body)
+            return 500, str(error), [("Retry-After", "5")]
+        if not self._media.awaits_answer:
+            self.agreed()
+        return body
 
     def confirmed(self, event: Confirmed) -> bool:
         """The ACK of a 2xx of ours, which may carry the answer to our offer.
@@ -93,6 +108,10 @@ class Exchanges:
             self.agreed()
         self._offer_next()
         return True
+
+    def refresh(self) -> None:
+        """Offer once more what holds, so that the session does not expire."""
+        self.offer(self._wish)
 
     # --- ours -----------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from stellar_gw.sip.events import (
     Confirmed,
     Ended,
     Provisional,
+    RefreshDue,
     ReinviteRefused,
     Reoffered,
     RequestInDialog,
@@ -149,8 +150,11 @@ class LegDialog:
     def reinvite_refused(self, event: ReinviteRefused) -> None:
         self._exchanges.refused(event)
 
+    def refresh_due(self, event: RefreshDue) -> None:
+        self._exchanges.refresh()
+
     def request_in_dialog(self, event: RequestInDialog) -> None:
-        """INFO may tell a digit. NOTIFY has no subscription (RFC 6665 4.1.3), the rest is not allowed."""
+        """INFO may tell a digit, UPDATE make an offer. NOTIFY has no subscription, the rest is not allowed."""
         if event.request.method == "INFO":
             informed(
                 event,
@@ -160,8 +164,10 @@ class LegDialog:
                 plane=self._plane,
                 note=self._calling.note,
             )
-            return
-        self._signalling.respond_in(event.token, 481 if event.request.method == "NOTIFY" else 405)
+        elif event.request.method == "UPDATE":
+            self._exchanges.updated(event)
+        else:
+            self._signalling.respond_in(event.token, 481 if event.request.method == "NOTIFY" else 405)
 
     def ended(self, event: Ended) -> None:
         self._calling.was_ended(event)

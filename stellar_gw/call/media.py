@@ -104,7 +104,11 @@ class LegMedia:
             :class:`~stellar_gw.sip.srtp.SrtpRefused`.
         """
         self.check_signalling()
-        return self._answer(request) if sdp_body(request) else self.make_offer(self._wish)
+        if sdp_body(request):
+            return self._answer(request)
+        self._open(self._wish)
+        self._offer = self._state.make_offer(self._ready(self._wish))
+        return self._offer
 
     def _answer(self, request: Request) -> bytes:
         """Answer the offer in a request.
@@ -127,16 +131,19 @@ class LegMedia:
         self.terms.check_signalling(self._secure)
 
     def make_offer(self, wish: Direction) -> bytes:
-        """Make an offer; its answer comes in a response, or in an ACK.
+        """Offer what is in force in another direction, or once more as it is: everything, where nothing is in force.
 
         :param wish: the direction that we want from its answer on.
         :raise RemoteProtocolError: 491 while another exchange is open.
         """
+        self._open(wish)
+        self._offer = self._state.offer_again(self._ready(wish))
+        return self._offer
+
+    def _open(self, wish: Direction) -> None:
         if self._state.pending != "none":
             raise RemoteProtocolError("an offer of ours is open", 491)
-        self._offer = self._state.make_offer(self._ready(wish))
         self._offered_wish = wish
-        return self._offer
 
     def call(self) -> bytes:
         """The offer of an INVITE of ours, which each of its forks may answer (RFC 3261 13.2.2.4)."""

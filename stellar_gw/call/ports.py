@@ -109,7 +109,10 @@ class Signalling(Protocol):
     def keep_alive(self, flow: Flow) -> bool:
         """Send what keeps a flow open on its way (RFC 5626 4.4.1); False: the flow is gone."""
 
-    def respond_in(self, token: Token, status: int, reason: str = "", headers: HeaderItems = ()) -> None: ...
+    def respond_in(
+        self, token: Token, status: int, reason: str = "", headers: HeaderItems = (), body: bytes = b""
+    ) -> None:
+        """Answer a request inside a dialog; a body is SDP."""
 
     def route(self, uri: Uri, *, tls_name: str = "", client_certificate: str = "") -> Deferred[tuple[Way, ...]]:
         """Where to send a request for a URI, best first (RFC 3263 4); nothing is opened, failed ways come last.

@@ -13,6 +13,7 @@ from stellar_gw.sip.events import (
     Ended,
     Event,
     Provisional,
+    RefreshDue,
     ReinviteRefused,
     Reoffered,
     RequestInDialog,
@@ -43,6 +44,8 @@ class UsageOwner(Protocol):
     def reoffered(self, event: Reoffered) -> None: ...
 
     def reinvite_refused(self, event: ReinviteRefused) -> None: ...
+
+    def refresh_due(self, event: RefreshDue) -> None: ...
 
     def request_in_dialog(self, event: RequestInDialog) -> None: ...
 
@@ -139,6 +142,8 @@ def _tell(owner: UsageOwner, event: Event) -> None:
             owner.reoffered(event)
         case ReinviteRefused():
             owner.reinvite_refused(event)
+        case RefreshDue():
+            owner.refresh_due(event)
         case RequestInDialog():
             owner.request_in_dialog(event)
         case _:

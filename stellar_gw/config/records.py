@@ -105,6 +105,9 @@ class SipConfig:
     :ivar sha256_from: source ranges that are challenged with SHA-256 besides (RFC 8760).
     :ivar setup_timeout: a connection that has not handshaken, or not finished a message, is closed.
     :ivar idle_timeout: a connection that has spoken and is in no dialog is closed after this long.
+    :ivar session_timers: whether sessions are refreshed, and end where nobody does (RFC 4028).
+    :ivar session_expires: how long a session may go without being refreshed, as far as we are asked.
+    :ivar session_minimum: a peer that asks for less gets 422.
     :ivar trusted_ca: the authorities believed where we connect by TLS, a PEM file; empty: the system's.
     """
 
@@ -116,6 +119,9 @@ class SipConfig:
     sha256_from: tuple[Annotated[Network, rules.Network()], ...] = ()
     setup_timeout: Annotated[float, rules.Seconds(1, 60)] = 10.0
     idle_timeout: Annotated[float, rules.Seconds(10, 86400)] = 600.0
+    session_timers: bool = True
+    session_expires: Annotated[float, rules.Seconds(90, 86400)] = 1800.0
+    session_minimum: Annotated[float, rules.Seconds(90, 7200)] = 90.0
     trusted_ca: Annotated[str, rules.FilePath()] = ""
 
 

@@ -227,8 +227,10 @@ class Driver:
     def keep_alive(self, flow: Flow) -> bool:
         return self._flows.send(KEEPALIVE, flow)
 
-    def respond_in(self, token: Token, status: int, reason: str = "", headers: HeaderItems = ()) -> None:
-        self._core.respond_in(token, status, self._clock.seconds(), reason, headers)
+    def respond_in(
+        self, token: Token, status: int, reason: str = "", headers: HeaderItems = (), body: bytes = b""
+    ) -> None:
+        self._core.respond_in(token, status, self._clock.seconds(), reason, headers, body)
         self._turn()
 
     def route(self, uri: Uri, *, tls_name: str = "", client_certificate: str = "") -> Deferred[tuple[Way, ...]]:

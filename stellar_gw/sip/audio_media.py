@@ -216,6 +216,12 @@ def audio_line(
     )
 
 
+def redirected_line(media: MediaDescription, direction: Direction) -> MediaDescription:
+    """The same m-line in another direction."""
+    kept = tuple(attribute for attribute in media.attributes if attribute[0] not in _REVERSE)
+    return evolve(media, attributes=(*kept, (direction, None)))
+
+
 def refused_line(media: MediaDescription) -> MediaDescription:
     """RFC 3264 6: the same media, protocol and formats in the same place, with port 0."""
     return MediaDescription(kind=media.kind, port=0, protocol=media.protocol, formats=media.formats)

@@ -6,6 +6,7 @@ from attrs import frozen
 
 from stellar_gw.sip.body import SDP, accepts_sdp, is_identity, is_readable
 from stellar_gw.sip.message import Request
+from stellar_gw.sip.session_timer import SessionTerms, too_small
 from stellar_gw.sip.uri import SipUri, TelUri
 
 KNOWN_METHODS = frozenset(
@@ -48,11 +49,13 @@ class Capabilities:
     """What this user agent does (RFC 3261 20.5, 20.37).
 
     :ivar allow: every method that is served.
-    :ivar supported: option tags; none until session timers and reliable provisional responses are there.
+    :ivar supported: option tags.
+    :ivar session: what we want of session timers (RFC 4028); None: none. Its tag is among the supported ones then.
     """
 
     allow: tuple[str, ...] = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "NOTIFY")
     supported: tuple[str, ...] = ()
+    session: SessionTerms | None = None
 
     @property
     def allow_header(self) -> tuple[str, str]:
@@ -104,6 +107,8 @@ def check_content(request: Request, able: Capabilities) -> Refusal | None:
         return Refusal(420, headers=(("Unsupported", ", ".join(lacking)),))
     if not is_identity(request):
         return Refusal(415, headers=(("Accept-Encoding", "identity"),))
+    if request.method in ("INVITE", "UPDATE") and (least := too_small(request, able.session)) is not None:
+        return Refusal(422, headers=least)
     if request.method != "INVITE":
         return None
     if not is_readable(request):

@@ -25,6 +25,7 @@ EndCause = Literal[
     "timeout",  # a transaction of ours timed out (408)
     "transport",  # no way to the peer
     "dialog_gone",  # 481 or 408 to a request inside the dialog (RFC 5057 5.1)
+    "expired",  # nobody has refreshed the session in time (RFC 4028)
 ]
 
 
@@ -122,6 +123,13 @@ class ReinviteRefused:
 
 
 @frozen
+class RefreshDue:
+    """The session has to be refreshed, and the peer takes no UPDATE: offer the same again by ``reinvite``."""
+
+    usage: UsageId
+
+
+@frozen
 class ResponseReceived:
     """The final response to a request of ours other than INVITE; ``None`` when it timed out or could not go."""
 
@@ -173,6 +181,7 @@ Event = (
     | Provisional
     | Answered
     | ReinviteRefused
+    | RefreshDue
     | ResponseReceived
     | FlowNeeded
     | Ended

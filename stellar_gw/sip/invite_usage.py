@@ -132,6 +132,14 @@ reanswered.upon(InviteUsage.bye).to(leaving)(do.leave)
 reanswered.upon(InviteUsage.cancel).to(leaving)(do.leave)
 reanswered.upon(InviteUsage.gone).to(ended)(do.give_up)
 
+confirmed.upon(InviteUsage.refresh_due).loop()(do.refresh)
+for busy in (answered, ack_due, reinviting, reoffered, reanswered):
+    busy.upon(InviteUsage.refresh_due).loop()(do.refresh_later)
+for unbusy in (answered, confirmed, reanswered):
+    unbusy.upon(InviteUsage.session_expired).to(ended)(do.expire)
+ack_due.upon(InviteUsage.session_expired).to(ended)(do.expire_without_ack)
+reinviting.upon(InviteUsage.session_expired).to(ended)(do.expire_with_offer_out)
+reoffered.upon(InviteUsage.session_expired).to(ended)(do.expire_with_offer_open)
 
 # Forks answer late (13.2.2.4), and our last re-INVITE may be answered after the end.
 for settled in (ack_due, confirmed, reinviting, reoffered, reanswered, ended):

@@ -41,6 +41,7 @@ from stellar_gw.sip.audio_media import (
     known_codecs,
     our_direction,
     packet_time,
+    redirected_line,
     refused_line,
     remote_rtcp,
     remote_rtp,
@@ -271,6 +272,25 @@ class OfferAnswer:
         if self.pending != "none":
             raise LocalProtocolError(f"an offer while a {self.pending} one is open (RFC 3264 4)")
         self._ours = self._last = make_offer(local, self._last, session_id=self._session_id)
+        self._srtp = local.srtp
+        return self._ours.to_bytes()
+
+    def offer_again(self, local: LocalMedia) -> bytes:
+        """Open an exchange by the description in force, with nothing changed but ``local.direction``.
+
+        To refresh a session (RFC 4028 7.4: then not even the version moves), to hold and to resume: a peer has
+        agreed to all of it before. A stream that was removed is offered anew.
+
+        :raise LocalProtocolError: if one is open already.
+        """
+        at = _audio_index(self._local) if self._local is not None else 0
+        if self._local is None or self._local.media[at].port == 0:
+            return self.make_offer(local)
+        if self.pending != "none":
+            raise LocalProtocolError(f"an offer while a {self.pending} one is open (RFC 3264 4)")
+        media = list(self._local.media)
+        media[at] = redirected_line(media[at], local.direction)
+        self._ours = self._last = _versioned(evolve(self._local, media=tuple(media)), self._last)
         self._srtp = local.srtp
         return self._ours.to_bytes()
 

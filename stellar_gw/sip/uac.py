@@ -15,6 +15,7 @@ from stellar_gw.sip.flow import ANY_PEER, Flow
 from stellar_gw.sip.headers import Headers
 from stellar_gw.sip.message import Request, Response
 from stellar_gw.sip.names import Names
+from stellar_gw.sip.refreshing import Refresher
 from stellar_gw.sip.timers import Timers
 from stellar_gw.sip.transactions.ack import cancel_of
 from stellar_gw.sip.transactions.layer import TransactionLayer
@@ -79,6 +80,7 @@ class Uac:
     ) -> None:
         self._wire, self._layer, self._usages, self._names, self._timers = wire, layer, usages, names, timers
         self._writer = RequestWriter(names, able, user_agent)
+        self._refresher = Refresher(wire, usages, able.session, self._send_update)
         usages.perform.update(
             {
                 SendAck: self._send_ack,
@@ -210,6 +212,12 @@ class Uac:
         self._send_inside(sending, dialog)
         return token
 
+    def _send_update(self, usage: Usage) -> None:
+        if usage.dialog is not None:
+            update = self._inside(usage, usage.dialog, "UPDATE", Headers())
+            update.refreshes = True
+            self._send_inside(update, usage.dialog)
+
     def _inside(self, usage: Usage, dialog: Dialog, method: str, headers: Headers, body: bytes = b"") -> Sending:
         return Sending(
             method=method,
@@ -312,7 +320,7 @@ class Uac:
         if sending.method == "INVITE":
             self._invite_responded(sending, response)
         elif response.status >= 200:
-            if self._takes_challenge(sending, response):
+            if self._may_try_again(sending, response):
                 self._send_again(sending)
             else:
                 self._finish(sending, response)
@@ -345,6 +353,8 @@ class Uac:
             self._wire.events.append(ResponseReceived(token, response))
         if usage is None:
             return
+        if sending.refreshes:
+            self._refresher.refreshed(usage, response)
         usage.sent.discard(token or 0)
         if sending.method == "REFER" and response is not None and response.status < 300:
             usage.referred = True
@@ -368,7 +378,9 @@ class Uac:
                 machine.provisional(response)
         elif status < 300:
             self._succeeded(usage, sending, response)
-        elif not usage.ended and self._takes_challenge(sending, response):
+        elif not usage.ended and (
+            self._takes_challenge(sending, response) or self._refresher.takes_interval(sending, response)
+        ):
             machine.challenge(response)
         elif again:
             machine.reinvite_failure(response)
@@ -406,6 +418,10 @@ class Uac:
         else:
             (machine.reinvite_success_with_offer if offerless else machine.reinvite_success)(response)
 
+    def _may_try_again(self, sending: Sending, response: Response) -> bool:
+        """Whether it wants nothing but credentials, or a longer interval, and gets them."""
+        return self._takes_challenge(sending, response) or self._refresher.takes_interval(sending, response)
+
     def _takes_challenge(self, sending: Sending, response: Response) -> bool:
         """Whether a 401 or 407 can be answered: once for each request, besides new nonces for stale ones."""
         if sending.credentials is None:
@@ -441,6 +457,7 @@ class Uac:
         self._send_again(sending)
 
     def _adopt(self, usage: Usage, effect: Adopt) -> None:
+        self._refresher.settle(usage, effect.response)
         if usage.dialog is not None:
             refresh(usage.dialog, effect.response)
             return

@@ -14,6 +14,7 @@ from stellar_gw.sip.events import Pinged, RequestInDialog, RequestReceived, Toke
 from stellar_gw.sip.flow import ANY_PEER, Flow, TlsTerms
 from stellar_gw.sip.message import Request, response_to
 from stellar_gw.sip.names import Names
+from stellar_gw.sip.session_timer import headers_of_success, settle_as_uas
 from stellar_gw.sip.timers import Timers
 from stellar_gw.sip.transactions.layer import TransactionLayer
 from stellar_gw.sip.transactions.transaction import ServerTransaction
@@ -129,6 +130,7 @@ class Uas:
             self._refuse_statelessly(request, flow, refusal or Refusal(481))
             return
         usage, dialog = found
+        usage.note_allow(request)
         dialog.remote_sequence, dialog.remote_method = request.cseq.number, request.method
         self.usages.move(dialog, flow, dialog.resolved if flow == dialog.flow else None)
         self._serve_in_dialog(usage, dialog, request, flow)
@@ -164,6 +166,8 @@ class Uas:
         elif request.method == "INVITE":
             usage.machine.peer_invite(transaction)
             self.usages.turn(usage)
+        elif request.method == "UPDATE" and not sdp_body(request):
+            self._send(transaction, 200, "", self._settle(usage, transaction))  # a refresh (RFC 4028 7.4)
         else:
             token = self._wire.token()
             usage.asked[token] = transaction
@@ -257,6 +261,7 @@ class Uas:
         usage.dialog = dialog_as_uas(request, flow, tag)
         usage.invite.tls = tls
         usage.dialog.tcp_above, usage.dialog.tls_terms = tcp_above, tls
+        usage.note_allow(request)
         self.usages.add(usage, called=True)
         self.usages.open(usage, usage.dialog)
         self._send(usage.invite, 100)
@@ -278,7 +283,22 @@ class Uas:
         if status >= 200:
             del self._asked[token]
             del usage.asked[token]
+        if transaction.request.method == "UPDATE" and 200 <= status < 300:
+            headers = [*self._settle(usage, transaction), *headers, *([("Content-Type", SDP)] if body else [])]
         self._send(transaction, status, reason, headers, body)
+
+    def _settle(self, usage: Usage, update: ServerTransaction) -> list[tuple[str, str]]:
+        """Take target and interval from an UPDATE; the headers of its 200 (RFC 3311 5.2, RFC 4028 9)."""
+        dialog = usage.dialog
+        contact = NameAddr("", self._names.contact(update.flow, usage.contact_user, sips=usage.sips))
+        headers = [("Contact", str(contact)), self._able.allow_header, self._able.supported_header]
+        if dialog is None or usage.ended:
+            return headers
+        refresh(dialog, update.request)
+        if usage.success or usage.initial is not None:  # before its 2xx there is no session to time
+            self.usages.time_session(usage, settle_as_uas(update.request, self._able.session))
+            headers += headers_of_success(usage.session)
+        return headers
 
     def _refuse_asked(self, usage: Usage, _: RefuseAsked) -> None:
         for token in list(usage.asked):
@@ -299,6 +319,8 @@ class Uas:
             headers.append(("Content-Type", SDP))
         if 200 <= effect.status < 300 and usage.dialog is not None:
             refresh(usage.dialog, invite.request)
+            self.usages.time_session(usage, settle_as_uas(invite.request, self._able.session))
+            headers += headers_of_success(usage.session)
         data = self._send(invite, effect.status, effect.reason, headers, effect.body)
         if 200 <= effect.status < 300:
             usage.success, usage.interval = data, self._timers.t1

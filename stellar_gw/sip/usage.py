@@ -13,6 +13,7 @@ from stellar_gw.sip.events import EndCause, Event, Token, UsageId
 from stellar_gw.sip.flow import Flow
 from stellar_gw.sip.headers import Headers
 from stellar_gw.sip.message import Request, Response
+from stellar_gw.sip.session_timer import SessionTimer
 from stellar_gw.sip.timers import Alarm
 from stellar_gw.sip.transactions.effects import Start, Stop
 from stellar_gw.sip.transactions.transaction import ClientTransaction, ServerTransaction
@@ -43,7 +44,7 @@ class InviteUsage(Protocol):
     def provisional(self, response: Response) -> None: ...  # 101 to 199
     def success(self, response: Response) -> None: ...  # the first 2xx, or one with another To tag
     def success_with_offer(self, response: Response) -> None: ...  # the same; its ACK carries our answer
-    def challenge(self, response: Response) -> None: ...  # 401 or 407 that we can answer
+    def challenge(self, response: Response) -> None: ...  # 401, 407 or 422 that we can answer
     def failure(self, response: Response) -> None: ...  # 300 to 699
     def reinvite_success(self, response: Response) -> None: ...
     def reinvite_success_with_offer(self, response: Response) -> None: ...
@@ -58,6 +59,8 @@ class InviteUsage(Protocol):
     def ack_timeout(self) -> None: ...
     def cancel_timeout(self) -> None: ...
     def reinvite_timeout(self) -> None: ...  # our re-INVITE got a provisional response and no more
+    def refresh_due(self) -> None: ...  # half of the session's interval is over
+    def session_expired(self) -> None: ...  # all of it is, nearly
 
 
 @frozen
@@ -81,6 +84,8 @@ class Sending:
     :ivar challenge: what the next attempt answers: the name of the header, and the challenge.
     :ivar challenged: whether one has been answered.
     :ivar renewals: how many new nonces were asked for because the old one was stale.
+    :ivar lengthened: how often its session interval was too short.
+    :ivar refreshes: it is an UPDATE of the core's own.
     :ivar attempt: the user of its last transaction.
     :ivar acks: the ACKs of an INVITE's 2xx by To tag; None where the floor above has not given its answer yet.
     """
@@ -103,6 +108,8 @@ class Sending:
     challenge: tuple[str, DigestChallenge] | None = None
     challenged: bool = False
     renewals: int = 0
+    lengthened: int = 0
+    refreshes: bool = False
     attempt: object = None
     transaction: ClientTransaction | None = None
     acks: dict[str, Acknowledgement | None] = field(factory=dict)
@@ -125,6 +132,8 @@ class Usage:
     :ivar credentials: ours, for all requests of a usage that we began; never of one that came in.
     :ivar asked: requests of the peer's that the floor above has not answered yet.
     :ivar sent: requests of ours, by token, that the peer has not answered yet.
+    :ivar session: the session timer that holds, or that our INVITE asks for; None: none does.
+    :ivar updates: whether the peer takes UPDATE (its Allow).
     :ivar leaving: headers for the BYE or CANCEL that has to wait.
     :ivar cancel_patience: how long a cancelled INVITE is waited for, seconds.
     :ivar ended: whether the floor above knows that it is over.
@@ -145,6 +154,8 @@ class Usage:
     credentials: ClientCredentials | None = None
     asked: dict[Token, ServerTransaction] = field(factory=dict)
     sent: set[Token] = field(factory=set)
+    session: SessionTimer | None = None
+    updates: bool = False
     leaving: HeaderItems = ()
     cancel_patience: float = 32.0
     ended: bool = False
@@ -152,6 +163,11 @@ class Usage:
     effects: list[UsageEffect] = field(factory=list)
     running: dict[str, Alarm] = field(factory=dict)
     machine: InviteUsage = field(init=False)
+
+    def note_allow(self, message: Request | Response) -> None:
+        """What the peer takes, where it says so."""
+        if allowed := message.headers.all("Allow"):
+            self.updates = "UPDATE" in {each.strip().upper() for value in allowed for each in value.split(",")}
 
 
 @frozen
@@ -229,8 +245,13 @@ class SendReinvite:
 
 
 @frozen
+class Refresh:
+    """Refresh the session, by UPDATE or by the floor above."""
+
+
+@frozen
 class AnswerChallenge:
-    """Send our INVITE again, with the credentials that this response asks for."""
+    """Send our INVITE again, with the credentials or the interval that this response asks for."""
 
     response: Response
 
@@ -274,6 +295,7 @@ UsageEffect = (
     | SendCancel
     | Abandon
     | SendReinvite
+    | Refresh
     | AnswerChallenge
     | Adopt
     | End

@@ -24,6 +24,7 @@ from stellar_gw.sip.usage import (
     End,
     HeaderItems,
     InviteUsage,
+    Refresh,
     Refuse,
     RefuseSuccess,
     RepeatProvisional,
@@ -38,6 +39,7 @@ from stellar_gw.sip.usage import (
 )
 
 REMIND = 60.0  # seconds between provisional responses (13.3.1.1)
+REFRESH_PATIENCE = 5.0  # seconds that a refresh waits for an open exchange
 REINVITE_PATIENCE = 180.0  # seconds until a re-INVITE is cancelled: what proxies grant (timer C, 16.6)
 
 
@@ -215,6 +217,31 @@ def be_hung_up(_: InviteUsage, it: Usage, bye: Request) -> None:
 def give_up(_: InviteUsage, it: Usage, cause: EndCause, response: Response | None) -> None:
     _settle(it)
     it.effects += [SendBye(), End(cause, "local" if response is None else "remote", response=response)]
+
+
+def refresh(_: InviteUsage, it: Usage) -> None:
+    it.effects.append(Refresh())
+
+
+def refresh_later(_: InviteUsage, it: Usage) -> None:
+    # An exchange that is open refreshes the session too, if it goes well.
+    it.effects.append(Start("refresh_due", REFRESH_PATIENCE))
+
+
+def expire(_: InviteUsage, it: Usage) -> None:
+    give_up(_, it, "expired", None)
+
+
+def expire_with_offer_out(_: InviteUsage, it: Usage) -> None:
+    give_up_with_offer_out(_, it, "expired", None)
+
+
+def expire_with_offer_open(_: InviteUsage, it: Usage) -> None:
+    give_up_with_offer_open(_, it, "expired", None)
+
+
+def expire_without_ack(_: InviteUsage, it: Usage) -> None:
+    acknowledge_and_give_up(_, it, "expired", None)
 
 
 def take_offer(_: InviteUsage, it: Usage, transaction: ServerTransaction) -> None:

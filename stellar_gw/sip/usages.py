@@ -9,6 +9,7 @@ from stellar_gw.sip.dialog import Dialog, DialogKey
 from stellar_gw.sip.events import Ended, ResponseReceived, UsageId
 from stellar_gw.sip.flow import Flow
 from stellar_gw.sip.invite_usage import InviteUsageMachine, calling, received
+from stellar_gw.sip.session_timer import SessionTimer
 from stellar_gw.sip.timers import Alarm, TimerHeap
 from stellar_gw.sip.transactions.effects import Start, Stop
 from stellar_gw.sip.uri import Uri
@@ -112,6 +113,16 @@ class Usages:
         self._stop(usage, Stop(timer))
         usage.running[timer] = self._heap.start(delay, self._expired, usage, timer)
 
+    def time_session(self, usage: Usage, session: SessionTimer | None) -> None:
+        """Let a session live for as long as was settled last (RFC 4028 10)."""
+        usage.session = session
+        self._stop(usage, Stop("refresh_due"))
+        self._stop(usage, Stop("session_expired"))
+        if session is not None:
+            self.start(usage, "session_expired", session.ends_after)
+            if session.ours:
+                self.start(usage, "refresh_due", session.refresh_after)
+
     def _stop(self, usage: Usage, stop: Stop) -> None:
         alarm = usage.running.pop(stop.timer, None)
         if alarm is not None:
@@ -135,6 +146,7 @@ class Usages:
             return
         usage.ended = True
         del self._known[usage.id]
+        self.time_session(usage, None)
         for token in sorted(usage.sent):
             self._wire.events.append(ResponseReceived(token, None))
         usage.sent.clear()

@@ -10,6 +10,7 @@ from stellar_gw.sip.flow import Flow
 from stellar_gw.sip.headers import Headers
 from stellar_gw.sip.message import Request
 from stellar_gw.sip.names import Names
+from stellar_gw.sip.session_timer import headers_of_request
 from stellar_gw.sip.uri import Uri
 from stellar_gw.sip.usage import Sending
 from stellar_gw.sip.values import NameAddr
@@ -55,6 +56,10 @@ class RequestWriter:
         own = [("Contact", str(NameAddr("", contact)))]
         if method in ("INVITE", "OPTIONS"):
             own += [self._able.allow_header, self._able.supported_header]
+        elif method == "UPDATE":
+            own.append(self._able.supported_header)
+        if method in ("INVITE", "UPDATE") and self._able.session is not None and usage is not None:
+            own += headers_of_request(usage.session, self._able.session, first=sending.dialog is None)
         return [item for item in own if item[0] not in sending.headers]
 
     def _authorization(self, sending: Sending, method: str, uri: Uri, body: bytes) -> list[tuple[str, str]]:

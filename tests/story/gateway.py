@@ -10,6 +10,7 @@ from stellar_gw.call.calls import Calls
 from stellar_gw.call.events import CallEnded, CallEvent, CallRefused
 from stellar_gw.call.record import CallRecord, RefusalRecord
 from stellar_gw.config import Config
+from stellar_gw.gateway.capabilities import capabilities
 from stellar_gw.gateway.driver import Driver
 from stellar_gw.sip.core import SipCore
 from stellar_gw.testing.media_plane import FakeMediaPlane
@@ -33,7 +34,9 @@ class StoryGateway:
         listener = config.listeners["udp"].listener((HOST, PORT))
         self.reach = MemoryReach(network, [listener])
         random = Random(seed)
-        self.core = SipCore({listener.name: listener}, user_agent="stellar-gw", rng=random.randbytes)
+        self.core = SipCore(
+            {listener.name: listener}, user_agent="stellar-gw", rng=random.randbytes, able=capabilities(config.sip)
+        )
         self.driver = self.reach.owner = Driver(self.core, clock, self.reach)
         self.plane = FakeMediaPlane(clock)
         self.events: list[CallEvent] = []

@@ -16,6 +16,7 @@ from stellar_gw.call.target import Target
 from stellar_gw.call.target_leg import TargetLeg
 from stellar_gw.control import messages
 from stellar_gw.control.messages import Event as MediaEvent
+from stellar_gw.sip.checks import Capabilities
 from stellar_gw.sip.credentials import ClientCredentials
 from stellar_gw.sip.events import Ended, Event, Reoffered, RequestInDialog, RequestReceived
 from stellar_gw.sip.flow import Address
@@ -101,7 +102,9 @@ class World:
     :ivar sent: what left the gateway, whether it arrived or not.
     """
 
-    def __init__(self, act: Act = ring_and_answer, weather: Weather = FAIR, seed: int = 0) -> None:
+    def __init__(
+        self, act: Act = ring_and_answer, weather: Weather = FAIR, seed: int = 0, able: Capabilities | None = None
+    ) -> None:
         self.clock = Clock()
         self.network = Network(self.clock, seed=seed, weather=weather)
         self.gateway = StoryGateway(self.network, CONFIGURATION, seed=seed + 1)
@@ -116,13 +119,13 @@ class World:
             carry(data, source, to)
 
         self.network.carry = tapped  # type: ignore[method-assign]
-        self.phone = self.callee(PHONE, act)
+        self.phone = self.callee(PHONE, act, able)
         self.listening = Listening()
         self.gateway.plane.ask(messages.Allocate(request=0, call="c-1"))
         self.network.run(0.01)
 
-    def callee(self, host: str, act: Act) -> Callee:
-        peer = SipPeer(self.network, host)
+    def callee(self, host: str, act: Act, able: Capabilities | None = None) -> Callee:
+        peer = SipPeer(self.network, host, able=able or Capabilities())
         callee = Callee(peer, act)
         peer.script = callee.script
         self.peers.append(peer)

@@ -176,8 +176,8 @@ class FakeSignalling:
         self.said.append((method, *(name for name, _ in headers)))
         return self.tokens
 
-    def respond_in(self, token: int, status: int, reason: str = "", headers: Items = ()) -> None:
-        self.said.append(("respond_in", status, *(name for name, _ in headers)))
+    def respond_in(self, token: int, status: int, reason: str = "", headers: Items = (), body: bytes = b"") -> None:
+        self.said.append(("respond_in", status, *(name for name, _ in headers), *_lines(body, "m=")))
 
     def route(self, uri: Uri, *, tls_name: str = "", client_certificate: str = "") -> Deferred[tuple[Way, ...]]:
         ways = self.ways.get(uri.host, ()) if isinstance(uri, SipUri) else ()

@@ -600,3 +600,33 @@ class PropertyTests(SynchronousTestCase):
             self.assertIn(negotiated.send, negotiated.receive)
             self.assertEqual(len(parse_sdp(state.make_offer(LOCAL)).media), len(theirs.media))
             state.withdraw()
+
+
+class OfferAgainTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.state = OfferAnswer(7)
+        self.state.receive_offer(
+            offer("m=video 9 RTP/AVP 96", "m=audio 40000 RTP/AVP 8 101", "a=rtpmap:101 telephone-event/8000")
+        )
+        self.answer = self.state.answer(LOCAL).answer
+
+    def test_what_is_in_force_is_repeated_to_its_version(self) -> None:
+        self.assertEqual(self.state.offer_again(LOCAL), self.answer)
+
+    def test_only_the_direction_changes_and_the_version_with_it(self) -> None:
+        held = self.state.offer_again(evolve(LOCAL, direction="sendonly"))
+        expected = self.answer.replace(b"a=sendrecv", b"a=sendonly").replace(b"o=- 7 1 ", b"o=- 7 2 ")
+        self.assertEqual(held, expected)
+
+    def test_after_a_refusal_versions_go_on(self) -> None:
+        self.state.offer_again(evolve(LOCAL, direction="sendonly"))
+        self.state.withdraw()
+        self.assertEqual(self.state.offer_again(LOCAL), self.answer.replace(b"o=- 7 1 ", b"o=- 7 3 "))
+
+    def test_without_anything_in_force_everything_is_offered(self) -> None:
+        self.assertEqual(OfferAnswer(7).offer_again(LOCAL), OfferAnswer(7).make_offer(LOCAL))
+
+    def test_one_exchange_at_a_time(self) -> None:
+        self.state.offer_again(LOCAL)
+        with self.assertRaises(LocalProtocolError):
+            self.state.offer_again(LOCAL)

@@ -11,6 +11,7 @@ from stellar_gw.sip.events import (
     Confirmed,
     Ended,
     Provisional,
+    RefreshDue,
     ReinviteRefused,
     Reoffered,
     RequestInDialog,
@@ -46,6 +47,9 @@ class Owner:
     def reinvite_refused(self, event: ReinviteRefused) -> None:
         self.told.append("reinvite_refused")
 
+    def refresh_due(self, event: RefreshDue) -> None:
+        self.told.append("refresh_due")
+
     def request_in_dialog(self, event: RequestInDialog) -> None:
         self.told.append("request_in_dialog")
 
@@ -70,6 +74,7 @@ class UsagesTests(SynchronousTestCase):
             Confirmed("a", request, b""),
             Reoffered("a", request),
             ReinviteRefused("a", None),
+            RefreshDue("a"),
             RequestInDialog("a", 1, request),
             Ended("a", "bye", "remote"),
             Trying("a"),
@@ -84,6 +89,7 @@ class UsagesTests(SynchronousTestCase):
                 "confirmed",
                 "reoffered",
                 "reinvite_refused",
+                "refresh_due",
                 "request_in_dialog",
                 "ended",
             ],
