@@ -448,6 +448,19 @@ class MidCallTests(StoryCase):
         self.assertEqual(world.told, [*styles, ("direction", "sendrecv")])
         self.finish(world)
 
+    def test_hold_and_resume_by_update(self) -> None:
+        """RFC 3311: the 200 carries our answer, and no ACK follows."""
+        world = self.talking()
+        for body in (ANSWER + b"a=sendonly\r\n", ANSWER):
+            peer = world.phone.peer
+            peer.core.request_in(world.phone.usage, "UPDATE", peer.now, body=body, content_type="application/sdp")
+            peer.turn()
+            world.run(0.5)
+            answer = parse_message(peer.heard[-1], stream=False)
+            self.assertEqual((brief(peer.heard[-1]), answer.content_type), ("200 UPDATE", "application/sdp"))
+        self.assertEqual(world.told, [("direction", "recvonly"), ("direction", "sendrecv")])
+        self.finish(world)
+
     def test_an_offerless_reinvite_of_the_target(self) -> None:
         world = self.talking()
         world.phone.reinvite(b"")

@@ -13,7 +13,7 @@ from stellar_gw.call.srtp import SrtpTerms
 from stellar_gw.call.timers import Timers
 from stellar_gw.control import messages
 from stellar_gw.errors import RemoteProtocolError
-from stellar_gw.sip.events import Answered, Confirmed, ReinviteRefused, Reoffered
+from stellar_gw.sip.events import Answered, Confirmed, ReinviteRefused, Reoffered, RequestInDialog
 from stellar_gw.sip.message import Response, response_to
 from stellar_gw.testing.media_plane import FakeMediaPlane
 from tests.messages import OFFER, invite, parsed
@@ -165,6 +165,30 @@ class PeersOfferTests(ExchangesCase):
         self.reoffer(answer("sendrecv"))
         self.ack()
         self.assertEqual((self.far, self.directions()[2:]), (["recvonly", "sendrecv"], ["inactive", "sendonly"]))
+
+
+class UpdateTests(ExchangesCase):
+    """Offers that come in an UPDATE (RFC 3311)."""
+
+    def update(self, body: bytes) -> None:
+        request = parsed(invite(body=body))
+        request.method = "UPDATE"
+        self.exchanges.updated(RequestInDialog("u", 5, request))
+
+    def test_it_is_answered_like_a_reinvite(self) -> None:
+        self.update(answer("sendonly", 43000))
+        self.assertEqual(self.said(), [("respond_in", 200, "m=audio 12000 RTP/AVP 8 9 0 101")])
+        self.assertEqual((self.far, self.plane.calls["c"].media[-1].remote[1]), (["recvonly"], 43000))
+
+    def test_while_an_offer_of_ours_is_open_it_is_glare(self) -> None:
+        self.exchanges.offer("sendonly")
+        self.said()
+        self.update(OFFER)
+        self.assertEqual(self.said(), [("respond_in", 491)])
+
+    def test_what_cannot_be_used_changes_nothing(self) -> None:
+        self.update(OFFER.replace(b"9 0 8 101", b"18"))
+        self.assertEqual((self.said(), self.directions()), ([("respond_in", 488)], ["sendrecv"]))
 
 
 class OurOfferTests(ExchangesCase):
