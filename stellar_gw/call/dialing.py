@@ -19,6 +19,7 @@ from stellar_gw.call.target import Target
 from stellar_gw.errors import RemoteProtocolError
 from stellar_gw.sip.flow import Way
 from stellar_gw.sip.message import Response
+from stellar_gw.sip.numbering import premium
 from stellar_gw.sip.srtp import SrtpOffer
 from stellar_gw.sip.uri import SipUri
 
@@ -27,6 +28,8 @@ REFUSES_OFFER = (488, 606)
 REMEMBERED = 3600.0
 """Seconds that a rung is remembered; then the ladder is climbed from its top again."""
 MAX_REMEMBERED = 1000
+
+_SEPARATORS = str.maketrans("", "", "-.()")
 
 Verdict = Literal["again", "next_way", "redirected", "failed"]
 
@@ -94,7 +97,7 @@ class Dialing:
     def routed(self, ways: Iterable[Way]) -> DialFailure | None:
         """Take the ways to the hop; None if one of them may be gone."""
         found = list(ways)
-        self._ways = [way for way in found if self._target.may_reach(way.host, way.port)]
+        self._ways = [way for way in found if self._target.may_reach(way.host, way.port, own_hop=self.own_hop)]
         if self._ways:
             return None
         return self.failure("not_allowed", f"{self.hop.host} leads to {found[0]}, where no transfer may go")
@@ -148,7 +151,14 @@ class Dialing:
 
     def _may_follow(self, uri: SipUri) -> bool:
         weaker = self.uri.secure and not uri.secure
-        return uri != self.uri and not weaker and not self._target.ours.serves(uri)
+        dearer = premium(_number(uri)) and not premium(_number(self.uri))
+        return uri != self.uri and not weaker and not dearer and not self._target.ours.serves(uri)
+
+
+def _number(uri: SipUri) -> str:
+    """What a user part dials, as far as it can be known: ``+E.164``, ``00`` read as ``+``."""
+    digits = (uri.user or "").partition(";")[0].translate(_SEPARATORS)
+    return "+" + digits[2:] if digits.startswith("00") else digits
 
 
 def _contacts(response: Response) -> list[SipUri]:

@@ -59,6 +59,8 @@ class Target:
     :ivar max_forwards: of the REFER and the INVITE (RFC 7332).
     :ivar bridge_duration: seconds that caller and target may talk; 0: no limit.
     :ivar via: the way's name; empty where there is none.
+    :ivar private: private addresses may be reached; ``private_hop``: by its next hop only; those of ``system``, the
+        calling one, always.
     """
 
     name: str
@@ -86,17 +88,20 @@ class Target:
     bridge_duration: float = 14400.0
     via: str = ""
     private: bool = False
+    private_hop: bool = False
     system: frozenset[str] = frozenset()
     ours: Ours = field(factory=Ours)
 
-    def may_reach(self, address: str, port: int) -> bool:
+    def may_reach(self, address: str, port: int, *, own_hop: bool = True) -> bool:
         """Whether the INVITE may go to an address, once a name has become one.
 
         :param address: numeric.
+        :param own_hop: it is the target's own next hop, and not where a redirection leads.
         """
         if self.ours.holds(address, port):
             return False
-        return self.private or not is_private(address) or numeric(address) in self.system
+        private = self.private or (self.private_hop and own_hop)
+        return private or not is_private(address) or numeric(address) in self.system
 
 
 @frozen(kw_only=True)
@@ -206,7 +211,8 @@ def _make(found: Wanted, way: _Way, facts: CallFacts, directory: Directory) -> T
         max_forwards=facts.max_forwards - 1,
         bridge_duration=facts.tenant.limits.bridge_duration,
         via=way.name,
-        private=facts.tenant.private_targets or _trusted_hop(way),
+        private=facts.tenant.private_targets,
+        private_hop=_trusted_hop(way),
         system=_system(facts),
         ours=facts.ours,
     )
@@ -252,7 +258,11 @@ def _invite_blocked(target: Target, found: Wanted, way: _Way) -> TargetRefused |
         return TargetRefused("no_route", f"{target.told} goes by {way.name}, which has no outbound.to")
     if target.ours.serves(hop):
         return TargetRefused("loop", f"{target.told} leads back to this gateway")
-    if is_private(hop.host) and not target.private and (numeric(hop.host) or hop.host) not in target.system:
+    if (
+        is_private(hop.host)
+        and not (target.private or target.private_hop)
+        and (numeric(hop.host) or hop.host) not in target.system
+    ):
         return TargetRefused(
             "private_target", f"{target.told} is at a private address, and the tenant's private_targets is not set"
         )

@@ -435,6 +435,25 @@ class RedirectedTests(TargetLegCase):
             self.refuses(302, ("Contact", contact))
             self.assert_failed(302, "redirected")
 
+    def test_never_to_a_number_that_costs_more_than_what_was_dialled(self) -> None:
+        self.dial(make_target(redirects=True))
+        self.refuses(302, ("Contact", "<sip:+31900123456@pbx.example>, <sip:+31201234567@pbx.example>;q=0.1"))
+        self.assertEqual(str(self.invite.uri), "sip:+31201234567@pbx.example")
+
+    def test_never_to_such_a_number_however_it_is_written(self) -> None:
+        self.dial(make_target(redirects=True))
+        self.refuses(302, ("Contact", "<sip:0031-900-123456@pbx.example>, <sip:+31900123456@pbx.example>"))
+        self.assert_failed(302, "redirected")
+
+    def test_never_to_a_private_address_because_the_way_has_one(self) -> None:
+        """A trunk provider may be within; where it sends us may not."""
+        inside = Way(transport="udp", host="10.0.0.7", port=5060)
+        self.signalling.ways = {"pbx.example": (inside,), "desk.example": (inside,)}
+        self.dial(make_target(redirects=True, private=False, private_hop=True))
+        self.assertEqual(self.invite.flow.remote[0], "10.0.0.7")
+        self.refuses(302, ("Contact", "<sip:2@desk.example>"))
+        self.assert_failed(0, "not_allowed")
+
     def test_never_from_sips_to_sip(self) -> None:
         uri = SipUri(scheme="sips", user="700", host="pbx.example")
         self.dial(make_target(redirects=True, uri=uri))
