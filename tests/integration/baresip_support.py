@@ -32,11 +32,22 @@ class Baresip:
 
     :param play: PCM at :data:`RATE`; longer than the call.
     :param encryption: ``srtp`` offers RTP/AVP with keys, ``srtp-mand`` insists on RTP/SAVP; empty: neither.
+    :param listen: its port; calls that come in there are answered.
+    :param direct: what it calls is not sent by way of the gateway, but straight to where it is.
     :ivar events: what it told of its calls, in order: ``CALL_ESTABLISHED``, ``CALL_CLOSED``, ...
     """
 
     def __init__(
-        self, gateway: RealGateway, name: str, *, transport: str, codec: str, play: bytes, encryption: str = ""
+        self,
+        gateway: RealGateway,
+        name: str,
+        *,
+        transport: str,
+        codec: str,
+        play: bytes,
+        encryption: str = "",
+        listen: int = 0,
+        direct: bool = False,
     ) -> None:
         """:raise SkipTest: it is not installed."""
         program = which("baresip")
@@ -54,7 +65,7 @@ class Baresip:
         self._control = free_port()
         params = "" if transport == "udp" else f";transport={transport}"
         self._where = f"{HOST}:{gateway.ports[transport]}{params}"
-        self._encryption = encryption
+        self._encryption, self._listen, self._direct = encryption, listen, direct
         self._write_configuration(modules, gateway.ca, CODECS[codec], transport)
         self._log = self.folder / "baresip.log"
         self._received = b""
@@ -63,17 +74,17 @@ class Baresip:
     def _write_configuration(self, modules: str, authority: Path, codec: str, transport: str) -> None:
         device = f"{self.folder.name}-sink"  # aubridge joins what has the same name
         lines = [
-            f"module_path {modules}", *MODULES, f"sip_listen {HOST}:0", f"net_interface {HOST}",
+            f"module_path {modules}", *MODULES, f"sip_listen {HOST}:{self._listen}", f"net_interface {HOST}",
             f"sip_cafile {authority.absolute()}", f"ctrl_tcp_listen {HOST}:{self._control}",
             f"audio_source aufile,{self._sound.name}",
             f"audio_player aubridge,{device}", f"audio_alert aubridge,{device}",
             f"ausrc_srate {RATE}", f"auplay_srate {RATE}", "ausrc_channels 1", "auplay_channels 1",
             "snd_path .", "rtp_ports 32100-32760",
         ]  # fmt: skip
-        account = (
-            f'<sip:{USER}@{DOMAIN}>;auth_user={USER};auth_pass="{PASSWORD}";regint=0;'
-            f'outbound="sip:{self._where}";audio_codecs={codec}'
-        ) + (f";mediaenc={self._encryption}" if self._encryption else "")
+        account = f'<sip:{USER}@{DOMAIN}>;auth_user={USER};auth_pass="{PASSWORD}";regint=0;audio_codecs={codec}'
+        account += "" if self._direct else f';outbound="sip:{self._where}"'
+        account += f";mediaenc={self._encryption}" if self._encryption else ""
+        account += ";answermode=auto" if self._listen else ""
         (self.folder / "config").write_text("\n".join(lines) + "\n")
         (self.folder / "accounts").write_text(account + "\n")
         (self.folder / "contacts").touch()

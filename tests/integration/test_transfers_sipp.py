@@ -69,6 +69,7 @@ STYLES = {
 
 class SippCase(SynchronousTestCase):
     gateway: RealGateway
+    sipp: Sipp
 
     def call(self, *steps: str, to: str = "700") -> tuple[Result, dict[str, Any]]:
         """A call of a phone system that takes REFER, and the one transfer in its record."""
