@@ -423,6 +423,9 @@ class Call:
 
     def _close(self) -> None:
         self.record.ladder = self._signalling.ladder(self.record.sip_call_id)
+        for transfer in self.record.transfers:
+            call_id = transfer["sip_call_id"]
+            transfer["ladder"] = list(self._signalling.ladder(call_id)) if call_id else []
         self._tell(CallEnded(self.record))
         self._closed(self)
 

@@ -42,11 +42,17 @@ class CallerSide:
     def local_uri(self) -> Uri:
         return self.leg.request.to.uri
 
+    @property
+    def far(self) -> Direction:
+        return self.leg.media.far
+
     def refer(self, headers: Headers, heard: Callable[[Response | None], None]) -> None:
         def answered(event: ResponseReceived) -> None:
-            heard(event.response)
             if event.response is None or event.response.status in NO_CALL:
-                self.leg.ask("OPTIONS", lambda _: None)  # is there a call at all? 481 to this ends it (RFC 5057 5.1)
+                # Is there a call at all? 481 to this ends it (RFC 5057 5.1), and nobody need be called then.
+                self.leg.ask("OPTIONS", lambda _: heard(event.response))
+            else:
+                heard(event.response)
 
         self.leg.ask("REFER", answered, headers)
 

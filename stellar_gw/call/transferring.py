@@ -79,6 +79,8 @@ class Transferring:
             begin=lambda: self._limits.begin(record.call_id, facts.tenant, self._clock.seconds()),
             end=lambda: self._limits.end(record.call_id),
             record=record.transfers,
+            music=self._config().media.hold_music,
+            hold_direction=facts.caller.hold,
         )
 
     def _surroundings(self) -> LegSurroundings:

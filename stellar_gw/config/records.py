@@ -75,6 +75,7 @@ class MediaConfig:
     :ivar srtp: for callers and connectors that say nothing else.
     :ivar srtp_suites: that may be used, most wanted first.
     :ivar plain_reinvite: what becomes of a re-INVITE that takes SRTP off again, where it is not required.
+    :ivar hold_music: what callers hear whom an agent has put on hold, a WAV file; empty: a short tone now and then.
     :ivar orphan_time: how long workers, and calls in them, outlive a gateway process that was killed.
     :ivar fast_path: what passes the packets of bridged calls on, besides the workers.
     :ivar fast_path_socket: of the helper that sees to it.
@@ -89,6 +90,7 @@ class MediaConfig:
     srtp: SrtpMode = "opportunistic"
     srtp_suites: tuple[SrtpSuite, ...] = SUITES
     plain_reinvite: Literal["accept", "refuse"] = "accept"
+    hold_music: Annotated[str, rules.FilePath()] = ""
     orphan_time: Annotated[float, rules.Seconds(1, 3600)] = 60.0
     fast_path: Literal["off", "nftables"] = "off"
     fast_path_socket: Annotated[str, rules.FilePath()] = "/run/stellar-gw-fastpath/socket"

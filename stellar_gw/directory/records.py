@@ -324,7 +324,7 @@ class Transfer:
     :ivar digits: pressed once the target has answered; ``w`` waits half a second, ``W`` a second.
     :ivar ring_timeout: seconds until a target that does not answer is given up.
     :ivar while_ringing: what the caller hears until the target answers.
-    :ivar music: the path of a WAV file, for ``while_ringing: music`` and for hold.
+    :ivar music: the path of a WAV file, for ``while_ringing: music``.
     """
 
     name: str

@@ -282,6 +282,13 @@ class InviteTests(TransferCase):
             ],
         )
 
+    def test_a_caller_who_holds_us_already(self) -> None:
+        """The target hears of it as soon as it is joined."""
+        self.begin()
+        self.caller.far = "recvonly"
+        self.transfer.answered()
+        self.assertEqual(self.took()[-1], "hold target sendonly")
+
     def test_longest_bridge(self) -> None:
         self.begin(bridge_duration=60.0)
         self.transfer.answered()
@@ -302,6 +309,10 @@ class InviteTests(TransferCase):
             {
                 "target": "support",
                 "via": "",
+                "uri": "sip:200@pbx.example",
+                "method": "invite",
+                "fallback": False,
+                "sip_call_id": "leg-1",
                 "asked": 1000.0,
                 "answered": 1003.0,
                 "ended": 1010.0,

@@ -50,6 +50,7 @@ class FakeCaller:
     def __init__(self, did: list[str]) -> None:
         self.did = did
         self.agent_listens = True
+        self.far: Direction = "sendrecv"
         self.local_uri = parse_uri("sip:600@gw.example")
         self.heard: Callable[[Response | None], None] | None = None
         self.refer_headers: Headers = ()
@@ -95,6 +96,7 @@ class FakeLeg:
 
     def __init__(self, did: list[str], headers: Headers, listener: LegListener) -> None:
         self._did, self.headers, self.listener = did, headers, listener
+        self.sip_call_id = "leg-1"
 
     def dial(self) -> None:
         self._did.append("dial")

@@ -31,6 +31,10 @@ class Caller(Protocol):
     def agent_listens(self) -> bool:
         """There is an agent to give the caller back to."""
 
+    @property
+    def far(self) -> Direction:
+        """What its phone system lets us do: ``recvonly`` or ``inactive`` while it holds us."""
+
     def refer(self, headers: Headers, heard: Callable[[Response | None], None]) -> None:
         """Send REFER in the caller's dialog; ``heard`` gets its final response, None where there is none."""
 
@@ -57,7 +61,12 @@ class Caller(Protocol):
 
 
 class CallingLeg(Protocol):
-    """The leg to a target."""
+    """The leg to a target.
+
+    :ivar sip_call_id: of its INVITEs.
+    """
+
+    sip_call_id: str
 
     def dial(self) -> None: ...
 

@@ -64,6 +64,7 @@ class Transfer:
     :param headers: X-* of the agent's.
     :param tell: told every step on the way.
     :ivar outcome: fires once.
+    :ivar joining: called when caller and target begin to hear each other.
     :ivar over: nothing is left to do: no dialog of ours, no bridge.
     """
 
@@ -81,10 +82,15 @@ class Transfer:
         self._diverted = False
         self._joined_at: float | None = None
         self.outcome: Deferred[Outcome] = Deferred()
+        self.joining: Callable[[], None] = lambda: None
         self.over = False
         self.record: dict[str, Any] = {
             "target": target.told,
             "via": target.via,
+            "uri": str(target.refer_to if target.method == "refer" else target.uri),
+            "method": target.method,
+            "fallback": False,
+            "sip_call_id": "",
             "asked": round(around.wall(), 3),
             "answered": None,
             "ended": None,
@@ -252,7 +258,7 @@ class Transfer:
             "reason": failure.reason if failure else None,
             "attempts": [attempt.as_json() for attempt in self._attempts],
         }
-        self._around.note("transfer", outcome.line(self.target.told))
+        self._around.note("transfer" if outcome.moved else "transfer_failed", outcome.line(self.target.told))
         self.outcome.callback(outcome)
 
     def _close(self) -> None:
@@ -328,6 +334,12 @@ class Transfer:
     def _dial(self) -> None:
         self._begin_attempt("invite")
         self._leg = self._around.make_leg(self.target, self._headers, self)
+        self.record |= {
+            "uri": str(self.target.uri),
+            "method": "invite",
+            "fallback": len(self._attempts) > 1,
+            "sip_call_id": self._leg.sip_call_id,
+        }
         if self.target.while_ringing != "agent":
             self._divert()
         self._leg.dial()
@@ -375,6 +387,9 @@ class Transfer:
         self._joined_at = self._around.clock.seconds()
         self._machine.joined()
         self._run()
+        self.joining()
+        if self._caller.far != "sendrecv":  # it has been holding us
+            self.caller_direction(self._caller.far)
 
     def _await_settling(self) -> None:
         self._timers.start("settled", SETTLED, self._settled)

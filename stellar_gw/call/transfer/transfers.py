@@ -95,10 +95,13 @@ class Transfers:
             target = evolve(target, ring_timeout=ring)
         transfer = self._current = Transfer(target, request.headers, self.around, tell)
         self.record.append(transfer.record)
+        transfer.joining = self._let_go
         outcome = transfer.outcome
 
         def ended(result: Outcome) -> Outcome:
             self.end()
+            if not result.moved and self._held and self.around.caller.agent_listens:
+                self.around.clock.callLater(0.0, self._play_music)  # once the caller has been given back
             return result
 
         outcome.addCallback(ended)
@@ -152,22 +155,38 @@ class Transfers:
     def hold(self) -> Deferred[bool]:
         """Hold the caller, with music; fires with whether its phone system took it."""
         self._held = True
-        self._bind(Binding(leg="caller", source="file", file=self.music) if self.music else _QUIET)
-        return self.around.caller.offer(self.hold_direction)
+        self._play_music()
+        return self.around.caller.offer(self.hold_direction).addCallback(self._offered, held=True)
 
     def resume(self) -> Deferred[bool]:
-        self._held = False
-        done = self.around.caller.offer("sendrecv")
-        if not self.active:
-            self._bind(Binding(leg="caller", source="agent", agent_hears=True))
-        return done
+        """Take the caller back; fires with whether its phone system took that."""
+        return self.around.caller.offer("sendrecv").addCallback(self._offered, held=False)
+
+    def _offered(self, taken: bool, *, held: bool) -> bool:
+        """A hold that was refused is none, and a resumption that was taken ends it: the agent has the caller."""
+        if taken != held and self._held:
+            self._held = False
+            if not self.active and self.around.caller.agent_listens:
+                self._bind(Binding(leg="caller", source="agent", agent_hears=True))
+        return taken
+
+    def _let_go(self) -> None:
+        """The caller is joined to a target: its phone system is to hear and be heard again."""
+        if self._held:
+            self._held = False
+            self.around.caller.offer("sendrecv")
+
+    def _play_music(self) -> None:
+        if self._held and not self.active:
+            self._bind(Binding(leg="caller", source="file", file=self.music) if self.music else _WAITING)
 
     def _bind(self, binding: Binding) -> None:
         asked = messages.Rebind(request=0, call=self.around.caller.call_id, bindings=(binding,))
         self.around.caller.ask(asked).addErrback(lambda _: None)  # a worker that is lost ends the call by itself
 
 
-_QUIET = Binding(leg="caller", source="silence")
+_WAITING = Binding(leg="caller", source="tone", tone="425/150,0/9850")
+"""Where there is no music: a short tone every ten seconds says that the caller is not forgotten."""
 
 
 def _refused(refused: TargetRefused) -> Outcome:
