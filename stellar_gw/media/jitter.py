@@ -130,6 +130,24 @@ class Reorder:
             self._give_up(now, out)
         return out
 
+    @property
+    def waiting(self) -> bool:
+        """Packets wait for those before them."""
+        return bool(self._waiting)
+
+    def ran(self, packets: int, sequence_number: int, timestamp: int, heard: float) -> None:
+        """So many packets of the present source came, each next to the one before, and were passed on.
+
+        :param sequence_number: of the last; :param timestamp: of what follows it; :param heard: when it came.
+        """
+        self._next = (sequence_number + 1) & 0xFFFF
+        self._history = ((self._history << min(packets, 128)) | (1 << min(packets, 128)) - 1) & _HISTORY_MASK
+        self._bad = None
+        self._timestamp = timestamp & 0xFFFFFFFF
+        self._heard = heard
+        self._filled = 0
+        self._lost_before = False
+
     def advance(self, now: float) -> Sequence[Piece]:
         """Time has passed: packets that have waited long enough, silence by the clock. Call it every 20 ms."""
         if not self._waiting and now - self._heard < FILL_AFTER:

@@ -137,6 +137,15 @@ class CallerAudio:
         for path in self._paths.values():
             path.noise(payload)
 
+    def straight(self, payload_type: int) -> Callable[[bytes], Iterable[bytes]] | None:
+        """What :meth:`frames` does with one packet of this type after another, given its payload, until
+        :meth:`receive`; None for a type that is passed over."""
+        path = self._paths.get(payload_type)
+        if path is None:
+            return None
+        push, convert = self._framer.push, path.payload
+        return lambda payload: push(convert(payload))
+
     def frames(self, pieces: Sequence[Piece]) -> Iterable[bytes]:
         """The frames that are whole now."""
         if len(pieces) == 1 and not isinstance(pieces[0], Gap):

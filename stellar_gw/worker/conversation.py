@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from attrs import asdict
@@ -118,10 +118,27 @@ class Conversation:
 
     def hear(self, pieces: Sequence[Piece]) -> None:
         """The caller's audio."""
+        if self._open and self._answered:
+            self._pass_on(self.caller.frames(pieces))
+
+    def straight(self, payload_type: int) -> Callable[[bytes], None] | None:
+        """What :meth:`hear` does with one packet of this type after another, given its payload, until the caller's
+        codecs change; None for a type that is passed over."""
+        frames = self.caller.straight(payload_type)
+        if frames is None:
+            return None
+
+        def hear(payload: bytes) -> None:
+            if self._open and self._answered:
+                self._pass_on(frames(payload))
+
+        return hear
+
+    def _pass_on(self, frames: Iterable[bytes]) -> None:
         link = self._link
-        if not self._open or not self._answered or link is None:
+        if link is None:
             return
-        for frame in self.caller.frames(pieces):
+        for frame in frames:
             for message in self._dialect.audio(frame, self._frames_sent * FRAME_MS):
                 link.send(message)
             self._frames_sent += 1

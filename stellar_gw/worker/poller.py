@@ -29,6 +29,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from stellar_gw.media.workspace import USUAL, Workspace
+from stellar_gw.worker.hearing import Hearing
 from stellar_gw.worker.shortcut import Shortcut
 
 Address = tuple[str, int]
@@ -96,7 +97,7 @@ class PolledTransport:
         self._family = sock.family
         self.connected: Address | None = None
         self.certain: Address | None = None
-        self._shortcut: Shortcut | None = None
+        self._shortcut: Shortcut | Hearing | None = None
         self._bound = sock.getsockname()
         self._checked: Address | None = None
         self._stopped: list[Deferred[None]] = []
@@ -253,7 +254,7 @@ class PolledTransport:
         else:
             self.fail(Failure(reason), "cannot be read")
 
-    def shorten(self, shortcut: Shortcut | None) -> None:
+    def shorten(self, shortcut: Shortcut | Hearing | None) -> None:
         """Let a shortcut take what it can; None: nobody but the protocol."""
         self._shortcut = shortcut
         if shortcut is not None:
@@ -302,7 +303,7 @@ class DatagramPoller:
         self.workspace = Workspace()
         self._epoll = select.epoll()
         self._transports: dict[int, PolledTransport] = {}
-        self._readers: dict[int, PolledTransport | Shortcut] = {}
+        self._readers: dict[int, PolledTransport | Shortcut | Hearing] = {}
         reactor.addReader(self)
 
     def __len__(self) -> int:
@@ -353,7 +354,7 @@ class DatagramPoller:
             del self._transports[transport.fileno()], self._readers[transport.fileno()]
             self._epoll.unregister(transport.fileno())
 
-    def read_by(self, transport: PolledTransport, reader: PolledTransport | Shortcut) -> None:
+    def read_by(self, transport: PolledTransport, reader: PolledTransport | Shortcut | Hearing) -> None:
         """Show what arrives at the transport's socket to this one first."""
         if self._transports.get(transport.fileno()) is transport:
             self._readers[transport.fileno()] = reader

@@ -39,6 +39,10 @@ ONE_WAY = 5.0
 """Seconds after the answer at which a leg that has received nothing is worth a line in the log."""
 CHECK = 0.5
 """Seconds between two looks at whether the peer is alive."""
+ORDERLY = 4
+"""Packets in order and alone after one that was not like the others, before the next may take the short way."""
+FRESH = 0.1
+"""Seconds since the last packet in which nothing can have gone missing yet."""
 CARE = 1.0
 """Seconds that a port which only passes packets on may be left alone."""
 _NOWHERE = ("", "0.0.0.0", "::")
@@ -49,6 +53,10 @@ class PortListener(Protocol):
 
     def heard(self, pieces: Sequence[Piece]) -> None:
         """Audio, in order, and the gaps in it."""
+
+    def straight(self, payload_type: int) -> Callable[[bytes], None] | None:
+        """What :meth:`heard` does with a packet of this type, given its payload, for as long as who hears whom and what
+        was agreed on stay as they are; None where it is not that simple."""
 
     def noise(self, payload: bytes) -> None:
         """Comfort noise (RFC 3389) instead of audio."""
@@ -140,6 +148,7 @@ class RtpPort(DatagramProtocol):
         self._check_due = 0.0
         self._look_at = 0.0
         self._pressing = False
+        self._orderly = 0
         self._care_due = 0.0
         self._closed = False
         self._rejected = 0
@@ -241,6 +250,7 @@ class RtpPort(DatagramProtocol):
         now = self._now()
         if self._short_way.open:
             self.take_the_long_way()
+            self._orderly = 0
         if self.in_kernel and addr != latch.locked:  # it is heard elsewhere, so nobody else can be it
             self._rejected += 1
             return
@@ -281,6 +291,8 @@ class RtpPort(DatagramProtocol):
             pieces = self._reorder.put(packet, samples, now)
             if pieces:
                 self._listener.heard(pieces)
+                if audio and len(pieces) == 1 and not (self.relays or self.taps):
+                    self._hear_straight(packet, now)
         elif audio and len(self.relays) == 1 and not self.taps:
             self._take_the_short_way(self.relays[0], packet, now)
         if audio:
@@ -291,6 +303,27 @@ class RtpPort(DatagramProtocol):
             self._pressing = True
         elif kind in self._noise_types:
             self._listener.noise(packet.payload)
+
+    # --- hearing --------------------------------------------------------------------------------
+
+    def _hear_straight(self, packet: RtpPacket, now: float) -> None:
+        """For the packets that will be like this one, if the way to an agent is clear."""
+        latch, srtp = self._latch, self._srtp
+        if latch is None or self.fed_by is not None or not packet.payload or not latch.is_final(now):
+            return
+        self._orderly += 1
+        if (
+            self._orderly < ORDERLY
+            or self._reorder.waiting
+            or self._pressing
+            or (srtp is not None and not srtp.settled)
+        ):
+            return
+        hear = self._listener.straight(packet.payload_type)
+        if hear is not None:
+            counted = Counted(self._reception, latch, self._liveness)
+            opener = _plain if srtp is None else srtp.opener
+            self._short_way.hear(latch, packet, self._reorder, counted, now, self._now, hear, opener)
 
     # --- relaying -------------------------------------------------------------------------------
 
@@ -343,9 +376,10 @@ class RtpPort(DatagramProtocol):
         self._short_way.disconnect()
 
     def _connect(self, now: float) -> None:
-        """A plain leg that only sends what another brings has its socket connected while it hears its peer."""
+        """A plain leg that only sends what another brings, or that is heard by an agent, has its socket connected while
+        it hears its peer."""
         way, latch = self._short_way, self._latch
-        if latch is None or self.fed_by is None:
+        if latch is None or (self.fed_by is None and (self.relays or not self._ordered)):
             changed = way.disconnect()
         elif self._srtp is None:
             changed = way.connect(latch, now)
@@ -433,7 +467,14 @@ class RtpPort(DatagramProtocol):
     def advance(self) -> None:
         """What only time brings: packets waited for in vain, digits without an end, reports, the end of patience."""
         now = self._now()
-        if self.relays or self.fed_by is not None:
+        hearing = self._short_way.hearing
+        if hearing is not None:
+            if now - hearing.heard < FRESH:
+                if now >= self._look_at:
+                    self._look(now)
+                return
+            self.take_the_long_way()
+        if self.relays or self.fed_by is not None or self._ordered:
             self._care_due = now if self._liveness.lost else now + CARE
             if not self.in_kernel:
                 self.settle()
@@ -459,6 +500,9 @@ class RtpPort(DatagramProtocol):
     def _look(self, now: float) -> None:
         """What is due less often."""
         reports = self.rtcp.reports
+        self.settle()
+        if self._ordered:
+            self._connect(now)
         if now >= reports.due:
             self._send_report(now)
         if self._answered_at is not None:

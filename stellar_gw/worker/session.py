@@ -88,6 +88,9 @@ class _LegEvents:
         self._leg = leg
         self.heard: Callable[[Sequence[Piece]], None] = partial(session.heard, leg)
 
+    def straight(self, payload_type: int) -> Callable[[bytes], None] | None:
+        return self._session.straight(self._leg, payload_type)
+
     def noise(self, payload: bytes) -> None:
         self._session.noise(self._leg, payload)
 
@@ -219,6 +222,7 @@ class MediaSession:
         leg = self.legs.get(name)
         if self._conversation is not None and leg is not None and leg.media is not None:
             self._conversation.caller.receive(leg.media.receive)
+            leg.port.take_the_long_way()
 
     def stop_agent(self, cause: str, by: str) -> None:
         """The agent leaves, the legs stay."""
@@ -389,6 +393,12 @@ class MediaSession:
         if leg == self._wiring.heard_by_agent and self._conversation is not None:
             self._conversation.hear(pieces)
         self._wiring.heard(leg, pieces)
+
+    def straight(self, leg: str, payload_type: int) -> Callable[[bytes], None] | None:
+        """The way of a leg's packets to the agent, until :meth:`_hear` says otherwise."""
+        if leg != self._wiring.heard_by_agent or self._conversation is None:
+            return None
+        return self._conversation.straight(payload_type)
 
     def noise(self, leg: str, payload: bytes) -> None:
         if leg == self._wiring.heard_by_agent and self._conversation is not None:

@@ -1,14 +1,17 @@
-"""How bridged packets pass a port quickly: by a shortcut where they come in, by a connected socket where they leave."""
+"""How packets pass a port quickly: by a shortcut where they come in, by a connected socket where they leave."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
+from stellar_gw.media.jitter import Reorder
 from stellar_gw.media.latch import SILENCE, Address, Latch
+from stellar_gw.media.rtp import RtpPacket
 from stellar_gw.media.splice import Splice
 from stellar_gw.media.srtp import Transform
 from stellar_gw.media.workspace import Workspace
+from stellar_gw.worker.hearing import Hearing
 from stellar_gw.worker.shortcut import Counted, Exit, Outlet, Shortcut
 
 
@@ -31,7 +34,7 @@ class QuickTransport(Protocol):
     def connect(self, host: str, port: int) -> None: ...
     def disconnect(self) -> None: ...
 
-    def shorten(self, shortcut: Shortcut | None) -> None:
+    def shorten(self, shortcut: Shortcut | Hearing | None) -> None:
         """Have a shortcut take what it can of what arrives; None: nobody."""
 
     def not_sent(self, reason: OSError) -> None:
@@ -80,17 +83,19 @@ class ShortWay:
 
     :ivar transport: None where it has nothing of the kind.
     :ivar payload_type: theirs and ours, of the packets that took it last.
+    :ivar hearing: the shortcut to an agent, None where there is none at the moment.
     """
 
     def __init__(self) -> None:
         self.transport: QuickTransport | None = None
         self._shortcut: Shortcut | None = None
+        self.hearing: Hearing | None = None
         self._ready = False
         self.payload_type = (-1, -1)
 
     @property
     def open(self) -> bool:
-        return self._shortcut is not None
+        return self._shortcut is not None or self.hearing is not None
 
     def moves(self) -> bool:
         """Packets have passed since this was asked last, and the socket is as it shall be."""
@@ -122,11 +127,32 @@ class ShortWay:
         self._shortcut = Shortcut(latch.locked, payload_type, splice, counted, now, out, workspace, opened(workspace))
         transport.shorten(self._shortcut)
 
+    def hear(
+        self,
+        latch: Latch,
+        packet: RtpPacket,
+        reorder: Reorder,
+        counted: Counted,
+        heard: float,
+        now: Callable[[], float],
+        hear: Callable[[bytes], None],
+        opened: Callable[[Workspace], Transform | None],
+    ) -> None:
+        """The packet after this one may take the short way to ``hear``, if it is like this one."""
+        reception, transport = counted.reception, self.transport
+        if reception.ssrc != packet.ssrc or reception.next != (packet.sequence_number + 1) & 0xFFFF:
+            return
+        if latch.locked is None or transport is None or reception.transit is None:
+            return
+        workspace = transport.workspace
+        self.hearing = Hearing(latch.locked, packet, reorder, counted, heard, now, hear, workspace, opened(workspace))
+        transport.shorten(self.hearing)
+
     def lengthen(self) -> None:
         """What the next packet means is to be found out anew."""
-        if self._shortcut is not None:
-            self._shortcut.settle()
-            self._shortcut = None
+        if self.open:
+            self.settle()
+            self._shortcut = self.hearing = None
             if self.transport is not None:
                 self.transport.shorten(None)
 
@@ -134,6 +160,8 @@ class ShortWay:
         """Bring counts and numbers up to date."""
         if self._shortcut is not None:
             self._shortcut.settle()
+        if self.hearing is not None:
+            self.hearing.settle()
 
     def connect(self, latch: Latch, now: float) -> bool:
         """Have the socket connected to the latched source while that is heard; whether anything has changed.

@@ -213,7 +213,10 @@ class Wiring:
         """Have audio put in order for those who want it so, and for nobody else."""
         bindings = self._bindings.items()
         self.hears_agent = next((name for name, binding in bindings if binding.source == "agent"), "")
+        heard_before = self.heard_by_agent
         self.heard_by_agent = next((name for name, binding in bindings if binding.agent_hears), "")
+        if self.heard_by_agent != heard_before and heard_before in self._legs:
+            self._legs[heard_before].port.take_the_long_way()
         ordered = self._ordered()
         for name, leg in self._legs.items():
             leg.port.order(name in ordered)

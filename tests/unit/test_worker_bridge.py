@@ -244,7 +244,7 @@ class LatchTests(BridgeTestCase):
         self.assertEqual((len(self.target.packets), len(there.packets)), (0, 10))
 
     def test_connected(self) -> None:
-        """Sockets of bridged legs are connected to their peers while these are heard, and not otherwise."""
+        """Sockets are connected to their peers while these are heard by an agent or each other, and not otherwise."""
         self.set_up()
         sockets = [self.world.network.sockets[HOST, port] for port in (self.rtp, self.target_rtp)]
         self.talk(20)
@@ -261,8 +261,8 @@ class LatchTests(BridgeTestCase):
         self.unbridge()
         self.talk(20)
         seen.append([each.connected for each in sockets])
-        nobody: list[object] = [None, None]
-        self.assertEqual(seen, [nobody, [CALLER, TARGET], [CALLER, None], [None, TARGET], nobody])
+        with_agent: list[object] = [CALLER, None]
+        self.assertEqual(seen, [with_agent, [CALLER, TARGET], [CALLER, None], [None, TARGET], with_agent])
 
 
 class PaceTests(BridgeTestCase):

@@ -46,6 +46,9 @@ class Heard:
     def heard(self, pieces: Sequence[Piece]) -> None:
         self.pieces.extend(pieces)
 
+    def straight(self, payload_type: int) -> None:
+        """It wants all of it the long way."""
+
     def noise(self, payload: bytes) -> None:
         self.told.append(f"noise {payload.hex()}")
 

@@ -1,0 +1,136 @@
+"""The short way of a caller's audio to its agent, for the packets that nothing is to be said about.
+
+What :mod:`stellar_gw.worker.shortcut` is to a bridge, this is to an agent: as long as packets come from the same
+source, of one SSRC, as long as the one before, each next to it, and in time, nothing waits, nothing is missing, and
+what the latch, the statistics and the order of packets would say is known. What was counted here is added whenever
+somebody looks; a packet that differs in anything goes the long way.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable
+
+from stellar_gw.media.jitter import Reorder
+from stellar_gw.media.latch import Address
+from stellar_gw.media.rtp import RtpPacket
+from stellar_gw.media.srtp import Transform
+from stellar_gw.media.workspace import Workspace
+from stellar_gw.worker.shortcut import CLOCK, IN_TIME, Counted
+
+_HEADER = struct.Struct("!QI")
+"""All of a header without CSRC list (RFC 3550 5.1): version to timestamp as one number, and the SSRC."""
+_unpack = _HEADER.unpack_from
+_OCTETS = _HEADER.size
+_VERSION_2_ALONE = 0x8000
+_NUMBER = 1 << 32
+"""What the sequence number counts in the header's first number."""
+
+
+class Hearing:
+    """One caller, from the packet after the one that was heard last.
+
+    :param source: the latched address, for good.
+    :param packet: that one.
+    :param reorder: what put it in order.
+    :param hear: is handed each payload.
+    :param workspace: what its packets are in when they are shown to it.
+    :param opened: deciphers them; None where they are plain.
+    :ivar heard: when the last one came, in seconds of ``now``.
+    :ivar socket: where its packets come from; for the poller, as ``certain`` is.
+    """
+
+    __slots__ = (
+        "_counted",
+        "_first",
+        "_forged",
+        "_hear",
+        "_jitter",
+        "_last",
+        "_next",
+        "_now",
+        "_open",
+        "_plain",
+        "_reorder",
+        "_samples",
+        "_size",
+        "_source",
+        "_ssrc",
+        "_step",
+        "certain",
+        "heard",
+        "socket",
+    )
+
+    def __init__(
+        self,
+        source: Address,
+        packet: RtpPacket,
+        reorder: Reorder,
+        counted: Counted,
+        heard: float,
+        now: Callable[[], float],
+        hear: Callable[[bytes], None],
+        workspace: Workspace,
+        opened: Transform | None = None,
+    ) -> None:
+        self.socket: socket.socket
+        self.certain: Address | None = None
+        self.heard = heard
+        samples = self._samples = len(packet.payload)  # one octet in each unit of the clock, in all our codecs
+        number, timestamp = (packet.sequence_number + 1) & 0xFFFF, (packet.timestamp + samples) & 0xFFFFFFFF
+        self._source = source
+        self._reorder = reorder
+        self._counted = counted
+        self._now = now
+        self._hear = hear
+        self._ssrc = packet.ssrc
+        self._open = None if opened is None else opened.apply
+        self._forged = None if opened is None else opened.failed
+        self._size = _OCTETS + samples + (0 if opened is None else opened.tag)
+        self._plain = workspace.piece(_OCTETS + samples)
+        self._step = _NUMBER + samples
+        self._first = self._next = (_VERSION_2_ALONE | packet.payload_type) << 48 | number << 32 | timestamp
+        # Before a number or a timestamp goes over its end, and carries into what stands before it.
+        self._last = self._next + min(0xFFFF - number, (0xFFFFFFFF - timestamp) // samples) * self._step
+        self._jitter = counted.reception.jitter
+
+    def take(self, packet: memoryview, source: Address) -> bool:
+        """Hand a datagram's payload on; False where it has to go the long way, and is as it was."""
+        if packet.nbytes != self._size or source != self._source:
+            return False
+        head, ssrc = _unpack(packet)
+        if head != self._next or ssrc != self._ssrc or head > self._last:
+            return False
+        now = self._now()
+        late = (now - self.heard) * CLOCK - self._samples
+        if late < 0.0:
+            late = -late
+        if late > IN_TIME:
+            return False
+        if self._open is not None:
+            if not self._open(self._size):
+                assert self._forged is not None
+                self._forged()
+                return True
+            packet = self._plain
+        self.heard = now
+        self._jitter += (late - self._jitter) * 0.0625
+        self._next = head + self._step
+        self._hear(bytes(packet[_OCTETS:]))
+        return True
+
+    def settle(self) -> None:
+        """Add what was heard to the statistics and to the stream's state."""
+        if self._next == self._first:
+            return
+        packets = (self._next - self._first) // self._step
+        last = self._next - self._step
+        self._first = self._next
+        number, timestamp = last >> 32 & 0xFFFF, last & 0xFFFFFFFF
+        heard, counted = self.heard, self._counted
+        counted.reception.ran(packets, packets * self._samples, self._jitter, heard * CLOCK - timestamp)
+        counted.latch.heard(RtpPacket(0, False, number, timestamp, self._ssrc, b""), heard)
+        counted.liveness.heard(heard)
+        self._reorder.ran(packets, number, timestamp + self._samples, heard)
