@@ -16,6 +16,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import random
 import socket
 import struct
 import threading
@@ -151,6 +152,26 @@ async def flood(call: AgentCall) -> None:
     await listening
 
 
+async def huge(call: AgentCall) -> None:
+    """One frame of 1 GiB, as far as anybody takes it."""
+    await call.started()
+    transport = call.connection.transport
+    transport.write(b"\x82\x7f" + (1 << 30).to_bytes(8, "big"))
+    for _ in range(1 << 14):
+        if transport.is_closing():
+            break
+        transport.write(bytes(1 << 16))
+        await asyncio.sleep(0.001)
+
+
+async def chaos(call: AgentCall) -> None:
+    """An echo for up to four seconds, and then one of everything that can go wrong, or a good-bye."""
+    echoing = asyncio.ensure_future(echo(call))
+    await asyncio.wait({echoing}, timeout=random.uniform(0.0, 4.0))
+    if echoing.cancel():
+        await random.choice((drop, huge, flood, freeze, rubbish, *map(closing, (1000, 1001, 1011, 1012))))(call)
+
+
 async def drop(call: AgentCall) -> None:
     """Cut the connection after the start, without a close frame, by RST."""
     await call.started()
@@ -186,9 +207,12 @@ BEHAVIOURS: Final = MappingProxyType(
         "flood": flood,
         "drop": drop,
         "rubbish": rubbish,
+        "huge": huge,
+        "chaos": chaos,
         "close-1000": closing(1000, "goodbye"),
         "close-1001": closing(1001),
         "close-1011": closing(1011, "the model failed"),
+        "close-1012": closing(1012),
     }
 )
 """By name, for the command line."""

@@ -33,6 +33,10 @@ class SoakTests(SynchronousTestCase):
         """Two rounds: a worker killed, an agent killed; the other calls go on, each has its record."""
         self.assertRegex(self.soak("chaos", 10.0), r"chaos: \d+ calls; worker killed 1")
 
+    def test_agents(self) -> None:
+        """30 s of 40 calls at a time to agents that fail in every way: each ends by the rules, the others as ever."""
+        self.assertRegex(self.soak("agents", 30.0), r"agents: \d+ calls, .*agent_(lost|unavailable)")
+
     def test_load(self) -> None:
         """SIPp with 20 calls a second for 8 s: none fails."""
         self.assertRegex(self.soak("load", 8.0), r"load: 160 calls")

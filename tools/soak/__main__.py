@@ -7,16 +7,24 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from tools.soak import chaos, fuzz, load, steady
+from tools.soak import agents, chaos, fuzz, load, steady
 from tools.soak.findings import Findings
 
 RUNS: Mapping[str, Callable[[float, Findings], None]] = MappingProxyType(
-    {"core": fuzz.core, "fuzz": fuzz.live, "chaos": chaos.chaos, "load": load.load, "steady": steady.steady}
+    {
+        "core": fuzz.core,
+        "fuzz": fuzz.live,
+        "chaos": chaos.chaos,
+        "agents": agents.agents,
+        "load": load.load,
+        "steady": steady.steady,
+    }
 )
 ABOUT = """runs:
   core   mutated messages at the SIP core, one seed after the other
   fuzz   mutated messages at a live gateway, in a network of its own, with honest calls meanwhile
   chaos  calls, while workers and agents are killed, freeze and flood
+  agents 200 calls at a time, to agents that are killed, freeze, flood, and send frames of 1 GiB
   load   SIPp, 20 calls a second with RTP
   steady SIPp, 200 calls at a time, and nothing that grows"""
 

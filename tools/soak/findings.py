@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+import wave
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from attrs import define, field
 
+from stellar_gw.media.source import Tone
 from stellar_gw.testing.gateway_process import GatewayProcess, resident_octets, wait_until
 from stellar_gw.testing.ports import take_ports
 
@@ -29,6 +31,7 @@ listeners:
 media: {{ports: {ports}, bind: 127.0.0.1, workers: 2, quarantine: 1s}}
 sip: {{t1: {t1}}}
 timers: {{no_media: 5s}}
+agent: {{ping_interval: 1s, ping_timeout: 1s}}
 limits: {{requests: 100000, burst: 100000}}
 records: {{directory: "{{records}}"}}
 trunk_providers:
@@ -39,10 +42,14 @@ tenants:
     credentials: {{softphone-1: {{password: "correct horse"}}}}
     agents:
       bot: {{environments: {{production: {{dialect: twilio, url: "{bot}"}}}}}}
+      resuming: {{environments: {{production: {{dialect: twilio, url: "{resuming}", resumes: true}}}}}}
+      prompted: {{environments: {{production: {{dialect: twilio, url: "{prompted}"}}}}}}
     connectors:
       echo: {{identifier: "600", agent: "builtin:echo"}}
       readback: {{identifier: "602", agent: "builtin:readback"}}
       bot: {{identifier: "999", agent: bot}}
+      resuming: {{identifier: "998", agent: resuming}}
+      prompted: {{identifier: "997", agent: prompted, fallback: {{play: "{sorry}"}}}}
 """
 GROWTH = 30 << 20
 """Octets of memory that the gateway may have gained after its first minute or round: what it keeps of sources,
@@ -88,15 +95,29 @@ class Baseline:
 
 
 @contextmanager
-def soaked(findings: Findings, *, bot: str = NOWHERE, t1: str = "500ms", ports: str = "") -> Iterator[GatewayProcess]:
+def soaked(
+    findings: Findings,
+    *,
+    bot: str = NOWHERE,
+    resuming: str = NOWHERE,
+    prompted: str = NOWHERE,
+    t1: str = "500ms",
+    ports: str = "",
+) -> Iterator[GatewayProcess]:
     """A gateway, and what must hold of it at the end of every run: it lives, with both its workers, nothing raised, and
     told to stop it stops at once, since no call is left.
 
+    :param bot, resuming, prompted: URLs of agents: with nothing to fall back on, one that resumes, one with a prompt.
     :param ports: of media; by default a few hundred that nobody else has.
     """
     block = take_ports()
     folder = Path(tempfile.mkdtemp(prefix="stellar-gw-soak-"))
-    text = CONFIGURATION.format(ports=ports or block.range, bot=bot, t1=t1)
+    sorry = folder / "sorry.wav"
+    with wave.open(str(sorry), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(Tone((440,), 8000).take(4000))
+    urls = {"bot": bot, "resuming": resuming, "prompted": prompted}
+    text = CONFIGURATION.format(ports=ports or block.range, t1=t1, sorry=sorry, **urls)
     try:
         with GatewayProcess(text, folder) as gateway:
             yield gateway
