@@ -74,7 +74,14 @@ class Transferring:
             )
 
         return Transfers(
-            around=Surroundings(caller=caller, make_leg=make_leg, clock=self._clock, wall=self._wall, note=note),
+            around=Surroundings(
+                caller=caller,
+                make_leg=make_leg,
+                clock=self._clock,
+                wall=self._wall,
+                note=note,
+                hold=facts.caller.hold,
+            ),
             choose=choose,
             begin=lambda: self._limits.begin(record.call_id, facts.tenant, self._clock.seconds()),
             end=lambda: self._limits.end(record.call_id),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -281,6 +282,14 @@ class InviteTests(TransferCase):
                 "offer inactive",
             ],
         )
+
+    def test_hold_is_passed_on_as_each_side_understands_it(self) -> None:
+        """To a system that knows no sendonly as inactive, on either side."""
+        self.hold, self.target = "inactive", evolve(self.target, hold="inactive")
+        self.bridged()
+        self.transfer.caller_direction("recvonly")
+        self.transfer.direction_changed("recvonly")
+        self.assertEqual(self.took(), ["hold target inactive", "offer inactive"])
 
     def test_a_caller_who_holds_us_already(self) -> None:
         """The target hears of it as soon as it is joined."""

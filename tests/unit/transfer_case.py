@@ -124,6 +124,7 @@ def _shown(request: Request) -> str:
 
 class TransferCase(SynchronousTestCase):
     target = TARGET
+    hold: Direction = "sendonly"
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -142,6 +143,7 @@ class TransferCase(SynchronousTestCase):
             clock=self.clock,
             wall=lambda: 1000.0 + self.clock.seconds(),
             note=lambda kind, line: self.notes.append(line),
+            hold=self.hold,
         )
         whole = evolve(target or self.target, **changes)
         self.transfer = Transfer(whole, headers, around, lambda state, detail: self.told.append(state))

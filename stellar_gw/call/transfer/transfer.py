@@ -49,6 +49,7 @@ class Surroundings:
 
     :ivar wall: wall clock, seconds since 1970, for records.
     :ivar note: a kind and a line for the operator.
+    :ivar hold: how the caller's phone system is held.
     """
 
     caller: Caller
@@ -56,6 +57,7 @@ class Surroundings:
     clock: IReactorTime
     wall: Callable[[], float]
     note: Callable[[str, str], None]
+    hold: Direction = "sendonly"
 
 
 class Transfer:
@@ -138,7 +140,7 @@ class Transfer:
     def caller_direction(self, direction: Direction) -> None:
         """The caller's phone system holds or resumes us; ours, as our answer said. The target is to know."""
         if self.bridging and self._leg is not None:
-            self._leg.hold(_passed_on(direction))
+            self._leg.hold(_passed_on(self.target.hold, direction))
 
     def agent_gone(self) -> None:
         self._machine.agent_gone()
@@ -194,7 +196,7 @@ class Transfer:
 
     def direction_changed(self, direction: Direction) -> None:
         if self.bridging:
-            self._caller.offer(_passed_on(direction))
+            self._caller.offer(_passed_on(self._around.hold, direction))
 
     def _press(self, presses: Sequence[tuple[float, str]]) -> None:
         """Press these keys for whoever has answered: the way to an extension."""
@@ -463,9 +465,12 @@ def _presses(digits: str) -> list[tuple[float, str]]:
 _MIRRORED: dict[Direction, Direction] = {"recvonly": "sendonly", "sendonly": "recvonly"}
 
 
-def _passed_on(direction: Direction) -> Direction:
+def _passed_on(hold: Direction, direction: Direction) -> Direction:
     """What to offer one leg when the other's direction, as ours, has become this.
 
     A leg that holds us and plays music (ours: ``recvonly``) has us send that music on and hear nothing there.
+
+    :param hold: how that leg's system is held: one that knows ``inactive`` only gets no music.
     """
-    return _MIRRORED.get(direction, direction)
+    offered = _MIRRORED.get(direction, direction)
+    return hold if offered == "sendonly" else offered
