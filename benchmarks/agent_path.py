@@ -108,7 +108,9 @@ async def work(reactor: Any, effort: Effort) -> Report:
     return report
 
 
-async def one_run(reactor: Any, case: Case, effort: Effort, *, real_time: bool = True) -> tuple[Measured, int]:
+async def one_run(
+    reactor: Any, case: Case, effort: Effort, *, real_time: bool = True, recorded: bool = False
+) -> tuple[Measured, int]:
     """A worker of its own, its calls, and how many packets went astray."""
     agents = EchoAgents(tls=case.link == "wss") if case.link else None
     with agents or nullcontext():
@@ -117,7 +119,7 @@ async def one_run(reactor: Any, case: Case, effort: Effort, *, real_time: bool =
         else:
             agent = Agent(dialect="twilio" if case.codec == PCMU else "vonage", url=agents.url)
         async with WorkerEnd(reactor, real_time=real_time, environ=agents.trusted if agents else None) as end:
-            legs = await end.converse(case.calls, agent, case.codec)
+            legs = await end.converse(case.calls, agent, case.codec, recorded=recorded)
             unchanged = agents is not None and case.codec == PCMU
             measured = await end.measure(
                 legs, seconds=effort.seconds, warmup=effort.warmup, opaque=not unchanged,

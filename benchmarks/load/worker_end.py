@@ -29,6 +29,7 @@ from stellar_gw.control.messages import (
     CallContext,
     Codec,
     LegStatistics,
+    Record,
     Release,
     Released,
     Reply,
@@ -109,6 +110,7 @@ class WorkerEnd:
             ports=PORTS,
             bind=host,
             fast_path=fast_path,
+            recordings=str(Path(self._folder) / "recordings"),
             runtime=self._folder,
             quarantine=0.1,
             # A worker that is loaded to its limit on purpose is not to be replaced for it.
@@ -171,8 +173,10 @@ class WorkerEnd:
 
         return [leg for pair in await self._by_batches(calls, one) for leg in pair]
 
-    async def converse(self, calls: int, agent: Agent, codec: Codec = PCMU) -> list[Leg]:
+    async def converse(self, calls: int, agent: Agent, codec: Codec = PCMU, *, recorded: bool = False) -> list[Leg]:
         """Set up so many calls with this agent; the generator's legs of them.
+
+        :param recorded: write all of them down.
 
         :raise WorkerEndError: an agent was not reached.
         """
@@ -186,6 +190,8 @@ class WorkerEnd:
                 context=_context(call), connect_timeout=20.0, ping_interval=20.0, ping_timeout=20.0,
             )  # fmt: skip
             await self._ask(start)
+            if recorded:
+                await self._ask(Record(request=0, call=call))
             await self._ask(Answered(request=0, call=call))
             return leg
 

@@ -12,6 +12,7 @@ Times are seconds since the line's beginning, by our clock.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import accumulate
 
 from attrs import define
 
@@ -62,6 +63,7 @@ class Track:
         self._codecs: dict[int, Codec] = {}
         self._decoders: dict[str, tuple[Decoder, Resampler]] = {}
         self._pending: list[_Pending] = []
+        self._disordered = False
         self._last: tuple[int, int, int, float] | None = None  # SSRC, timestamp, unwrapped, when
         self._stream = 0
         self._placed_stream = -1
@@ -93,7 +95,10 @@ class Track:
                 self._stream += 1
         self._last = (packet.ssrc, packet.timestamp, units, at)
         late = at * self._rate - units * self._per_unit
-        self._pending.append(_Pending(self._stream, units, late, codec, packet.payload))
+        pending = self._pending
+        if pending and (units < pending[-1].units or self._stream != pending[-1].stream):
+            self._disordered = True
+        pending.append(_Pending(self._stream, units, late, codec, packet.payload))
 
     def read(self, until: float) -> bytes:
         """The PCM from the end of the last read to this time; what comes for it later is left out."""
@@ -111,7 +116,9 @@ class Track:
     def _place(self, end: int) -> None:
         """Decode the packets that begin before ``end``, each to its place."""
         pending = self._pending
-        pending.sort(key=lambda each: (each.stream, each.units))
+        if self._disordered:
+            self._disordered = False
+            pending.sort(key=lambda each: (each.stream, each.units))
         least = _least_after(pending)
         done = 0
         for index, packet in enumerate(pending):
@@ -159,6 +166,8 @@ class Track:
 def _least_after(pending: list[_Pending]) -> list[float]:
     """For each packet, the least lateness of it and those of its stream that follow."""
     least = [each.late for each in pending]
+    if not pending or pending[0].stream == pending[-1].stream:
+        return list(accumulate(reversed(least), min))[::-1]
     for index in range(len(pending) - 2, -1, -1):
         if pending[index].stream == pending[index + 1].stream and least[index + 1] < least[index]:
             least[index] = least[index + 1]

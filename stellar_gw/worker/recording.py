@@ -5,8 +5,8 @@ each recording four times a second. Whatever the disk does, the call does not no
 written ends with a note, one whose disk is too slow does so too, and none begins while the disk does not answer.
 
 The thread asks for the loop's kind of scheduling: it holds the interpreter's lock at times, and a loop of real-time
-priority must not wait for a thread that waits for everybody else. It holds it for less than half a millisecond at a
-time, because each write lets go of it.
+priority must not wait for a thread that waits for everybody else. It works while the loop has nothing to send
+(:mod:`stellar_gw.worker.idle_time`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from attrs import frozen
 from twisted.logger import Logger
 
 from stellar_gw.media.wav import MAX_RECORDING, WavWriter
+from stellar_gw.worker.idle_time import PATIENCE, IdleTime
 from stellar_gw.worker.rtp_port import Clocks
 from stellar_gw.worker.tap import Tap
 
@@ -255,11 +256,12 @@ class Recorder:
         self._disk = disk or Disk()
         self._thread: threading.Thread | None = None
         self._started = False
-        self._asked: deque[Recording] = deque()
+        self._asked: deque[_Due] = deque()
         self._due: deque[_Due] = deque()
         self._wake = threading.Event()
         self._closing = False
         self._turning_since: float | None = None
+        self._idle = IdleTime(clocks.now)
         self.folder = ""
 
     # --- in the loop ----------------------------------------------------------------------------
@@ -293,6 +295,12 @@ class Recorder:
             recording.discard()
         self._ask(recording)
 
+    def idle(self, until: float) -> None:
+        """The loop sends nothing before; called after each of its slots."""
+        self._idle.until(until)
+        if self._idle.waits:
+            self._wake.set()
+
     def close(self, timeout: float = 2.0) -> None:
         """End all recordings, and the thread; wait for that so many seconds at most."""
         self._closing = True
@@ -316,7 +324,7 @@ class Recorder:
         return since is not None and self._clocks.now() - since > SLOW
 
     def _ask(self, recording: Recording) -> None:
-        self._asked.append(recording)
+        self._asked.append(_Due(self._clocks.now(), recording))
         self._wake.set()
 
     # --- in the thread --------------------------------------------------------------------------
@@ -331,8 +339,12 @@ class Recorder:
     def work(self) -> float | None:
         """Look at the recordings whose turn it is; seconds until the next one, None where there is none."""
         while self._asked:
-            self._turn(self._asked.popleft())
+            if not self._idle.may_work(self._asked[0].at):
+                return PATIENCE
+            self._turn(self._asked.popleft().recording)
         while self._due and self._due[0].at <= self._clocks.now():
+            if not self._idle.may_work(self._due[0].at):
+                return PATIENCE
             self._turn(self._due.popleft().recording)
             if self._asked:  # those who wait for an end come first
                 return 0.0
@@ -342,7 +354,9 @@ class Recorder:
         if recording.over:
             return
         now = self._turning_since = self._clocks.now()
+        began = time.thread_time()
         recorded = recording.turn(now)
+        self._idle.took(time.thread_time() - began)
         self._turning_since = None
         if recorded is not None:
             self._tell(partial(recording.ended, recorded))
@@ -350,7 +364,7 @@ class Recorder:
             self._due.append(_Due(now + TURN, recording))
 
     def _finish_all(self) -> None:
-        for recording in (*self._asked, *(due.recording for due in self._due)):
+        for recording in (due.recording for due in (*self._asked, *self._due)):
             if recording.stop_at is None:
                 recording.stop_at = self._clocks.now()
             self._turn(recording)

@@ -118,6 +118,23 @@ class RecordedCallCase(SynchronousTestCase):
 
 
 class FileTests(RecordedCallCase):
+    def test_busy_loop(self) -> None:
+        """While the loop has packets to send nothing is written, and what waits is when it has not."""
+        self.record()
+        self.answer()
+        self.ticks(100, caller=True)
+        recorder, now = self.world.recorder, self.world.clock.seconds
+        before = os.path.getsize(self.file())
+        for _ in range(20):
+            recorder.idle(now() - 0.001)
+            self.ticks(1, caller=True, work=False)
+            recorder.idle(now() - 0.001)
+            recorder.work()
+        self.assertEqual(os.path.getsize(self.file()), before)
+        recorder.idle(now() + 0.004)
+        recorder.work()
+        self.assertGreater(os.path.getsize(self.file()), before)
+
     def test_whole_call(self) -> None:
         """Caller left, agent right, from the answer to the end; the file is the group's to read."""
         self.build()
