@@ -120,6 +120,7 @@ class RecordedCallCase(SynchronousTestCase):
 class FileTests(RecordedCallCase):
     def test_busy_loop(self) -> None:
         """While the loop has packets to send nothing is written, and what waits is when it has not."""
+        self.build()
         self.record()
         self.answer()
         self.ticks(100, caller=True)
