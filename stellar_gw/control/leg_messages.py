@@ -55,6 +55,16 @@ class SrtpKey(msgspec.Struct, frozen=True):
         return f"SrtpKey({self.suite}, ...)"
 
 
+class Ice(msgspec.Struct, frozen=True):
+    """Our credentials of an ICE session (RFC 8839 5.4), in which we are the lite side; the password never shows."""
+
+    ufrag: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"Ice({self.ufrag}, ...)"
+
+
 class SetMedia(Request, frozen=True, kw_only=True):
     """What offer and answer agreed on for a leg; may come again after a re-INVITE. Answered by Done.
 
@@ -68,6 +78,7 @@ class SetMedia(Request, frozen=True, kw_only=True):
     :ivar fresh: a new offer/answer exchange: a latched leg may latch again.
     :ivar srtp_send, srtp_receive: our key and the peer's; None in both for plain RTP. A key that comes again goes
         on with its context; a new one begins a new context (RFC 3711 3.2.3).
+    :ivar ice: the peer checks its ways to us; None: it does not. The same once more goes on with what it nominated.
     :ivar comfort_noise: the payload type by which the peer itself takes comfort noise, of 8000 Hz; None: it does not.
     """
 
@@ -89,6 +100,7 @@ class SetMedia(Request, frozen=True, kw_only=True):
     comfort_noise: int | None = None
     srtp_send: SrtpKey | None = None
     srtp_receive: SrtpKey | None = None
+    ice: Ice | None = None
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True):

@@ -43,10 +43,12 @@ class Checked:
     """What became of a datagram.
 
     :ivar answer: to be sent back where it came from; None for nothing.
+    :ivar valid: it was a check of the peer's, who is there.
     :ivar nominated: its source is where the peer wants to talk from now on.
     """
 
     answer: bytes | None = None
+    valid: bool = False
     nominated: bool = False
 
 
@@ -54,15 +56,16 @@ NOTHING = Checked()
 
 
 class IceLite:
-    """One leg's; the same for RTP and RTCP.
+    """One leg's, of one ICE session; the same for RTP and RTCP.
 
+    :ivar nominated: where the peer wants RTP to go; None before it has said so.
     :ivar rejected: datagrams that were no check of the peer's.
     """
 
-    def __init__(self, ours: IceCredentials, theirs: IceCredentials) -> None:
+    def __init__(self, ours: IceCredentials) -> None:
         self.ours = ours
-        self.theirs = theirs
         self._key = ours.password.encode()
+        self.nominated: Address | None = None
         self.rejected = 0
 
     def receive(self, datagram: bytes, source: Address) -> Checked:
@@ -84,7 +87,7 @@ class IceLite:
             return self._refuse(message, 487, "Role Conflict", self._key)
         mapped = XOR_MAPPED_ADDRESS, xor_address(source, message.transaction)
         answer = build_stun(SUCCESS, message.transaction, (mapped,), self._key)
-        return Checked(answer=answer, nominated=message.first(USE_CANDIDATE) is not None)
+        return Checked(answer=answer, valid=True, nominated=message.first(USE_CANDIDATE) is not None)
 
     def _refuse(
         self,

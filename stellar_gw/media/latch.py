@@ -12,6 +12,7 @@ what arrives; strangers who spray packets at the port must not be learnt (RTP Bl
   sequence, four packets long, from elsewhere (the peer's NAT binding has changed).
 - Strict: only the first two ranks, for ever.
 - Audio goes to the SDP address until a source is locked.
+- What ICE has nominated is locked, and nothing else until ICE nominates anew.
 - What SRTP has authenticated needs no such proof: its source locks the leg at once, and again when it moves.
 
 Before the lock at most four packets of sources other than the SDP address are accepted.
@@ -145,6 +146,7 @@ class Latch:
         self._moved_from = source if moved else None
         self._kept = None if moved else source
         self._locked = None
+        self._nominated = False
         self._rank = _NEVER
         self._sdp = sdp
         self.destination = self._kept or (sdp if sdp[0] and sdp[1] else None)
@@ -200,6 +202,15 @@ class Latch:
         self.rejected += 1
         return False
 
+    def nominate(self, source: Address, now: float) -> None:
+        """ICE has chosen this source (RFC 8445 8.1.1): it holds until it chooses another, or until :meth:`fresh`."""
+        self._nominated = True
+        self._rank = _SDP
+        if source != self._locked:
+            self._locked = self.destination = source
+            self._rtcp_source = self._last = None
+            self._heard = now
+
     def authentic(self, source: Address, packet: RtpPacket, now: float) -> bool:
         """A packet that SRTP has authenticated: whoever sent it has the key, so that wherever it comes from is where
         the peer is now; unless it is one that was overtaken, or the latch is strict.
@@ -216,7 +227,7 @@ class Latch:
             and sequence_delta(packet.sequence_number, last.sequence_number) <= 0
         ):
             self._heard = now
-        elif source == self._locked:
+        elif source == self._locked or self._nominated:
             self._keep(source, packet, now)
         else:
             self._lock(source, packet, now, _SDP)
@@ -228,6 +239,8 @@ class Latch:
         preference = now < self._preference_ends
         if source == self._locked:
             return self._keep(source, packet, now)
+        if self._nominated:
+            return False
         rank = self._rank_of(source, preference)
         if self._locked is None:
             return self._candidate(source, packet, now, rank, preference)
@@ -306,6 +319,10 @@ class Latch:
             return False
         self._rtcp_source = source
         return True
+
+    def nominate_rtcp(self, source: Address) -> None:
+        """ICE has chosen where RTCP on a port of its own goes."""
+        self._rtcp_source = source
 
     @property
     def rtcp_destination(self) -> Address | None:

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
 
+from stellar_gw.media.ice import IceLite
 from stellar_gw.media.latch import Address, Latch
 from stellar_gw.media.liveness import Liveness
 from stellar_gw.media.rtcp import parse_rtcp
+from stellar_gw.media.rtp import first_byte_kind
 from stellar_gw.media.srtp import Srtp
 from stellar_gw.worker.reports import Reports
 
@@ -26,6 +28,7 @@ class RtcpPort(DatagramProtocol):
     :ivar latch: which sources are the peer's; None before the first offer and answer.
     :ivar srtp: what enciphers both, None for plain.
     :ivar rtp_transport: the RTP socket's.
+    :ivar ice: answers the peer's connectivity checks; None where it makes none.
     :ivar onward: where the peer's datagrams are passed on to, as they are, while packets keep their SSRC on their way
         (RFC 3550 7.2).
     :ivar rejected: datagrams that could not be read, or had no business where they came.
@@ -45,6 +48,7 @@ class RtcpPort(DatagramProtocol):
         self.latch: Latch | None = None
         self.srtp: Srtp | None = None
         self.rtp_transport: IUDPTransport | None = None
+        self.ice: IceLite | None = None
         self.onward: RtcpPort | None = None
         self.rejected = 0
 
@@ -60,6 +64,13 @@ class RtcpPort(DatagramProtocol):
         latch = self.latch
         if latch is None:
             self.rejected += 1
+            return
+        if self.ice is not None and datagram and first_byte_kind(datagram[0]) == "stun":
+            checked = self.ice.receive(datagram, addr)
+            if checked.answer is not None and self.transport is not None:
+                self.transport.write(checked.answer, addr)
+            if checked.nominated:
+                latch.nominate_rtcp(addr)
             return
         srtp = self.srtp
         if srtp is not None:

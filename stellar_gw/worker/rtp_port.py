@@ -18,6 +18,7 @@ from stellar_gw.control.fastpath import OVERHEAD, FastLeg, Tally
 from stellar_gw.control.messages import LegStatistics, SetMedia
 from stellar_gw.errors import LocalProtocolError
 from stellar_gw.media.dtmf import Digit, DtmfReceiver
+from stellar_gw.media.ice import IceCredentials, IceLite
 from stellar_gw.media.jitter import Piece, Reorder
 from stellar_gw.media.latch import COMFORT_NOISE, Address, Latch
 from stellar_gw.media.liveness import Back, Liveness, Lost
@@ -155,6 +156,7 @@ class RtpPort(DatagramProtocol):
         self._ordered = True
         self._short_way = ShortWay()
         self._srtp: Srtp | None = None
+        self._ice: IceLite | None = None
         self.relays: tuple[Onward, ...] = ()
         self.fed_by: RtpPort | None = None
         self.splice: Splice | None = None
@@ -204,6 +206,7 @@ class RtpPort(DatagramProtocol):
             self.rtcp.latch = self._latch
         elif media.fresh:
             self._latch.fresh(media.remote, media.signalling_host, types, now, media.strict_latch, rtcp)
+        self._agree_ice(media, now)
         self.sender.payload_type = media.send.payload_type
         self.rtcp.agreed(mux=media.rtcp_mux, reachable=media.remote[1] > 0)
         reachable = media.remote[1] > 0 and media.remote[0] not in _NOWHERE
@@ -216,6 +219,17 @@ class RtpPort(DatagramProtocol):
         if before is None and self._answered_at is not None:
             self.rtcp.reports.start(now)
             self._look_at = 0.0
+
+    def _agree_ice(self, media: SetMedia, now: float) -> None:
+        """A session that goes on keeps what was nominated; another begins with nothing (RFC 8445 9)."""
+        ours = None if media.ice is None else IceCredentials(ufrag=media.ice.ufrag, password=media.ice.password)
+        if ours is None:
+            self._ice = None
+        elif self._ice is None or self._ice.ours != ours:
+            self._ice = IceLite(ours)
+        elif self._ice.nominated is not None and self._latch is not None:
+            self._latch.nominate(self._ice.nominated, now)
+        self.rtcp.ice = self._ice
 
     def answered(self) -> None:
         """From now on the peer owes media, and reports are exchanged."""
@@ -238,7 +252,7 @@ class RtpPort(DatagramProtocol):
         latch = self._latch
         # RTP and RTCP begin with 128 to 191 (RFC 7983 7), and RTCP goes on with 192 to 223 (RFC 5761 4).
         if latch is None or len(datagram) < 2 or not 128 <= datagram[0] <= 191:
-            self._rejected += 1
+            self._checked(datagram, addr)
             return
         if 192 <= datagram[1] <= 223:
             self.rtcp.shared(datagram, addr)
@@ -265,12 +279,28 @@ class RtpPort(DatagramProtocol):
     def _opened(self, srtp: Srtp, datagram: bytes, addr: Address) -> bytes | None:
         """What is in an SRTP packet: nothing else may so much as touch the latch. SRTCP goes its own way."""
         if not datagram or first_byte_kind(datagram[0]) != "rtp":
-            self._rejected += 1
+            self._checked(datagram, addr)
         elif not is_rtcp(datagram):
             return srtp.unprotect(datagram)
         else:
             self.rtcp.shared(datagram, addr)
         return None
+
+    def _checked(self, datagram: bytes, addr: Address) -> None:
+        """What is no RTP is a connectivity check, or nothing for us; the peer's nomination wins over the latch."""
+        ice, latch = self._ice, self._latch
+        if ice is None or latch is None or not datagram or first_byte_kind(datagram[0]) != "stun":
+            self._rejected += 1
+            return
+        checked = ice.receive(datagram, addr)
+        if checked.answer is not None and self.transport is not None:
+            self.transport.write(checked.answer, addr)
+        if checked.valid:
+            self._liveness.heard(self._now())
+        if checked.nominated and ice.nominated != addr:
+            ice.nominated = addr
+            latch.nominate(addr, self._now())
+            self.take_the_long_way()
 
     def _accepted(self, packet: RtpPacket, now: float) -> None:
         kind = packet.payload_type
@@ -381,7 +411,7 @@ class RtpPort(DatagramProtocol):
         way, latch = self._short_way, self._latch
         if latch is None or (self.fed_by is None and (self.relays or not self._ordered)):
             changed = way.disconnect()
-        elif self._srtp is None:
+        elif self._srtp is None and self._ice is None:
             changed = way.connect(latch, now)
         else:
             changed = way.disconnect()
@@ -593,7 +623,8 @@ class RtpPort(DatagramProtocol):
         self.settle()
         latch, reception, sender, srtp = self._latch, self._reception, self.sender, self._srtp
         passed = self._passed
-        rejected, unauthenticated = self._rejected + self.rtcp.rejected, 0 if srtp is None else srtp.rejected
+        rejected = self._rejected + self.rtcp.rejected + (0 if self._ice is None else self._ice.rejected)
+        unauthenticated = 0 if srtp is None else srtp.rejected
         return LegStatistics(
             leg=leg,
             codec=codec,

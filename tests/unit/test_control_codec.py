@@ -44,6 +44,7 @@ REQUESTS: list[messages.Request] = [
         dtmf_receive=(messages.Codec(name="telephone-event", payload_type=101),),
         direction="recvonly",
         ptime=30,
+        ice=messages.Ice("lite", "p" * 24),
     ),
     messages.Release(request=7, call="c-1", cause="caller_hangup", by="caller"),
     messages.StartAgent(

@@ -142,8 +142,7 @@ class IceLiteTests(SynchronousTestCase):
     PEER = ("198.51.100.7", 4000)
 
     def setUp(self) -> None:
-        ours = IceCredentials(ufrag="lite", password="p" * 24)
-        self.ice = IceLite(ours, IceCredentials(ufrag="full", password="q" * 24))
+        self.ice = IceLite(IceCredentials(ufrag="lite", password="p" * 24))
 
     def check(
         self,
