@@ -12,6 +12,7 @@ from stellar_gw.errors import LocalProtocolError, RemoteProtocolError
 from stellar_gw.sip.audio_media import CLOCK, CODECS
 from stellar_gw.sip.body import sdp_body
 from stellar_gw.sip.crypto import MasterKey
+from stellar_gw.sip.ice import IceKeys
 from stellar_gw.sip.message import Request
 from stellar_gw.sip.offer_answer import Codec, LocalMedia, Negotiated, OfferAnswer
 from stellar_gw.sip.sdp import Direction
@@ -27,6 +28,7 @@ class LegMedia:
     :param rng: returns that many random octets, for SRTP keys.
     :param secure: the signalling is encrypted.
     :param codecs: the one we want most first.
+    :param ice: take part in ICE, as a lite agent.
     :ivar terms: of SRTP.
     """
 
@@ -42,6 +44,7 @@ class LegMedia:
         secure: bool,
         strict_latch: bool = False,
         codecs: tuple[str, ...] = CODECS,
+        ice: bool = False,
     ) -> None:
         self.leg = leg
         self._state = OfferAnswer(session_id)
@@ -49,6 +52,7 @@ class LegMedia:
         self.terms, self._secure = srtp, secure
         self._srtp = Srtp(mode=srtp.mode, suites=srtp.suites, offer=srtp.offer, keys=Keys(rng))
         self._codecs = codecs
+        self._ice = IceKeys(rng) if ice else None
         self._local: LocalMedia | None = None
         self._offer = b""
         self._calling: OfferAnswer | None = None
@@ -64,6 +68,7 @@ class LegMedia:
             rtcp_port=ports.rtcp_port,
             codecs=self._codecs,
             srtp=self._srtp,
+            ice=self._ice,
         )
 
     @property
@@ -230,6 +235,7 @@ class LegMedia:
             strict_latch=self._strict,
             srtp_send=_srtp_key(agreed.srtp.send) if agreed.srtp else None,
             srtp_receive=_srtp_key(agreed.srtp.receive) if agreed.srtp else None,
+            ice=messages.Ice(agreed.ice.ours.ufrag, agreed.ice.ours.password) if agreed.ice else None,
         )
 
     def _ready(self, wish: Direction) -> LocalMedia:

@@ -70,6 +70,7 @@ class Opening:
                 rng=self.rng,
                 srtp=srtp_terms(config.media, caller, route.connector),
                 secure=flow.secure,
+                ice=caller.ice,
                 strict_latch=isinstance(caller, TrunkProvider) and caller.strict_latch,
             ),
             signalling=self.signalling,

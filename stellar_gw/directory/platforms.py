@@ -83,6 +83,7 @@ _TABLE = (
             Default("srtp", "required", "Teams demands SRTP with SDES on the trunk"),
             Default("srtp_offer", "savp", "it takes RTP/SAVP, and no RTP/AVP with a=crypto"),
             Default("hold", "inactive", "it knows no other form of hold"),
+            Default("ice", "true", "media bypass checks its ways to a lite agent"),
         ),
     ),
     Platform("telnyx", "Telnyx", "telnyx"),
@@ -93,7 +94,10 @@ _TABLE = (
         "webex-calling",
         "Cisco Webex Calling",
         "webex-calling",
-        (Default("require_tls", "true", "Webex Calling signals to a trunk over TLS only"),),
+        (
+            Default("require_tls", "true", "Webex Calling signals to a trunk over TLS only"),
+            Default("ice", "true", "where media takes the short way, it is found by ICE"),
+        ),
     ),
     Platform("other", "any other system", "index"),
 )

@@ -159,6 +159,8 @@ class Credential:
     """None: ``media.srtp`` decides, or the connector."""
     srtp_offer: SrtpOffer | None = None
     srtp_without_tls: bool = False
+    ice: bool = False
+    """Whether its media may come by ICE (RFC 8445), which we take part in as a lite agent."""
     platform: str = ""
     hold: Hold = "sendonly"
     """The direction of our offers that put it on hold."""
@@ -180,6 +182,8 @@ class TrunkProvider:
     """None: ``media.srtp`` decides, or the connector."""
     srtp_offer: SrtpOffer | None = None
     srtp_without_tls: bool = False
+    ice: bool = False
+    """Whether its media may come by ICE (RFC 8445), which we take part in as a lite agent."""
     platform: str = ""
     hold: Hold = "sendonly"
     """The direction of our offers that put it on hold."""

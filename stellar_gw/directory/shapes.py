@@ -103,6 +103,7 @@ class CredentialShape:
     srtp: SrtpMode | None = None
     srtp_offer: SrtpOffer | None = None
     srtp_without_tls: bool = False
+    ice: bool = False
     platform: Annotated[str, PlatformName()] = ""
     hold: Hold = "sendonly"
     rewrite: dict[Prefix, Replacement] = field(factory=dict)
@@ -119,6 +120,7 @@ class ProviderShape:
     srtp: SrtpMode | None = None
     srtp_offer: SrtpOffer | None = None
     srtp_without_tls: bool = False
+    ice: bool = False
     platform: Annotated[str, PlatformName()] = ""
     hold: Hold = "sendonly"
     rewrite: dict[Prefix, Replacement] = field(factory=dict)

@@ -11,6 +11,8 @@ from ipaddress import ip_address
 
 from attrs import evolve, frozen
 
+from stellar_gw.sip.ice import Credentials, IceKeys
+from stellar_gw.sip.ice import lines as ice_lines
 from stellar_gw.sip.sdp import (
     Attribute,
     Connection,
@@ -64,6 +66,7 @@ class LocalMedia:
     :ivar rtcp_mux: whether our first offer wants RTP and RTCP on one port (RFC 5761); a peer that offers it
         gets it anyway, and later offers of ours keep it.
     :ivar srtp: what we want of SRTP, and our keys.
+    :ivar ice: our credentials, where we take part in ICE as a lite agent; None: we do not.
     """
 
     address: str
@@ -75,6 +78,7 @@ class LocalMedia:
     direction: Direction = "sendrecv"
     rtcp_mux: bool = False
     srtp: Srtp = OFF
+    ice: IceKeys | None = None
 
 
 def known_codecs(media: MediaDescription) -> tuple[Codec, ...]:
@@ -192,7 +196,12 @@ def _sendable(connection: Connection | None) -> str:
 
 
 def audio_line(
-    local: LocalMedia, codecs: Sequence[Codec], protocol: str, mux: bool, crypto: Sequence[Attribute] = ()
+    local: LocalMedia,
+    codecs: Sequence[Codec],
+    protocol: str,
+    mux: bool,
+    crypto: Sequence[Attribute] = (),
+    ice: Credentials | None = None,
 ) -> MediaDescription:
     """An audio m-line of ours, its formats in the order of ``codecs``."""
     attributes: list[Attribute] = list(crypto)
@@ -206,6 +215,9 @@ def audio_line(
         attributes.append(("rtcp", str(local.rtcp_port)))
     if mux:
         attributes.append(("rtcp-mux", None))
+    if ice is not None:
+        rtcp_port = 0 if mux else local.rtcp_port or local.port + 1
+        attributes += ice_lines(ice, local.address, local.port, rtcp_port)
     attributes.append((local.direction, None))
     return MediaDescription(
         kind="audio",

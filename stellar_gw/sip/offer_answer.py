@@ -48,6 +48,7 @@ from stellar_gw.sip.audio_media import (
     telephone_events,
     understood,
 )
+from stellar_gw.sip.ice import SESSION, IceAgreed, credentials, possible
 from stellar_gw.sip.sdp import (
     Connection,
     Direction,
@@ -95,6 +96,7 @@ class Negotiated:
     :ivar direction: ours: whether we send, whether we listen.
     :ivar ptime: milliseconds of audio in each packet we send, a multiple of 10 between 10 and 60.
     :ivar srtp: None for plain RTP.
+    :ivar ice: both sides' credentials; None where the peer takes no part in ICE, or we do not.
     """
 
     answer: bytes = field(default=b"", repr=False)  # it may hold an SRTP key
@@ -109,6 +111,7 @@ class Negotiated:
     direction: Direction = "sendrecv"
     ptime: int = 20
     srtp: Agreed | None = None
+    ice: IceAgreed | None = None
 
 
 def answer(
@@ -120,14 +123,21 @@ def answer(
         nothing else has changed.
     :raise RemoteProtocolError: status 488, see :func:`usable`.
     """
-    description, negotiated = _answer(offer, local, previous is not None, session_id, None)
+    description, negotiated = _answer(offer, local, previous is not None, session_id, None, None)
     return evolve(negotiated, answer=_versioned(description, previous).to_bytes())
 
 
 def _answer(
-    offer: SessionDescription, local: LocalMedia, ongoing: bool, session_id: int, before: Agreed | None
+    offer: SessionDescription,
+    local: LocalMedia,
+    ongoing: bool,
+    session_id: int,
+    before: Agreed | None,
+    ice_before: IceAgreed | None,
 ) -> tuple[SessionDescription, Negotiated]:
-    """:param before: the keys in force; a stream that is removed keeps them."""
+    """:param before: the keys in force; a stream that is removed keeps them.
+    :param ice_before: the credentials in force.
+    """
     index = usable(offer, local, ongoing=ongoing)
     theirs = offer.media[index]
     removed = theirs.port == 0 or local.port == 0
@@ -136,16 +146,20 @@ def _answer(
     direction: Direction = "inactive" if removed else our_direction(offer, theirs, local.direction)
     mux = theirs.first("rtcp-mux") is not None
     ptime = packet_time(theirs, local.ptime)
-    ours, srtp = refused_line(theirs), before
+    ours, srtp, ice = refused_line(theirs), before, None
     if not removed:
         listed = [*formats, *events[:1]]
         line = choose(theirs, local.srtp)
         srtp = None if line is None else agree(line, local.srtp, before)
         crypto = () if line is None or srtp is None else (answered_line(line, srtp),)
-        ours = audio_line(evolve(local, direction=direction, ptime=ptime), listed, theirs.protocol, mux, crypto)
+        checks = credentials(offer, theirs)
+        if local.ice is not None and checks is not None and possible(local.address):
+            ice = IceAgreed(local.ice.answered(checks, ice_before), checks)
+        own = evolve(local, direction=direction, ptime=ptime)
+        ours = audio_line(own, listed, theirs.protocol, mux, crypto, None if ice is None else ice.ours)
     media = tuple(ours if at == index else refused_line(other) for at, other in enumerate(offer.media))
     send = formats[0] if formats else Codec(name=local.codecs[0], payload_type=_STATIC_TYPES[local.codecs[0]])
-    return _describe(local, media, session_id), Negotiated(
+    return _describe(local, media, session_id, ice=ice is not None), Negotiated(
         remote=remote_rtp(offer, theirs),
         remote_rtcp=remote_rtcp(offer, theirs, mux),
         rtcp_mux=mux,
@@ -157,31 +171,39 @@ def _answer(
         direction=direction,
         ptime=ptime,
         srtp=srtp,
+        ice=ice,
     )
 
 
 def make_offer(
-    local: LocalMedia, previous: SessionDescription | None = None, *, session_id: int = 1
+    local: LocalMedia,
+    previous: SessionDescription | None = None,
+    *,
+    session_id: int = 1,
+    ice_before: IceAgreed | None = None,
 ) -> SessionDescription:
     """An offer of ours (RFC 3264 5): every codec of ``local`` in its order.
 
+    :param ice_before: the ICE credentials in force.
     :param previous: our last description in this dialog: its ``o=``, and the place of each m-line, are kept.
     """
     codecs = [Codec(name=name, payload_type=_STATIC_TYPES[name]) for name in local.codecs]
     if local.telephone_event:
         codecs.append(Codec(name=TELEPHONE_EVENT, payload_type=_TELEPHONE_EVENT_TYPE))
+    ice = local.ice.offered(ice_before) if local.ice is not None and possible(local.address) else None
     if previous is None:
         protocol, crypto = offered_lines(local.srtp, "")
-        return _describe(local, (audio_line(local, codecs, protocol, local.rtcp_mux, crypto),), session_id)
+        line = audio_line(local, codecs, protocol, local.rtcp_mux, crypto, ice)
+        return _describe(local, (line,), session_id, ice=ice is not None)
     at = _audio_index(previous)
     before = previous.media[at]
     if local.telephone_event:
         codecs += [events for events in telephone_events(before) if events.clock != CLOCK]
     protocol, crypto = offered_lines(local.srtp, before.protocol)
     mux = local.rtcp_mux or before.first("rtcp-mux") is not None
-    ours = audio_line(local, keep_payload_types(codecs, before), protocol, mux, crypto)
+    ours = audio_line(local, keep_payload_types(codecs, before), protocol, mux, crypto, ice)
     media = tuple(ours if index == at else refused_line(other) for index, other in enumerate(previous.media))
-    return _versioned(_describe(local, media, session_id), previous)
+    return _versioned(_describe(local, media, session_id, ice=ice is not None), previous)
 
 
 def read_answer(
@@ -219,6 +241,7 @@ def read_answer(
     if not removed and (reason := other_family(reply, theirs, offer.connection)):
         raise RemoteProtocolError(f"the answer's {reason}", 488)
     mux = theirs.first("rtcp-mux") is not None and ours.first("rtcp-mux") is not None
+    own, checks = credentials(offer, ours), credentials(reply, theirs)
     return Negotiated(
         remote=remote_rtp(reply, theirs),
         remote_rtcp=remote_rtcp(reply, theirs, mux),
@@ -231,6 +254,7 @@ def read_answer(
         direction="inactive" if removed else our_direction(reply, theirs, offer.direction_of(ours)),
         ptime=packet_time(theirs, packet_time(ours, 20)),
         srtp=(before.srtp if before else None) if removed else read_answered(ours, theirs, srtp_required),
+        ice=None if removed or own is None or checks is None else IceAgreed(own, checks),
     )
 
 
@@ -271,7 +295,8 @@ class OfferAnswer:
         """
         if self.pending != "none":
             raise LocalProtocolError(f"an offer while a {self.pending} one is open (RFC 3264 4)")
-        self._ours = self._last = make_offer(local, self._last, session_id=self._session_id)
+        ice = self.negotiated.ice if self.negotiated else None
+        self._ours = self._last = make_offer(local, self._last, session_id=self._session_id, ice_before=ice)
         self._srtp = local.srtp
         return self._ours.to_bytes()
 
@@ -337,8 +362,8 @@ class OfferAnswer:
         """
         if self._theirs is None:
             raise LocalProtocolError("an answer without an offer of the peer's")
-        before = self.negotiated.srtp if self.negotiated else None
-        description, negotiated = _answer(self._theirs, local, self._local is not None, self._session_id, before)
+        before, ice = (self.negotiated.srtp, self.negotiated.ice) if self.negotiated else (None, None)
+        description, negotiated = _answer(self._theirs, local, self._local is not None, self._session_id, before, ice)
         self._local = self._last = _versioned(description, self._last)
         self._theirs = None
         return self._settle(evolve(negotiated, answer=self._local.to_bytes()), local.srtp)
@@ -357,10 +382,14 @@ class OfferAnswer:
         return copy(self)
 
 
-def _describe(local: LocalMedia, media: tuple[MediaDescription, ...], session_id: int) -> SessionDescription:
+def _describe(
+    local: LocalMedia, media: tuple[MediaDescription, ...], session_id: int, *, ice: bool
+) -> SessionDescription:
     connection = Connection(parse_host(local.address) or local.address)
     origin = Origin("-", str(session_id), "1", connection)
-    return SessionDescription(origin=origin, name="stellar-gw", connection=connection, media=media)
+    return SessionDescription(
+        origin=origin, name="stellar-gw", connection=connection, attributes=SESSION if ice else (), media=media
+    )
 
 
 def _versioned(description: SessionDescription, previous: SessionDescription | None) -> SessionDescription:

@@ -43,8 +43,8 @@ Attribute = tuple[str, str | None]
 
 
 def _without_keys(attributes: Iterable[Attribute]) -> str:
-    """For a repr: SRTP keys (RFC 4568) are left out."""
-    return repr(tuple((name, "..." if name == "crypto" else value) for name, value in attributes))
+    """For a repr: SRTP keys (RFC 4568) and ICE passwords are left out."""
+    return repr(tuple((name, "..." if name in ("crypto", "ice-pwd") else value) for name, value in attributes))
 
 
 @frozen
