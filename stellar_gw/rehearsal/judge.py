@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from stellar_gw.media.analysis import dominant_tone, find, level_dbfs
+from stellar_gw.media.analysis import dominant_tone, find, level_dbfs, tone_ms
 from stellar_gw.rehearsal.findings import LOST, UNREACHABLE, Finding, State
 from stellar_gw.rehearsal.line import NEVER, Failed, Line
 from stellar_gw.rehearsal.plan import RATE, Expectations
@@ -15,6 +15,10 @@ FAR_AHEAD_MS: Final = 120_000
 STUTTERS: Final = 0.01
 """Of the frames in which the agent has audio; each gap is one."""
 ECHO: Final = 0.6
+ECHO_MS: Final = 500
+"""Of what was said, which must come back in one piece."""
+TONE_MS: Final = 500
+"""For which a tone must be heard."""
 CLEARS: Final = {
     "twilio": 'send {"event":"clear","streamSid":...} when the caller begins to speak',
     "native": 'send {"action":"clear"} when the caller begins to speak',
@@ -166,7 +170,7 @@ def content(line: Line, expect: Expectations) -> list[Finding]:
     """What was heard, held against what must be heard."""
     found, heard = [], bytes(line.heard)
     if expect.echo:
-        match = find(bytes(line.said), heard, RATE)
+        match = find(bytes(line.said), heard, RATE, ECHO_MS)
         good = match.correlation >= ECHO
         delay = "" if match.delay_ms is None else f", {match.delay_ms:.0f} ms later"
         found.append(
@@ -179,10 +183,12 @@ def content(line: Line, expect: Expectations) -> list[Finding]:
             )
         )
     if expect.tone is not None:
+        ms = tone_ms(heard, RATE, expect.tone)
+        good = ms >= TONE_MS
         tone = dominant_tone(heard, RATE)
-        good = tone is not None and abs(tone.hertz - expect.tone) <= 5 and tone.share >= 0.5
         what = "silence" if tone is None else f"mostly {tone.hertz:.0f} Hz ({tone.share:.0%} of the energy)"
+        said = f"{expect.tone:g} Hz for {ms / 1000:.1f} s" if good else f"{expect.tone:g} Hz was not heard, but {what}"
         found.append(
-            Finding(check="tone", state="ok" if good else "fail", said=f"{what}, at {level_dbfs(heard):.0f} dBFS")
+            Finding(check="tone", state="ok" if good else "fail", said=f"{said}, at {level_dbfs(heard):.0f} dBFS")
         )
     return found

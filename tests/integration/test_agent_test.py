@@ -116,10 +116,10 @@ class ExampleTests(SynchronousTestCase):
         self.assertEqual((status, complaints), (0, ""), said)
         self.assertIn("twilio, mu-law at 8 kHz; the caller speaks G722\n", said)
         self.assertRegex(said, r"\n  ok    connect        in \d+ ms\n")
-        self.assertRegex(said, r"\n  ok    tone           mostly 440 Hz \(\d+% of the energy\), at -\d+ dBFS\n")
+        self.assertRegex(said, r"\n  ok    tone           440 Hz for [\d.]+ s, at -\d+ dBFS\n")
         self.assertRegex(said, r"\nOK: \d checks")
         self.assertNotIn("\x1b", said)
-        self.assertGreater(tone_ms(read_wav(heard.read_bytes()).at(16000), 16000, 440), 3000)
+        self.assertGreater(tone_ms(read_wav(heard.read_bytes()).at(16000), 16000, 440), 1000)
 
 
 class BadAgentTests(SynchronousTestCase):

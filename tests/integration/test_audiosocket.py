@@ -21,7 +21,8 @@ from stellar_gw.agent.link import Link, LinkClosed, LinkLimits, Target
 from stellar_gw.agent.tcp_link import TcpConnector
 from stellar_gw.dialects.audiosocket import call_uuid
 from stellar_gw.dialects.contract import Frame
-from stellar_gw.media.analysis import dominant_tone
+from stellar_gw.media.analysis import tone_ms
+from stellar_gw.media.wav import read_wav
 from stellar_gw.testing.gateway_process import GatewayProcess
 from stellar_gw.testing.ports import take_ports
 
@@ -221,7 +222,10 @@ class CallTests(SynchronousTestCase):
         folder.mkdir()
         agents = "".join(AGENT.format(rate=rate, url=server.url) for rate, server in servers.items())
         with GatewayProcess(CONFIGURATION.format(ports=block.range, agents=agents), folder) as gateway:
-            phones = {rate: self.phone(f"sip:{rate}@127.0.0.1:{gateway.ports['udp']}") for rate in RATES}
+            phones = {
+                rate: self.phone(f"sip:{rate}@127.0.0.1:{gateway.ports['udp']}", folder.absolute() / str(rate))
+                for rate in RATES
+            }
             for rate, phone in phones.items():
                 said, complaints = phone.communicate(timeout=40)
                 self.assertEqual((phone.returncode, complaints), (0, ""), said)
@@ -230,9 +234,21 @@ class CallTests(SynchronousTestCase):
         for rate, server in servers.items():
             server.stop()
             self.look(records[rate], server, rate)
+            self.assertGreater(tone_ms(read_wav((folder / str(rate)).read_bytes()).at(16000), 16000, 440), 500)
 
-    def phone(self, uri: str) -> subprocess.Popen[str]:
-        words = ["--play", "tone:440", "--dtmf", "#", "--dtmf-after", "2.5", "--expect-tone", "440", "--duration", "10"]
+    def phone(self, uri: str, recording: Path) -> subprocess.Popen[str]:
+        words = [
+            "--play",
+            "tone:440",
+            "--dtmf",
+            "#",
+            "--dtmf-after",
+            "2.5",
+            "--record",
+            str(recording),
+            "--duration",
+            "10",
+        ]
         phone = subprocess.Popen(
             [sys.executable, "-m", "stellar_gw.cli.call", uri, "--json", "--quiet", *words],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
@@ -246,9 +262,7 @@ class CallTests(SynchronousTestCase):
         heard = [payload for kind, payload in server.frames if kind == RATES[rate]]
         before = server.frames.index((0x03, b"#")) - 1
         self.assertEqual(server.octets, published(rate, record["call_id"], heard[:before], heard[before:]))
-        tone = dominant_tone(b"".join(heard)[2 * rate : 4 * rate], rate)
-        assert tone is not None
-        self.assertEqual((round(tone.hertz), tone.share > 0.9, len(heard) > 100), (440, True, True))
+        self.assertGreater(tone_ms(b"".join(heard), rate, 440), 1000)
 
 
 def published(rate: int, call_id: str, before: Sequence[bytes], after: Sequence[bytes]) -> bytes:
