@@ -14,13 +14,17 @@ def language_ranges(accept_language: str) -> tuple[str, ...]:
 
     Ranges that cannot be read, and those with q=0, are left out; nothing is raised.
     """
+    return _read(accept_language, refused=False)
+
+
+def _read(accept_language: str, *, refused: bool) -> tuple[str, ...]:
     found: list[tuple[float, int, str]] = []
     for position, item in enumerate(accept_language.split(",")[:_MOST_RANGES]):
         match = _RANGE.match(item.strip())
         if match is None:
             continue
         quality = min(1.0, float(match[2])) if match[2] else 1.0
-        if quality > 0.0:
+        if (quality == 0.0) is refused:
             found.append((-quality, position, match[1]))
     return tuple(text for _, _, text in sorted(found))
 
@@ -29,8 +33,8 @@ def detect_language(accept_language: str, spoken: Sequence[str]) -> str:
     """The caller's language for an agent.
 
     :param spoken: the languages the agent has; empty when it did not say, then the caller's best counts.
-    :return: one of ``spoken`` by lookup (RFC 4647 3.4: ``nl-NL`` finds ``nl``), its first where nothing fits;
-        empty where neither side says anything.
+    :return: one of ``spoken`` by lookup (RFC 4647 3.4: ``nl-NL`` finds ``nl``), where nothing fits its first that the
+        caller does not refuse (q=0), or else its first; empty where neither side says anything.
     """
     ranges = [text for text in language_ranges(accept_language) if text != "*"]
     if not spoken:
@@ -44,4 +48,10 @@ def detect_language(accept_language: str, spoken: Sequence[str]) -> str:
             parts.pop()
             if parts and len(parts[-1]) == 1:  # a singleton goes with what it introduced
                 parts.pop()
-    return spoken[0]
+    refused = tuple(text.lower() for text in _read(accept_language, refused=True))
+    return next((each for each in spoken if not _within(each.lower(), refused)), spoken[0])
+
+
+def _within(language: str, ranges: Sequence[str]) -> bool:
+    """Whether a range has the language in it (RFC 4647 3.3.1)."""
+    return any(language == text or language.startswith(f"{text}-") for text in ranges)

@@ -48,6 +48,7 @@ tenants:
           production:
             dialect: twilio
             url: "@bot"
+            resumes: @resumes
             headers: {Authorization: "Bearer ${env:BOT_TOKEN}", X-Call-Id: "{call_id}"}
             variables: {company: Acme}
             secrets: {auth_token: "${env:AUTH_TOKEN}"}
@@ -62,8 +63,8 @@ tenants:
       closed: {identifier: "604", agent: "builtin:echo", enabled: false}
       recorded-echo: {identifier: "605", agent: "builtin:echo", record: true}
       recorded-tone: {identifier: "606", agent: "builtin:tone", record: true}
-      bot: {identifier: "999", agent: bot}
-      nobody: {identifier: "998", agent: nobody}
+      bot: {identifier: "999", agent: bot@prompt}
+      nobody: {identifier: "998", agent: nobody@prompt}
       main-line: {type: phone, number: "+31201230000", provider: trunk, agent: bot}
 """
 
@@ -78,6 +79,8 @@ class RealGateway(GatewayProcess):
 
     :param bot: URL of the agent behind :data:`BOT`.
     :param nobody: URL of the agent behind :data:`NOBODY`; nothing listens there by default.
+    :param resumes: ``true`` where the agent behind :data:`BOT` may be connected anew.
+    :param prompt: a WAV file that both connectors fall back on; empty for none.
     :param t1: as ``sip.t1`` is written.
     :param host: where it listens.
     """
@@ -89,6 +92,8 @@ class RealGateway(GatewayProcess):
         *,
         bot: str = "",
         nobody: str = "",
+        resumes: str = "false",
+        prompt: str = "",
         t1: str = "500ms",
         host: str = HOST,
     ) -> None:
@@ -101,6 +106,8 @@ class RealGateway(GatewayProcess):
             "@t1": t1,
             "@bot": bot or unused,
             "@nobody": nobody or unused,
+            "@resumes": resumes,
+            "@prompt": f', fallback: {{play: "{prompt}"}}' if prompt else "",
         }
         text = CONFIGURATION
         for place, value in places.items():

@@ -33,6 +33,33 @@ class LanguageTests(SynchronousTestCase):
         self.assertEqual(detect_language("ja", ("nl", "en")), "nl")
         self.assertEqual(detect_language("", ("nl", "en")), "nl")
 
+    def test_a_range_is_cut_from_its_end_until_something_fits(self) -> None:
+        """The example of RFC 4647 3.4, step by step; what it says last is the default."""
+        wanted, steps = "zh-Hant-CN-x-private1-private2", (
+            "zh-Hant-CN-x-private1-private2", "zh-Hant-CN-x-private1", "zh-Hant-CN", "zh-Hant", "zh")  # fmt: skip
+        for number in range(len(steps)):
+            self.assertEqual(detect_language(wanted, ("en", *reversed(steps[number:]))), steps[number])
+        self.assertEqual(detect_language(wanted, ("en", "zh-Hant-CN-x", "zh-Hans")), "en")
+
+    def test_a_range_is_no_longer_than_it_is(self) -> None:
+        """Lookup, not filtering: nl does not find nl-BE, but nl-be does, as the agent spells it."""
+        self.assertEqual(detect_language("nl, fr;q=0.5", ("nl-BE", "fr")), "fr")
+        self.assertEqual(detect_language("NL-be", ("en", "nl-BE")), "nl-BE")
+
+    def test_the_first_range_that_finds_something_wins_over_better_matches_of_later_ones(self) -> None:
+        self.assertEqual(detect_language("de-CH-1996, en-GB;q=0.9", ("en-GB", "de")), "de")
+
+    def test_a_wildcard_says_nothing(self) -> None:
+        """RFC 4647 3.4: skipped; the default stands for it."""
+        self.assertEqual(detect_language("*, en;q=0.1", ("nl", "en")), "en")
+        self.assertEqual(detect_language("*", ("nl", "en")), "nl")
+
+    def test_a_language_that_is_refused_is_no_default(self) -> None:
+        """q=0 is "not acceptable" (RFC 2616 14.4); where everything is, the agent's first has to do."""
+        self.assertEqual(detect_language("nl;q=0", ("nl-BE", "nl", "en")), "en")
+        self.assertEqual(detect_language("ja, *;q=0.1, nl;q=0.000", ("nl", "en")), "en")
+        self.assertEqual(detect_language("nl;q=0, en;q=0", ("nl", "en")), "nl")
+
     @settings(max_examples=300, derandomize=True, deadline=None)
     @given(st.text())
     def test_any_text_gives_languages_of_the_agent(self, header: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -9,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.agent.link import Target
 from stellar_gw.agent.request import endpoint, headers
+from stellar_gw.control.messages import CallContext
 from stellar_gw.dialects.context import NAMES, facts, parameters
 from stellar_gw.dialects.template import TemplateError, check, escape, fill_header, fill_text, fill_url
 from tests.unit.call_contexts import CONTEXT, PARAMETERS
@@ -90,6 +92,24 @@ class FillTests(SynchronousTestCase):
         except TemplateError:
             return
         self.assertEqual(headers(Target(url="", headers=[("X-From", value)]))[0], ("X-From", value))
+
+    @given(st.sampled_from([name for name in NAMES if name not in ("tls", "srtp")]), st.text(st.characters()))
+    @settings(max_examples=500, derandomize=True, deadline=None)
+    def test_no_name_is_a_way_into_the_request(self, name: str, value: str) -> None:
+        """Each name that a template knows, filled with anything at all: one header line, or a refusal; one URL."""
+        sound = value.encode("utf-8", "replace").decode()  # the configuration is read from UTF-8
+        hostile = {each: value for each in CallContext.__struct_fields__ if isinstance(getattr(CONTEXT, each), str)}
+        lists = {"p_asserted_identity": (value,), "remote_party_id": (value,), "headers": (("X-Case-Id", value),)}
+        context = msgspec.structs.replace(CONTEXT, **hostile, **lists, variables={"company": sound})
+        for place in (name, "company", "header:X-Case-Id"):
+            with contextlib.suppress(TemplateError):
+                line = fill_header(f"a {{{place}}} b", context)
+                self.assertEqual(len(line.splitlines() if line.isascii() else line.split("\n")), 1)
+                self.assertNotRegex(line, r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+                self.assertEqual(headers(Target(url="", headers=[("X-From", line)]))[0], ("X-From", line))
+            with contextlib.suppress(TemplateError):
+                url = fill_url(f"wss://agents.example/{{{place}}}?q={{{place}}}", context)
+                self.assertRegex(url, r"\Awss://agents\.example/[A-Za-z0-9%._~-]*\?q=[A-Za-z0-9%._~-]*\Z")
 
 
 class CheckTests(SynchronousTestCase):
