@@ -29,6 +29,7 @@ from stellar_gw.sip.events import (
     Confirmed,
     Ended,
     Provisional,
+    ProvisionalAcknowledged,
     RefreshDue,
     ReinviteRefused,
     Reoffered,
@@ -38,6 +39,7 @@ from stellar_gw.sip.events import (
 )
 from stellar_gw.sip.flow import Flow
 from stellar_gw.sip.message import Request
+from stellar_gw.sip.reliable import demanded_by
 from stellar_gw.sip.sdp import Direction
 
 
@@ -93,6 +95,7 @@ class CallerLeg:
     ) -> None:
         self.usage, self.request, self.flow, self.media = usage, request, flow, media
         self._listener, self._call_id = listener, call_id
+        self._described = False
         self._signalling, self._plane, self._usages = signalling, plane, usages
         self.agreement = Agreement(
             call_id=call_id,
@@ -133,14 +136,16 @@ class CallerLeg:
             self._exchanges.agreed()
 
     def ring(self, *, early: bool = False) -> None:
-        """180; with early media 183, and our answer, which the 200 repeats (RFC 3261 13.2.1)."""
-        if early:
-            self._signalling.ring(self.usage, 183, self.media.local)
-        else:
-            self._signalling.ring(self.usage)
+        """180; with early media 183, and our answer, which the 200 repeats (RFC 3261 13.2.1).
+
+        Where it has to be reliable our description is in it anyway, and not in the 200 (RFC 3262 5).
+        """
+        self._described = demanded_by(self.request)
+        body = self.media.local if early or self._described else b""
+        self._signalling.ring(self.usage, 183 if early else 180, body)
 
     def answer(self) -> None:
-        self._signalling.answer(self.usage, self.media.local)
+        self._signalling.answer(self.usage, b"" if self._described else self.media.local)
 
     def reject(self, status: int, phrase: str, headers: HeaderItems) -> None:
         self._signalling.reject(self.usage, status, phrase, headers)
@@ -187,6 +192,9 @@ class CallerLeg:
         if self._exchanges.confirmed(event) and not event.reinvite:
             self._listener.leg_confirmed()
 
+    def provisional_acknowledged(self, event: ProvisionalAcknowledged) -> None:
+        self._exchanges.acknowledged(event)
+
     def reoffered(self, event: Reoffered) -> None:
         self._exchanges.reoffered(event)
 
@@ -204,7 +212,7 @@ class CallerLeg:
                 plane=self._plane,
                 note=self._listener.note,
             )
-        elif event.request.method == "UPDATE":
+        elif event.request.method in ("UPDATE", "PRACK"):
             self._exchanges.updated(event)
         elif event.request.method != "NOTIFY":
             self._signalling.respond_in(event.token, 405)

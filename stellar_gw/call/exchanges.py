@@ -17,7 +17,15 @@ from stellar_gw.call.ports import HeaderItems, Signalling
 from stellar_gw.call.timers import Timers
 from stellar_gw.errors import RemoteProtocolError, StellarError
 from stellar_gw.sip.body import sdp_body
-from stellar_gw.sip.events import Answered, Confirmed, ReinviteRefused, Reoffered, RequestInDialog, UsageId
+from stellar_gw.sip.events import (
+    Answered,
+    Confirmed,
+    ProvisionalAcknowledged,
+    ReinviteRefused,
+    Reoffered,
+    RequestInDialog,
+    UsageId,
+)
 from stellar_gw.sip.message import Request, Response
 from stellar_gw.sip.sdp import Direction
 from stellar_gw.sip.srtp import SrtpRefused
@@ -73,7 +81,7 @@ class Exchanges:
             self._signalling.reject(self._usage, *answer)
 
     def updated(self, event: RequestInDialog) -> None:
-        """An UPDATE with an offer (RFC 3311 5.2); one without has been answered below."""
+        """An UPDATE or PRACK with an offer (RFC 3311 5.2, RFC 3262 5); those without are answered below."""
         answer = self._answer(event.request)
         if isinstance(answer, bytes):
             self._signalling.respond_in(event.token, 200, body=answer)
@@ -99,11 +107,18 @@ class Exchanges:
 
         :return: False where the call cannot go on.
         """
+        return self._acknowledged(event.body, "ACK")
+
+    def acknowledged(self, event: ProvisionalAcknowledged) -> bool:
+        """The PRACK of a reliable provisional response of ours, likewise (RFC 3262 5)."""
+        return self._acknowledged(event.body, "PRACK")
+
+    def _acknowledged(self, body: bytes, by: str) -> bool:
         if self._media.awaits_answer:
             try:
-                self._media.read_answer(event.body)
+                self._media.read_answer(body)
             except RemoteProtocolError as error:
-                self._unusable(f"answer in ACK: {error.reason}")
+                self._unusable(f"answer in {by}: {error.reason}")
                 return False
             self.agreed()
         self._offer_next()

@@ -20,6 +20,7 @@ from stellar_gw.sip.events import (
     Confirmed,
     Ended,
     Provisional,
+    ProvisionalAcknowledged,
     RefreshDue,
     ReinviteRefused,
     Reoffered,
@@ -144,6 +145,9 @@ class LegDialog:
     def confirmed(self, event: Confirmed) -> None:
         self._exchanges.confirmed(event)
 
+    def provisional_acknowledged(self, event: ProvisionalAcknowledged) -> None:
+        self._exchanges.acknowledged(event)
+
     def reoffered(self, event: Reoffered) -> None:
         self._exchanges.reoffered(event)
 
@@ -164,7 +168,7 @@ class LegDialog:
                 plane=self._plane,
                 note=self._calling.note,
             )
-        elif event.request.method == "UPDATE":
+        elif event.request.method in ("UPDATE", "PRACK"):
             self._exchanges.updated(event)
         else:
             self._signalling.respond_in(event.token, 481 if event.request.method == "NOTIFY" else 405)

@@ -41,7 +41,10 @@ class Signalling(Protocol):
         """
 
     def ring(self, usage: UsageId, status: int = 180, body: bytes = b"") -> None:
-        """Send a provisional response; with a body, our answer to the INVITE's offer (RFC 3261 13.2.1)."""
+        """Send a provisional response; with a body, our answer to the INVITE's offer (RFC 3261 13.2.1).
+
+        To a peer that demands it, reliably; then a body may also be our offer (RFC 3262 5).
+        """
 
     def answer(self, usage: UsageId, body: bytes, headers: HeaderItems = ()) -> None:
         """Send 200 to the INVITE, or to the re-INVITE that is open."""

@@ -13,6 +13,7 @@ from stellar_gw.sip.events import (
     Ended,
     Event,
     Provisional,
+    ProvisionalAcknowledged,
     RefreshDue,
     ReinviteRefused,
     Reoffered,
@@ -40,6 +41,8 @@ class UsageOwner(Protocol):
     def answered(self, event: Answered) -> None: ...
 
     def confirmed(self, event: Confirmed) -> None: ...
+
+    def provisional_acknowledged(self, event: ProvisionalAcknowledged) -> None: ...
 
     def reoffered(self, event: Reoffered) -> None: ...
 
@@ -138,6 +141,8 @@ def _tell(owner: UsageOwner, event: Event) -> None:
             owner.answered(event)
         case Confirmed():
             owner.confirmed(event)
+        case ProvisionalAcknowledged():
+            owner.provisional_acknowledged(event)
         case Reoffered():
             owner.reoffered(event)
         case ReinviteRefused():

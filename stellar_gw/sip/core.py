@@ -28,6 +28,7 @@ from stellar_gw.sip.headers import Headers
 from stellar_gw.sip.message import Request, Response
 from stellar_gw.sip.names import Names
 from stellar_gw.sip.parser import MalformedMessage, parse_message
+from stellar_gw.sip.reliable import demanded_by, understood_by
 from stellar_gw.sip.timers import TimerHeap, Timers
 from stellar_gw.sip.transactions.layer import TransactionLayer
 from stellar_gw.sip.transactions.transaction import Transaction
@@ -166,12 +167,21 @@ class SipCore:
         reason: str = "",
         headers: Items = (),
         body: bytes = b"",
+        *,
+        reliably: bool = False,
     ) -> None:
-        """Send a provisional response; it is repeated every minute."""
+        """Send a provisional response; it is repeated every minute.
+
+        Reliably, to a peer that demands it (``Require: 100rel``), or that can where ``reliably`` wishes so: an answer
+        that is given before its PRACK has come waits for that. A description in it counts, and is left out of the
+        answer; ProvisionalAcknowledged follows where that was our offer.
+        """
         if not 100 < status < 200:
             raise LocalProtocolError(f"{status} is no provisional response")
         if (leg := self._at(usage, now)) is not None:
-            leg.machine.ring(status, reason, _sound(headers), body)
+            if leg.invite is not None:
+                reliably = demanded_by(leg.invite.request) or (reliably and understood_by(leg.invite.request))
+            (leg.machine.ring_reliably if reliably else leg.machine.ring)(status, reason, _sound(headers), body)
             self._usages.turn(leg)
 
     def answer(self, usage: UsageId, body: bytes, now: float, headers: Items = ()) -> None:

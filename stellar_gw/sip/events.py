@@ -73,6 +73,15 @@ class Confirmed:
 
 
 @frozen
+class ProvisionalAcknowledged:
+    """The PRACK of our reliable provisional response that carried our offer; ``body`` is its answer."""
+
+    usage: UsageId
+    request: Request
+    body: bytes = field(repr=False)
+
+
+@frozen
 class Reoffered:
     """A re-INVITE; answer by ``answer`` or ``reject``. Empty body: the offer is ours to make."""
 
@@ -175,6 +184,7 @@ Event = (
     | Pinged
     | Cancelled
     | Confirmed
+    | ProvisionalAcknowledged
     | Reoffered
     | RequestInDialog
     | Trying

@@ -19,6 +19,7 @@ from stellar_gw.sip.usage import InviteUsage, Usage
 
 machine = TypeMachineBuilder[InviteUsage, Usage](InviteUsage, Usage)
 received, answered, leaving = map(machine.state, ("Received", "Answered", "Leaving"))
+unpracked, answer_held = map(machine.state, ("Unpracked", "AnswerHeld"))
 calling, proceeding, cancel_held = map(machine.state, ("Calling", "Proceeding", "CancelHeld"))
 cancelling, ack_due, confirmed = map(machine.state, ("Cancelling", "AckDue", "Confirmed"))
 reinviting, reoffered, reanswered = map(machine.state, ("Reinviting", "Reoffered", "Reanswered"))
@@ -26,13 +27,23 @@ ended = machine.state("Ended")
 
 received.upon(InviteUsage.ring).loop()(do.ring)
 received.upon(InviteUsage.remind).loop()(do.remind)
+received.upon(InviteUsage.ring_reliably).to(unpracked)(do.ring_reliably)
 received.upon(InviteUsage.answer).to(answered)(do.answer)
-received.upon(InviteUsage.reject).to(ended)(do.reject)
-received.upon(InviteUsage.bye).to(ended)(do.withdraw)
-received.upon(InviteUsage.peer_cancel).to(ended)(do.be_cancelled)
-received.upon(InviteUsage.peer_bye).to(ended)(do.end_early)
-received.upon(InviteUsage.peer_invite).loop()(do.refuse_second)
-received.upon(InviteUsage.unreachable).to(ended)(do.lose_caller)
+unpracked.upon(InviteUsage.pracked).to(received)(do.be_pracked)
+unpracked.upon(InviteUsage.ring_reliably).loop()(do.ignore)  # one at a time (RFC 3262 3)
+unpracked.upon(InviteUsage.answer).to(answer_held)(do.hold_answer)
+answer_held.upon(InviteUsage.pracked).to(answered)(do.answer_at_last)
+answer_held.upon(InviteUsage.ring_reliably).loop()(do.ignore)
+for waiting in (unpracked, answer_held):
+    waiting.upon(InviteUsage.repeat_reliable).loop()(do.repeat_reliable)
+    waiting.upon(InviteUsage.prack_timeout).to(ended)(do.give_up_on_prack)
+for ringing in (received, unpracked, answer_held):
+    ringing.upon(InviteUsage.reject).to(ended)(do.reject)
+    ringing.upon(InviteUsage.bye).to(ended)(do.withdraw)
+    ringing.upon(InviteUsage.peer_cancel).to(ended)(do.be_cancelled)
+    ringing.upon(InviteUsage.peer_bye).to(ended)(do.end_early)
+    ringing.upon(InviteUsage.peer_invite).loop()(do.refuse_second)
+    ringing.upon(InviteUsage.unreachable).to(ended)(do.lose_caller)
 
 answered.upon(InviteUsage.acknowledged).to(confirmed)(do.confirm)
 answered.upon(InviteUsage.repeat).loop()(do.repeat_success)
@@ -157,6 +168,7 @@ InviteUsageMachine = seal(
         InviteUsage.peer_bye,
         InviteUsage.peer_invite,
         InviteUsage.acknowledged,
+        InviteUsage.pracked,
         InviteUsage.trying,
         InviteUsage.provisional,
         InviteUsage.success,

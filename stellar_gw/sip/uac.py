@@ -16,6 +16,7 @@ from stellar_gw.sip.headers import Headers
 from stellar_gw.sip.message import Request, Response
 from stellar_gw.sip.names import Names
 from stellar_gw.sip.refreshing import Refresher
+from stellar_gw.sip.reliable import RAck, Received, rseq_of
 from stellar_gw.sip.timers import Timers
 from stellar_gw.sip.transactions.ack import cancel_of
 from stellar_gw.sip.transactions.layer import TransactionLayer
@@ -358,8 +359,9 @@ class Uac:
         usage.sent.discard(token or 0)
         if sending.method == "REFER" and response is not None and response.status < 300:
             usage.referred = True
-        # The other usages of a dialog (RFC 5057 5.1) may end without the call: a subscription that is no more.
-        if sending.method in OTHER_USAGES:
+        # The other usages of a dialog (RFC 5057 5.1) may end without the call: a subscription that is no more; and of
+        # several forks any may be gone.
+        if sending.method in OTHER_USAGES or sending.method == "PRACK":
             pass
         elif response is not None and response.status in _GONE:
             usage.machine.gone("dialog_gone", response)
@@ -374,7 +376,7 @@ class Uac:
         if status < 200:
             if status == 100:
                 machine.trying()
-            elif again or self._note_early(usage, sending, response):
+            elif (again or self._note_early(usage, sending, response)) and self._takes_provisional(usage, response):
                 machine.provisional(response)
         elif status < 300:
             self._succeeded(usage, sending, response)
@@ -401,6 +403,18 @@ class Uac:
             dialog = dialog_as_uac(sending.transaction.request, response, sending.transaction.flow)
             usage.early[tag] = dialog
             self._usages.open(usage, dialog)
+        return True
+
+    def _takes_provisional(self, usage: Usage, response: Response) -> bool:
+        """Acknowledge a reliable provisional response by PRACK; False where it has come before, or out of order."""
+        number, tag = rseq_of(response), response.to.tag or ""
+        dialog = usage.early.get(tag) if usage.dialog is None or usage.dialog.remote_tag != tag else usage.dialog
+        if number is None or dialog is None:
+            return True
+        if not usage.reliable.setdefault(f"{response.cseq.number} {tag}", Received()).takes(number):
+            return False
+        rack = RAck(number, response.cseq.number, response.cseq.method)
+        self._send_inside(self._inside(usage, dialog, "PRACK", Headers([("RAck", str(rack))])), dialog)
         return True
 
     def _succeeded(self, usage: Usage, sending: Sending, response: Response) -> None:

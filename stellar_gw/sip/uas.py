@@ -10,16 +10,26 @@ from stellar_gw.errors import LocalProtocolError
 from stellar_gw.sip.body import SDP, sdp_body
 from stellar_gw.sip.checks import Capabilities, Refusal, check_content, check_initial, check_method
 from stellar_gw.sip.dialog import Dialog, dialog_as_uas, dialog_of_request, is_out_of_order, refresh
-from stellar_gw.sip.events import Pinged, RequestInDialog, RequestReceived, Token, UsageId
+from stellar_gw.sip.events import Pinged, ProvisionalAcknowledged, RequestInDialog, RequestReceived, Token, UsageId
 from stellar_gw.sip.flow import ANY_PEER, Flow, TlsTerms
 from stellar_gw.sip.message import Request, response_to
 from stellar_gw.sip.names import Names
+from stellar_gw.sip.reliable import TAG, RAck, rack_of
 from stellar_gw.sip.session_timer import headers_of_success, settle_as_uas
 from stellar_gw.sip.timers import Timers
 from stellar_gw.sip.transactions.layer import TransactionLayer
 from stellar_gw.sip.transactions.transaction import ServerTransaction
 from stellar_gw.sip.uri import SipUri
-from stellar_gw.sip.usage import Refuse, RefuseAsked, RepeatProvisional, RepeatSuccess, Respond, Usage
+from stellar_gw.sip.usage import (
+    Refuse,
+    RefuseAsked,
+    RepeatProvisional,
+    RepeatReliable,
+    RepeatSuccess,
+    Respond,
+    RespondReliably,
+    Usage,
+)
 from stellar_gw.sip.usages import Usages
 from stellar_gw.sip.values import NameAddr
 from stellar_gw.sip.wire import Wire
@@ -74,6 +84,8 @@ class Uas:
         usages.perform.update(
             {
                 Respond: self._respond_to_invite,
+                RespondReliably: self._respond_reliably,
+                RepeatReliable: self._repeat_reliable,
                 Refuse: self._refuse,
                 RefuseAsked: self._refuse_asked,
                 RepeatSuccess: self._repeat_success,
@@ -166,6 +178,11 @@ class Uas:
         elif request.method == "INVITE":
             usage.machine.peer_invite(transaction)
             self.usages.turn(usage)
+        elif request.method == "PRACK" and (usage.awaited is None or rack_of(request) != usage.awaited):
+            self._send(transaction, 481)
+        elif request.method == "PRACK" and (usage.offer_is_ours or not sdp_body(request)):
+            self._send(transaction, 200)
+            self._take_prack(usage, request)
         elif request.method == "UPDATE" and not sdp_body(request):
             self._send(transaction, 200, "", self._settle(usage, transaction))  # a refresh (RFC 4028 7.4)
         else:
@@ -286,6 +303,37 @@ class Uas:
         if transaction.request.method == "UPDATE" and 200 <= status < 300:
             headers = [*self._settle(usage, transaction), *headers, *([("Content-Type", SDP)] if body else [])]
         self._send(transaction, status, reason, headers, body)
+        if transaction.request.method == "PRACK" and status >= 200:
+            self._take_prack(usage, transaction.request)
+
+    def _take_prack(self, usage: Usage, prack: Request) -> None:
+        """What waits for it may go on: our answer to the INVITE, perhaps."""
+        answer = sdp_body(prack) if usage.offer_is_ours else b""
+        if usage.offer_is_ours:
+            usage.offer_is_ours = False  # it is answered, so that the ACK owes nothing
+            self._wire.events.append(ProvisionalAcknowledged(usage.id, prack, answer))
+        usage.machine.pracked()
+        self.usages.turn(usage)
+
+    def _respond_reliably(self, usage: Usage, effect: RespondReliably) -> None:
+        invite = usage.invite
+        assert invite is not None, "the table rings only where there is an INVITE"
+        usage.rseq = usage.rseq + 1 if usage.rseq else 1 + self._names.below(2**31 - 1000)
+        usage.awaited = RAck(usage.rseq, invite.request.cseq.number, "INVITE")
+        contact = NameAddr("", self._names.contact(invite.flow, usage.contact_user, sips=usage.sips))
+        headers = [("Contact", str(contact)), self._able.allow_header, self._able.supported_header]
+        headers += [("Require", TAG), ("RSeq", str(usage.rseq)), *effect.headers]
+        headers += [("Content-Type", SDP)] if effect.body else []
+        self._send(invite, effect.status, effect.reason, headers, effect.body)
+        usage.interval = self._timers.t1
+        self.usages.start(usage, "repeat_reliable", usage.interval)
+        self.usages.start(usage, "prack_timeout", self._timers.timeout)
+
+    def _repeat_reliable(self, usage: Usage, _: RepeatReliable) -> None:
+        if usage.invite is not None and not usage.invite.final:
+            self._layer.receive_again(usage.invite)
+        usage.interval *= 2
+        self.usages.start(usage, "repeat_reliable", usage.interval)
 
     def _settle(self, usage: Usage, update: ServerTransaction) -> list[tuple[str, str]]:
         """Take target and interval from an UPDATE; the headers of its 200 (RFC 3311 5.2, RFC 4028 9)."""

@@ -13,6 +13,7 @@ from stellar_gw.sip.events import EndCause, Event, Token, UsageId
 from stellar_gw.sip.flow import Flow
 from stellar_gw.sip.headers import Headers
 from stellar_gw.sip.message import Request, Response
+from stellar_gw.sip.reliable import RAck, Received
 from stellar_gw.sip.session_timer import SessionTimer
 from stellar_gw.sip.timers import Alarm
 from stellar_gw.sip.transactions.effects import Start, Stop
@@ -28,6 +29,7 @@ class InviteUsage(Protocol):
 
     # from the floor above
     def ring(self, status: int, reason: str, headers: HeaderItems, body: bytes) -> None: ...
+    def ring_reliably(self, status: int, reason: str, headers: HeaderItems, body: bytes) -> None: ...  # RFC 3262
     def answer(self, headers: HeaderItems, body: bytes) -> None: ...
     def reject(self, status: int, reason: str, headers: HeaderItems) -> None: ...
     def reinvite(self, headers: HeaderItems, body: bytes) -> None: ...
@@ -40,6 +42,7 @@ class InviteUsage(Protocol):
     def peer_bye(self, bye: Request) -> None: ...
     def peer_invite(self, transaction: ServerTransaction) -> None: ...
     def acknowledged(self, ack: Request) -> None: ...
+    def pracked(self) -> None: ...  # the reliable provisional response that is out
     def trying(self) -> None: ...  # 100
     def provisional(self, response: Response) -> None: ...  # 101 to 199
     def success(self, response: Response) -> None: ...  # the first 2xx, or one with another To tag
@@ -57,6 +60,8 @@ class InviteUsage(Protocol):
     def repeat(self) -> None: ...  # our 2xx again
     def remind(self) -> None: ...  # our 1xx again
     def ack_timeout(self) -> None: ...
+    def repeat_reliable(self) -> None: ...  # our reliable 1xx again
+    def prack_timeout(self) -> None: ...
     def cancel_timeout(self) -> None: ...
     def reinvite_timeout(self) -> None: ...  # our re-INVITE got a provisional response and no more
     def refresh_due(self) -> None: ...  # half of the session's interval is over
@@ -127,6 +132,9 @@ class Usage:
     :ivar invite: the transaction of the peer's INVITE or re-INVITE that is being answered.
     :ivar offer_is_ours: whether that INVITE carried no offer, so that our 2xx does.
     :ivar success: the 2xx to it, for as long as its ACK is missing.
+    :ivar awaited: the RAck of our reliable provisional response that is out; None: none is.
+    :ivar rseq: the number of the last one; 0 before the first.
+    :ivar held: our answer, which waits for its PRACK: headers and body (RFC 3262 3).
     :ivar initial: the INVITE that we called with.
     :ivar calling: our INVITE or re-INVITE that was sent last.
     :ivar credentials: ours, for all requests of a usage that we began; never of one that came in.
@@ -134,6 +142,7 @@ class Usage:
     :ivar sent: requests of ours, by token, that the peer has not answered yet.
     :ivar session: the session timer that holds, or that our INVITE asks for; None: none does.
     :ivar updates: whether the peer takes UPDATE (its Allow).
+    :ivar reliable: as UAC, the reliable provisional responses, by CSeq and To tag.
     :ivar leaving: headers for the BYE or CANCEL that has to wait.
     :ivar cancel_patience: how long a cancelled INVITE is waited for, seconds.
     :ivar ended: whether the floor above knows that it is over.
@@ -149,6 +158,9 @@ class Usage:
     offer_is_ours: bool = False
     success: bytes = b""
     interval: float = 0.0
+    awaited: RAck | None = None
+    rseq: int = 0
+    held: tuple[HeaderItems, bytes] = ((), b"")
     initial: Sending | None = None
     calling: Sending | None = None
     credentials: ClientCredentials | None = None
@@ -156,6 +168,7 @@ class Usage:
     sent: set[Token] = field(factory=set)
     session: SessionTimer | None = None
     updates: bool = False
+    reliable: dict[str, Received] = field(factory=dict)
     leaving: HeaderItems = ()
     cancel_patience: float = 32.0
     ended: bool = False
@@ -185,6 +198,21 @@ class Respond:
     reason: str = ""
     headers: HeaderItems = ()
     body: bytes = field(default=b"", repr=False)
+
+
+@frozen
+class RespondReliably:
+    """Answer it by a provisional response that is repeated until its PRACK comes."""
+
+    status: int
+    reason: str
+    headers: HeaderItems
+    body: bytes = field(repr=False)
+
+
+@frozen
+class RepeatReliable:
+    """Send that again, and again later (RFC 3262 3)."""
 
 
 @frozen
@@ -286,6 +314,8 @@ class Close:
 UsageEffect = (
     Tell
     | Respond
+    | RespondReliably
+    | RepeatReliable
     | Refuse
     | RepeatSuccess
     | RepeatProvisional

@@ -28,8 +28,10 @@ from stellar_gw.sip.usage import (
     Refuse,
     RefuseSuccess,
     RepeatProvisional,
+    RepeatReliable,
     RepeatSuccess,
     Respond,
+    RespondReliably,
     SendAck,
     SendBye,
     SendCancel,
@@ -57,6 +59,37 @@ def ring(_: InviteUsage, it: Usage, status: int, reason: str, headers: HeaderIte
 
 def remind(_: InviteUsage, it: Usage) -> None:
     it.effects += [RepeatProvisional(), Start("remind", REMIND)]
+
+
+def ring_reliably(_: InviteUsage, it: Usage, status: int, reason: str, headers: HeaderItems, body: bytes) -> None:
+    it.effects += [Stop("remind"), RespondReliably(status, reason, headers, body)]
+
+
+def repeat_reliable(_: InviteUsage, it: Usage) -> None:
+    it.effects.append(RepeatReliable())
+
+
+def _have_prack(it: Usage) -> None:
+    it.awaited = None
+    it.effects += [Stop("repeat_reliable"), Stop("prack_timeout")]
+
+
+def be_pracked(_: InviteUsage, it: Usage) -> None:
+    _have_prack(it)
+
+
+def give_up_on_prack(_: InviteUsage, it: Usage) -> None:
+    _have_prack(it)
+    it.effects += [Respond(504), Close(), End("ack_timeout", "local")]
+
+
+def hold_answer(_: InviteUsage, it: Usage, headers: HeaderItems, body: bytes) -> None:
+    it.held = headers, body
+
+
+def answer_at_last(_: InviteUsage, it: Usage) -> None:
+    _have_prack(it)
+    it.effects.append(Respond(200, "", *it.held))
 
 
 def answer(_: InviteUsage, it: Usage, headers: HeaderItems, body: bytes) -> None:

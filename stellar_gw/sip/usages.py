@@ -147,6 +147,8 @@ class Usages:
         usage.ended = True
         del self._known[usage.id]
         self.time_session(usage, None)
+        self._stop(usage, Stop("repeat_reliable"))
+        self._stop(usage, Stop("prack_timeout"))
         for token in sorted(usage.sent):
             self._wire.events.append(ResponseReceived(token, None))
         usage.sent.clear()

@@ -68,7 +68,7 @@ class SamplePeer:
         if transport == "tls":
             context = ssl.create_default_context(cafile=str(ca))
             self._socket = context.wrap_socket(plain, server_hostname="sip.stellar.example")
-        self._buffer = b""
+        self._buffer = self._early = b""
         self._tag, self._target, self._sequence = "", "", self._number("cseq")
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ class SamplePeer:
         if final.status == 200:
             assert final.contact is not None
             self._target = str(final.contact.uri)
-            self._agree(final.body.decode())
+            self._agree((final.body or self._early).decode())
         self._request("ACK", self._described(self._answer) if final.status == 200 and not offer else "", final=final)
         return early, final
 
@@ -120,7 +120,16 @@ class SamplePeer:
         self._request("BYE", "")
         return self._final()[1]
 
-    def _request(self, method: str, body: str, final: Response | None = None) -> None:
+    def _prack(self, response: Response) -> None:
+        """Acknowledge a reliable provisional response (RFC 3262); its description counts."""
+        assert response.contact is not None
+        rack = f"RAck: {response.headers.first('RSeq')} {response.cseq}"
+        self._tag, self._target = response.to.tag or "", str(response.contact.uri)
+        self._early = response.body
+        self._sequence += 1
+        self._request("PRACK", "", extra=(rack,))
+
+    def _request(self, method: str, body: str, final: Response | None = None, extra: tuple[str, ...] = ()) -> None:
         """A request in the dialog, or the ACK of a failure (RFC 3261 17.1.1.3)."""
         failed = final is not None and final.status >= 300
         via, uri = self._top_via(), self._target
@@ -135,8 +144,9 @@ class SamplePeer:
             f"From: {self._value('from')}",
             f"To: {to}",
             f"Call-ID: {self._value('call-id')}",
-            f"CSeq: {self._sequence} {method}",
+            f"CSeq: {self._sequence if final is None else final.cseq.number} {method}",
             "Max-Forwards: 70",
+            *extra,
             *([f"Contact: {self._value('contact')}"] if method == "INVITE" else []),
             *(["Content-Type: application/sdp"] if body else []),
             f"Content-Length: {len(body)}",
@@ -162,16 +172,20 @@ class SamplePeer:
     def _final(self, patience: float = 6.0) -> tuple[list[int], Response]:
         """The final response to what was sent last, and the provisional ones before it."""
         early: list[int] = []
+        sequence, pracked = self._sequence, False
         until = time.monotonic() + patience
         while time.monotonic() < until:
             response = self._receive(until)
             if response is None:
                 break
-            if response.cseq.number != self._sequence or response.cseq.method == "ACK":
+            if response.cseq.number != sequence or response.cseq.method == "ACK":
                 continue
             if response.status >= 200:
                 return early, response
             early.append(response.status)
+            if "100rel" in response.require and not pracked:
+                self._prack(response)
+                pracked = True
         raise AssertionError(f"no final response within {patience} s, only {early}")
 
     def _receive(self, until: float) -> Response | None:

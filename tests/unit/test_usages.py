@@ -11,6 +11,7 @@ from stellar_gw.sip.events import (
     Confirmed,
     Ended,
     Provisional,
+    ProvisionalAcknowledged,
     RefreshDue,
     ReinviteRefused,
     Reoffered,
@@ -40,6 +41,9 @@ class Owner:
 
     def confirmed(self, event: Confirmed) -> None:
         self.told.append("confirmed")
+
+    def provisional_acknowledged(self, event: ProvisionalAcknowledged) -> None:
+        self.told.append("provisional_acknowledged")
 
     def reoffered(self, event: Reoffered) -> None:
         self.told.append("reoffered")
@@ -72,6 +76,7 @@ class UsagesTests(SynchronousTestCase):
             Provisional("a", response),
             Answered("a", response),
             Confirmed("a", request, b""),
+            ProvisionalAcknowledged("a", request, b""),
             Reoffered("a", request),
             ReinviteRefused("a", None),
             RefreshDue("a"),
@@ -87,6 +92,7 @@ class UsagesTests(SynchronousTestCase):
                 "provisional",
                 "answered",
                 "confirmed",
+                "provisional_acknowledged",
                 "reoffered",
                 "reinvite_refused",
                 "refresh_due",
