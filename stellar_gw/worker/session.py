@@ -450,7 +450,7 @@ class MediaSession:
         if self._agent_ended:
             return
         resumption = self._resumption
-        if established and code != "media_failure" and self._agent_leg in self._answered and resumption.begins(message):
+        if established and code != "media_failure" and resumption.begins(message):
             self._resume_agent(code, message)
         else:
             if resumption.under_way:

@@ -142,11 +142,18 @@ class ResumptionTests(CallTestCase):
         self.world.ask(messages.Outcome(request=0, call="c-1", ask="t1", state="done"))
         self.assertEqual([json.loads(frame)["event"] for frame in again.take()], ["call:transfer"])
 
-    def test_not_before_the_answer(self) -> None:
-        """The caller still rings: its phone system waits no longer, and there is something to fall back on."""
+    def test_between_ready_and_answered(self) -> None:
+        """An agent that is lost in the moment in which its call is answered is connected anew like any other."""
         self.world.ask(set_media())
         self.world.ask(start_agent(dialect="native", resumes=True))
         link = self.world.connector.links[0]
         link.events.link_opened(2.0)
         link.ends("lost")
-        self.assertEqual((self.told(), len(self.world.connector.links)), (["AgentReady", "AgentFailed"], 1))
+        self.world.ask(messages.Answered(request=0, call="c-1"))
+        again = self.world.connector.links[1]
+        again.events.link_opened(3.0)
+        again.take()
+        self.phone.say(b"\x42" * 160, self.rtp)
+        self.world.tick(2)
+        self.assertEqual(self.told(), ["AgentReady", "AgentLost", "AgentResumed"])
+        self.assertIn("640 octets", again.take())
