@@ -120,7 +120,7 @@ class FallbackTests(SippCase):
         }  # fmt: skip
         for status, phrase in refusals.items():
             refused = refer(f"{status} {phrase}", *([challenge] if status == 401 else []))
-            _, transfer = self.call(refused, pause(4000), request("BYE", cseq=2), receive(200))
+            _, transfer = self.call(refused, pause(7000), request("BYE", cseq=2), receive(200))
             tried = [(each["method"], each.get("status")) for each in transfer["attempts"]]
             self.assertEqual((transfer["result"], tried), ("bridged", [("refer", status), ("invite", None)]), status)
         self.assertEqual(target.errors, "")
@@ -162,7 +162,7 @@ class DigestTests(SippCase):
         self.sipp = Sipp(self, self.gateway)
         hold = request("INVITE", OFFER.replace("1 1 IN", "1 2 IN").replace("sendrecv", "sendonly"), cseq=2)
         steps = (
-            pause(5000), hold, receive(100, optional=True), receive(200), request("ACK", cseq=2), pause(2000),
+            pause(7000), hold, receive(100, optional=True), receive(200), request("ACK", cseq=2), pause(3000),
             request("BYE", cseq=3), receive(200), pause(1500),
         )  # fmt: skip
         _, transfer = self.call(*steps)
