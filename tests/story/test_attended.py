@@ -230,27 +230,54 @@ class RaceTests(SynchronousTestCase):
 
 
 class ForkTests(SynchronousTestCase):
-    def test_two_answer(self) -> None:
-        """Of two 200s of one INVITE one wins; the other gets ACK and BYE."""
-        world = TransferWorld(house=rings)
+    """The target's proxy has forked our INVITE, and more than one answers (RFC 3261 13.2.2.4)."""
+
+    def ringing(self, seed: int = 0) -> TransferWorld:
+        world = TransferWorld(house=rings, seed=seed)
         world.call()
         world.ask("ours")
         world.run(0.5)
-        invite = world.house.heard[0]
-        self.assertTrue(invite.startswith(b"INVITE"))
-        request = parse_message(invite, stream=False)
+        return world
+
+    def answers(self, world: TransferWorld, tag: str) -> None:
+        """A 200 with a To tag of its own."""
+        request = parse_message(world.house.heard[0], stream=False)
         assert isinstance(request, Request)
+        lines = [b"SIP/2.0 200 OK"]
+        for name in ("Via", "From", "Call-ID", "CSeq"):
+            lines += [f"{name}: {value}".encode() for value in request.headers.all(name)]
+        lines += [f"To: {request.headers.first('To')};tag={tag}".encode(), b"Contact: <sip:200@198.51.100.20:5060>",
+                  b"Content-Type: application/sdp", b"Content-Length: %d" % len(ANSWER), b"", ANSWER]  # fmt: skip
+        world.house._socket.send(b"\r\n".join(lines), ("203.0.113.10", 5060))
+
+    def got(self, world: TransferWorld, method: str) -> set[str]:
+        """Those who answered, by their To tags, in whose dialog a method came."""
+        heard = (parse_message(data, stream=False) for data in world.house.heard)
+        tags = (each.to.tag for each in heard if isinstance(each, Request) and each.method == method)
+        return {tag for tag in tags if tag in ("one", "two")}
+
+    def test_two_answer(self) -> None:
+        """One wins; the other gets ACK and BYE, and the call goes on."""
+        world = self.ringing()
         for tag in ("one", "two"):
-            lines = [b"SIP/2.0 200 OK"]
-            for name in ("Via", "From", "Call-ID", "CSeq"):
-                lines += [f"{name}: {value}".encode() for value in request.headers.all(name)]
-            to = request.headers.first("To") or ""
-            lines += [f"To: {to};tag={tag}".encode(), b"Contact: <sip:200@198.51.100.20:5060>",
-                      b"Content-Type: application/sdp", b"Content-Length: %d" % len(ANSWER), b"", ANSWER]  # fmt: skip
-            world.house._socket.send(b"\r\n".join(lines), ("203.0.113.10", 5060))
+            self.answers(world, tag)
         world.run(1.0)
-        heard = world.heard(world.house)
-        self.assertEqual(sorted(heard[1:4]), ["ACK", "ACK", "BYE"])
+        self.assertEqual((self.got(world, "ACK"), self.got(world, "BYE")), ({"one", "two"}, {"two"}))
         world.pbx.bye(world.usage)
         world.run(2.0)
-        self.assertEqual(world.heard(world.house).count("BYE"), 2)
+        self.assertEqual(self.got(world, "BYE"), {"one", "two"})
+
+    def test_at_any_moment(self) -> None:
+        """200 times: two 200s, so far apart and in such an order, and a caller who may hang up meanwhile."""
+        random = Random(13)
+        for number in range(200):
+            world = self.ringing(number)
+            for tag in ("one", "two"):
+                world.clock.callLater(random.uniform(0.0, 3.0), self.answers, world, tag)
+            world.clock.callLater(random.uniform(0.0, 6.0), world.pbx.bye, world.usage)
+            self.assertTrue(world.run(400.0, lambda w=world: w.gateway.at_rest), number)
+            # Who answered before our CANCEL was, or was not, there in time: each dialog was acknowledged and ended.
+            self.assertEqual(self.got(world, "BYE"), self.got(world, "ACK"), number)
+            [transfer] = world.record.transfers
+            self.assertIn(transfer["result"], ("bridged", "cancelled"))
+            self.assertEqual(world.gateway.core.counts["usages"], 0)
