@@ -275,7 +275,7 @@ class ForkTests(SynchronousTestCase):
             for tag in ("one", "two"):
                 world.clock.callLater(random.uniform(0.0, 3.0), self.answers, world, tag)
             world.clock.callLater(random.uniform(0.0, 6.0), world.pbx.bye, world.usage)
-            self.assertTrue(world.run(400.0, lambda w=world: w.gateway.at_rest), number)
+            self.assertTrue(world.run(400.0, world.rests), number)
             # Who answered before our CANCEL was, or was not, there in time: each dialog was acknowledged and ended.
             self.assertEqual(self.got(world, "BYE"), self.got(world, "ACK"), number)
             [transfer] = world.record.transfers

@@ -91,6 +91,10 @@ class TransferWorld:
     def run(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
         return self.network.run(seconds, until=until)
 
+    def rests(self) -> bool:
+        """Nothing of any call is left in the gateway."""
+        return self.gateway.at_rest
+
     def run_out(self, seconds: float = 400.0) -> bool:
         """Until nothing of any call is left anywhere."""
         return self.run(seconds, lambda: self.gateway.at_rest and self.pbx.core.idle and self.house.core.idle)

@@ -250,7 +250,7 @@ class TransferTests(FailureCase):
         self.wait()
         self.assertEqual(self.said(), [LOST_BYE])
         self.settle()
-        why = "transfer support failed: REFER 603 (Decline)"
+        why = "transfer support failed: REFER 603 (Decline). Allow REFER in the phone system, or a fallback by INVITE"
         self.assertEqual(
             (self.record().cause, self.record().reason, self.fallen_back()),
             (

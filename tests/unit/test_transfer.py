@@ -12,6 +12,8 @@ from stellar_gw.control import messages
 from stellar_gw.directory.records import Confirm
 from tests.unit.transfer_case import BY_INVITE, TARGET, TransferCase
 
+ALLOW = "Allow REFER in the phone system, or a fallback by INVITE"
+
 
 class ReferTests(TransferCase):
     def test_transferred(self) -> None:
@@ -97,7 +99,7 @@ class ReferTests(TransferCase):
         self.begin(fallback=False)
         self.answer(603)
         self.assertEqual((self.result, self.took()), ("failed refer_refused", ["REFER"]))
-        self.assertEqual(self.notes, ["transfer support failed: REFER 603 (Decline)"])
+        self.assertEqual(self.notes, [f"transfer support failed: REFER 603 (Decline). {ALLOW}"])
 
     def test_failed_by_notify(self) -> None:
         """The phone system tried, and says that it came to nothing."""
@@ -182,6 +184,17 @@ class InviteTests(TransferCase):
         self.target_fails(486, "busy")
         self.assertEqual((self.result, self.took()), ("failed busy", ["dial"]))
         self.assertEqual(self.notes, ["transfer support failed: INVITE 486 (Busy Here)"])
+
+    def test_a_fix_is_said_where_there_is_one(self) -> None:
+        """The operator's line ends with what to do; a busy target is nobody's fault."""
+        for status, reason, fix in (
+            (407, "rejected", "Give the way an outbound username"),
+            (0, "unreachable", "Is the"),
+        ):
+            self.setUp()
+            self.begin()
+            self.target_fails(status, reason)
+            self.assertIn(f"). {fix}", self.notes[0])
 
     def test_drops_at_once(self) -> None:
         """A target that answers and is gone within 2 s gives the caller back."""

@@ -166,7 +166,9 @@ class TransferCase(SynchronousTestCase):
         self.transfer.notified(Progress(status=status, ended=ended, event_id=event_id))
 
     def target_fails(self, status: int, reason: str) -> None:
-        self.transfer.failed(DialFailure(status=status, reason=reason, phrase=f"{status} {REASONS[status]}"))
+        self.transfer.failed(
+            DialFailure(status=status, reason=reason, phrase=f"{status} {REASONS.get(status, 'no way')}")
+        )
 
     def target_presses(self, digit: str) -> None:
         self.transfer.heard(

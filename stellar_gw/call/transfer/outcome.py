@@ -80,7 +80,8 @@ class Outcome:
         return told
 
     def line(self, told: str) -> str:
-        """For the operator, e.g. ``transfer support failed: REFER 603 (Decline), then INVITE 486 (Busy Here)``.
+        """For the operator, e.g. ``transfer support failed: REFER 603 (Decline), then INVITE 486 (Busy Here)``; with what
+        would mend it, where that can be said.
 
         :param told: how the target is named.
         """
@@ -88,12 +89,36 @@ class Outcome:
             why = self.failure.reason if self.failure is not None else ""
             return f"transfer {told} {self.result}: {why}"
         steps = (_step(attempt) for attempt in self.attempts)
-        return f"transfer {told} {self.result.replace('_', ' ')}: {', then '.join(steps)}"
+        line = f"transfer {told} {self.result.replace('_', ' ')}: {', then '.join(steps)}"
+        fix = (
+            ""
+            if self.moved or self.attempts[-1].failure is None
+            else _fix(self.attempts[-1], self.attempts[-1].failure)
+        )
+        return f"{line}. {fix}" if fix else line
 
 
 def attempts_text(attempts: tuple[Attempt, ...]) -> str:
     """The attempts as a JSON array."""
     return msgspec.json.encode([attempt.as_json() for attempt in attempts]).decode()
+
+
+_FIXES = {
+    "not_acceptable": "Have the target take G.722, PCMU or PCMA, and SRTP as outbound.srtp says",
+    "unreachable": "Is the target's address right, and does a firewall let our calls through?",
+    "not_found": "Is the target's user or number right?",
+    "not_allowed": "Set private_targets: true where the target is meant to be at a private address",
+    "redirected": "Set outbound.redirects: true to follow it",
+    "no_notify": "Allow a fallback by INVITE, or see why the phone system sends no NOTIFY",
+    "refer_refused": "Allow REFER in the phone system, or a fallback by INVITE",
+}
+
+
+def _fix(attempt: Attempt, failure: Failure) -> str:
+    """What would mend it; empty where nothing is to be mended (busy, declined, no answer)."""
+    if attempt.method == "invite" and failure.status in (401, 407):
+        return "Give the way an outbound username and password that the target knows"
+    return _FIXES.get(failure.code, "")
 
 
 def _step(attempt: Attempt) -> str:
