@@ -80,8 +80,8 @@ class Outcome:
         return told
 
     def line(self, told: str) -> str:
-        """For the operator, e.g. ``transfer support failed: REFER 603 (Decline), then INVITE 486 (Busy Here)``; with what
-        would mend it, where that can be said.
+        """For the operator, e.g. ``transfer support failed: REFER 603 (Decline), then INVITE 486 (Busy Here)``,
+        with what would mend it, where that can be said.
 
         :param told: how the target is named.
         """
