@@ -180,7 +180,7 @@ class RestTests(HttpTestCase):
         self.assertEqual((digits.status, digits.json["status"]), (200, "in-progress"))
         self.assertEqual(
             [(each.status, each.json["code"]) for each in refused],
-            [(501, 21220), (501, 21220), (400, 21220), (400, 12100), (400, 21205), (400, 20001), (400, 20001)],
+            [(400, 21220), (400, 21220), (400, 21220), (400, 12100), (400, 21205), (400, 20001), (400, 20001)],
         )
         await until(lambda: call.rtp.digits_heard == "12")
         ended = await self.update(sid, Status="completed")
