@@ -170,5 +170,5 @@ class OpenAiTests(SynchronousTestCase):
         self.assertEqual(
             [(call, result["state"]) for call, result in outputs], [("call_1", "done"), ("call_2", "failed")]
         )
-        self.assertEqual(outputs[1][1]["code"], "unavailable")
+        self.assertEqual(outputs[1][1]["code"], "not_allowed")
         self.assertEqual(len(heard.of("response.create")), 3)
