@@ -216,12 +216,20 @@ class ChangeTests(DialogCase):
         self.assertEqual(self.ending(result), (200, "caller_hangup", "caller", "PCMU"))
 
     def test_other_methods_in_the_dialog(self) -> None:
-        """UPDATE is not offered yet: 405 with Allow; an unknown method 501; the call goes on."""
+        """UPDATE is taken, MESSAGE refused with what is allowed, an unknown method with 501; the call goes on."""
         self.start()
         result = self.run_steps(
-            answered(), request("UPDATE", cseq=2), receive(405), request("FROBNICATE", cseq=3), receive(501), bye(4)
+            answered(),
+            request("UPDATE", cseq=2),
+            receive(200),
+            request("MESSAGE", cseq=3),
+            receive(405),
+            request("FROBNICATE", cseq=4),
+            receive(501),
+            bye(5),
         )
-        self.assertNotIn("UPDATE", result.one("405 UPDATE").header("Allow"))
+        allowed = result.one("405 MESSAGE").header("Allow")
+        self.assertEqual(("UPDATE" in allowed, "MESSAGE" in allowed, "REFER" in allowed), (True, False, False))
         self.assertEqual(self.ending(result), (200, "caller_hangup", "caller", "PCMU"))
 
 
