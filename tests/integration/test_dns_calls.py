@@ -124,7 +124,9 @@ class WayBackTests(FaultCase):
             hole.settimeout(10.0)
             hole.recv(512)  # the call is over, and the gateway looks for its caller
             phone = self.phone(gateway)
-            while time.monotonic() < asked + 4.0:
+            for _ in range(10):  # no more, for ports rest after each
+                if time.monotonic() > asked + 4.0:
+                    break
                 began = time.monotonic()
                 self.assertEqual([call.status for call in phone.call()], [200])
                 self.assertLess(time.monotonic() - began, 4.0)  # had it waited for the name server, five at least
