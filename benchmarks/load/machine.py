@@ -91,5 +91,6 @@ def describe() -> str:
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
             break
-    python = f"Python {platform.python_version()} of {sys.base_prefix}"
+    whose = "the system's own" if sys.base_prefix == "/usr" else "not the system's own"
+    python = f"Python {platform.python_version()}, {whose}"
     return f"{model}, {os.cpu_count()} cores, Linux {os.uname().release}, {python}"

@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from stellar_gw.control import messages
+from stellar_gw.errors import LocalProtocolError
 from stellar_gw.sip.checks import Capabilities
 from stellar_gw.sip.events import Event, Reoffered, RequestInDialog, RequestReceived, UsageId
 from stellar_gw.sip.message import Request
@@ -114,7 +115,7 @@ class TransferWorld:
     def _notify(self, usage: UsageId, line: str, state: str) -> None:
         try:
             self.pbx.core.dialog(usage)
-        except Exception:
+        except LocalProtocolError:
             return  # it has hung up
         headers = [("Event", "refer"), ("Subscription-State", state)]
         body = f"SIP/2.0 {line}\r\n".encode()
