@@ -129,7 +129,7 @@ class WayBackTests(FaultCase):
                     break
                 began = time.monotonic()
                 self.assertEqual([call.status for call in phone.call()], [200])
-                self.assertLess(time.monotonic() - began, 4.0)  # had it waited for the name server, five at least
+                self.assertLess(time.monotonic() - began, 2.0)
             self.soon(lambda: any(each.startswith(b"BYE sip:ann@silent") for each in caller.waiting()), "BYE")
 
     def tls_trunk(self, name: str) -> tuple[StreamServer, HurtGateway]:
