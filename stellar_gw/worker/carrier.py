@@ -42,7 +42,8 @@ from stellar_gw.control.messages import (
     Tell,
 )
 from stellar_gw.errors import StellarError
-from stellar_gw.worker.session import MediaSession, Surroundings
+from stellar_gw.worker.session import MediaSession
+from stellar_gw.worker.surroundings import Surroundings
 
 PAGE = 256
 """Calls in one :class:`Listing`."""

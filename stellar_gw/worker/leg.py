@@ -10,8 +10,9 @@ from stellar_gw.control.messages import LegStatistics, SetMedia
 from stellar_gw.errors import LocalProtocolError, StellarError
 from stellar_gw.media.codec import CLOCK, codec_named
 from stellar_gw.media.dtmf import DtmfSender, are_digits
+from stellar_gw.worker.agreed import srtp_keys
 from stellar_gw.worker.leg_audio import TONE_MS, LegAudio, Silence
-from stellar_gw.worker.rtp_port import RtpPort, srtp_keys
+from stellar_gw.worker.rtp_port import RtpPort
 
 TICK_MS = 20
 LONGEST_PTIME = 200

@@ -67,9 +67,9 @@ def _run(reactor: Any, loop: asyncio.AbstractEventLoop, options: argparse.Namesp
     from stellar_gw.agent.builtin import BuiltinConnector, ConnectorByScheme
     from stellar_gw.agent.tcp_link import TcpConnector
     from stellar_gw.agent.ws_link import WsConnector
+    from stellar_gw.worker.port_contracts import Clocks
     from stellar_gw.worker.process import Worker, WorkerIdentity
     from stellar_gw.worker.readers import DirectReaders
-    from stellar_gw.worker.rtp_port import Clocks
 
     globalLogBeginner.beginLoggingTo([_log_lines(options.worker, sys.stderr)], redirectStandardIO=False)
     log = Logger(namespace="stellar_gw.worker")

@@ -13,7 +13,8 @@ from twisted.logger import Logger
 from stellar_gw.media.liveness import HOLD, INACTIVITY, Liveness
 from stellar_gw.media.ports import PortSlice, Random
 from stellar_gw.worker.leg import Leg
-from stellar_gw.worker.rtp_port import Clocks, PortListener, RtpPort
+from stellar_gw.worker.port_contracts import Clocks, PortListener
+from stellar_gw.worker.rtp_port import RtpPort
 
 TRIES = 16
 """Ports that are tried before a leg is refused: another program may sit on some of them."""

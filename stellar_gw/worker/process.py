@@ -25,11 +25,11 @@ from stellar_gw.worker.fastpath import FastPath
 from stellar_gw.worker.pacer import SLOT, Pacer
 from stellar_gw.worker.poller import DatagramPoller
 from stellar_gw.worker.poller import Reactor as Readers
+from stellar_gw.worker.port_contracts import Clocks
 from stellar_gw.worker.port_pair import PortPairs
 from stellar_gw.worker.recording import Recorder
-from stellar_gw.worker.rtp_port import Clocks
-from stellar_gw.worker.session import Surroundings
 from stellar_gw.worker.sounds import Sounds
+from stellar_gw.worker.surroundings import Surroundings
 from stellar_gw.worker.timer import SlotTimer
 
 DIAL_AGAIN = (0.1, 2.0)

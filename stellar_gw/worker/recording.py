@@ -28,7 +28,7 @@ from twisted.logger import Logger
 
 from stellar_gw.media.wav import MAX_RECORDING, WavWriter
 from stellar_gw.worker.idle_time import PATIENCE, IdleTime
-from stellar_gw.worker.rtp_port import Clocks
+from stellar_gw.worker.port_contracts import Clocks
 from stellar_gw.worker.tap import Tap
 
 TURN = 0.25

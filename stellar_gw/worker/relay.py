@@ -82,7 +82,7 @@ class Relay:
         if self.audio.active and not self._coded:
             self._pass_on_again()
 
-    # --- packets (rtp_port.Onward) --------------------------------------------------------------
+    # --- packets (port_contracts.Onward) --------------------------------------------------------------
 
     def forward(self, packet: RtpPacket, now: float) -> None:
         kind = packet.payload_type

@@ -7,168 +7,70 @@ source. Times are seconds of a clock that does not run backwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
-
-from attrs import frozen
-from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.defer import Deferred
 
 from stellar_gw.control.fastpath import OVERHEAD, FastLeg, Tally
 from stellar_gw.control.messages import LegStatistics, SetMedia
-from stellar_gw.errors import LocalProtocolError
-from stellar_gw.media.dtmf import Digit, DtmfReceiver
+from stellar_gw.media.dtmf import Digit
 from stellar_gw.media.ice import IceCredentials, IceLite
-from stellar_gw.media.jitter import Piece, Reorder
-from stellar_gw.media.latch import COMFORT_NOISE, Address, Latch
-from stellar_gw.media.liveness import Back, Liveness, Lost
-from stellar_gw.media.presses import Presses, Way
+from stellar_gw.media.jitter import Reorder
+from stellar_gw.media.latch import Address, Latch
+from stellar_gw.media.liveness import Liveness
+from stellar_gw.media.presses import Way
 from stellar_gw.media.reception import Reception
-from stellar_gw.media.rtp import RtpPacket, RtpSender, first_byte_kind, is_rtcp, parse_rtp
-from stellar_gw.media.splice import Splice
-from stellar_gw.media.srtp import Srtp, SrtpKey
+from stellar_gw.media.rtp import RtpPacket, first_byte_kind, is_rtcp, parse_rtp
+from stellar_gw.media.srtp import Srtp
 from stellar_gw.media.workspace import Workspace
-from stellar_gw.worker.reports import Reports
-from stellar_gw.worker.rtcp_port import RtcpPort
+from stellar_gw.worker.agreed import agreed, srtp_keys
+from stellar_gw.worker.patience import Patience
+from stellar_gw.worker.port_contracts import Clocks, Offloaded, Onward, PortListener
+from stellar_gw.worker.port_digits import PortDigits
+from stellar_gw.worker.sending_port import SendingPort
 from stellar_gw.worker.short_way import QuickTransport, ShortWay
 from stellar_gw.worker.shortcut import Counted, Exit
 from stellar_gw.worker.tap import Tap
 
 LONGEST_PAYLOAD = 2048
 """Octets: 256 ms of any of our codecs; RFC 3551 4.2 asks for 200 ms."""
-ONE_WAY = 5.0
-"""Seconds after the answer at which a leg that has received nothing is worth a line in the log."""
-CHECK = 0.5
-"""Seconds between two looks at whether the peer is alive."""
 ORDERLY = 4
 """Packets in order and alone after one that was not like the others, before the next may take the short way."""
 FRESH = 0.1
 """Seconds since the last packet in which nothing can have gone missing yet."""
 CARE = 1.0
 """Seconds that a port which only passes packets on may be left alone."""
-_NOWHERE = ("", "0.0.0.0", "::")
 
 
-class PortListener(Protocol):
-    """Whom a port tells what it heard."""
-
-    def heard(self, pieces: Sequence[Piece]) -> None:
-        """Audio, in order, and the gaps in it."""
-
-    def straight(self, payload_type: int) -> Callable[[bytes], None] | None:
-        """What :meth:`heard` does with a packet of this type, given its payload, for as long as who hears whom and what
-        was agreed on stay as they are; None where it is not that simple."""
-
-    def noise(self, payload: bytes) -> None:
-        """Comfort noise (RFC 3389) instead of audio."""
-
-    def digit(self, digit: Digit, way: Way) -> None: ...
-    def media_lost(self, lost: Lost) -> None: ...
-    def media_back(self) -> None: ...
-
-    def one_way(self, local: str, remote: str) -> None:
-        """5 s after the answer nothing has come."""
-
-    def port_failed(self) -> None:
-        """A socket is gone that was not closed by :meth:`RtpPort.close`."""
-
-
-class Onward(Protocol):
-    """The way of one leg's packets to another leg (:class:`stellar_gw.worker.relay.Relay`)."""
-
-    def forward(self, packet: RtpPacket, now: float) -> None:
-        """A packet of the leg's came, whatever it holds."""
-
-    def shortcut(self, payload_type: int) -> tuple[Splice, tuple[int, int], Exit] | None:
-        """What a shortcut needs to know, where there may be one: numbers, payload types theirs and ours, the way out.
-
-        :param payload_type: theirs.
-        """
-
-
-@frozen(kw_only=True)
-class Clocks:
-    """Time and chance, so that a test can have its own.
-
-    :ivar now: seconds that never run backwards.
-    :ivar wall: seconds since 1970, for NTP timestamps alone.
-    :ivar random: uniform in [0, 1).
-    :ivar number: a random number of so many bits.
-    """
-
-    now: Callable[[], float]
-    wall: Callable[[], float]
-    random: Callable[[], float]
-    number: Callable[[int], int]
-
-
-class Offloaded(Protocol):
-    """Packets pass the port by in the kernel, or are about to (:class:`stellar_gw.worker.offload.Offload`)."""
-
-    @property
-    def open(self) -> bool:
-        """They do."""
-
-    def end(self) -> None:
-        """They must not any more."""
-
-    def came_up(self, payload_type: int, now: float) -> None:
-        """A packet of the peer's came here nevertheless."""
-
-
-class RtpPort(DatagramProtocol):
+class RtpPort(SendingPort):
     """One leg's media at the edge of the network.
 
-    :ivar sender: numbers and counts what we send.
-    :ivar rtcp: what we and the peer tell each other about it.
     :ivar relays: the ways of what comes here to other legs.
     :ivar fed_by: the port whose packets a relay of its sends from here.
-    :ivar splice: what they are to our own stream.
-    :ivar taps: those who listen to this leg.
     :ivar offload: what has packets pass by; None where all come here.
     """
 
-    noisy = False
-
     def __init__(self, listener: PortListener, clocks: Clocks, liveness: Liveness | None = None) -> None:
+        self._reception = Reception()
+        self._liveness = liveness or Liveness(clocks.now())
+        super().__init__(clocks, self._reception, self._liveness)
         self._listener = listener
-        self._now = clocks.now
-        self._latch: Latch | None = None
         self._media: SetMedia | None = None
         self._audio_types: frozenset[int] = frozenset()
         self._noise_types: frozenset[int] = frozenset()
-        self._events: dict[int, DtmfReceiver] = {}
-        self._presses = Presses()
+        self._digits = PortDigits(listener.digit, clocks.now)
         self._listens = False
-        self._sends = False
-        self._reception = Reception()
         self._reorder = Reorder()
-        self._liveness = liveness or Liveness(clocks.now())
-        self._answered_at: float | None = None
-        self._told_one_way = False
-        self._check_due = 0.0
+        self._patience = Patience(self._liveness, listener)
         self._look_at = 0.0
-        self._pressing = False
         self._orderly = 0
         self._care_due = 0.0
-        self._closed = False
         self._rejected = 0
         self._ordered = True
         self._short_way = ShortWay()
-        self._srtp: Srtp | None = None
         self._ice: IceLite | None = None
         self.relays: tuple[Onward, ...] = ()
         self.fed_by: RtpPort | None = None
-        self.splice: Splice | None = None
-        self.taps: tuple[Tap, ...] = ()
         self.offload: Offloaded | None = None
         self._passed = Tally()
-        # Below 2**15: a number that wraps before the peer has heard one packet would cost it the roll-over counter,
-        # and with it every packet of the call (RFC 3711 3.3.1).
-        self.sender = RtpSender(clocks.number(32), clocks.number(15), clocks.number(32), 0)
-        cname = f"{clocks.number(96):024x}"
-        reports = Reports(cname, self.sender, self._reception, clocks.wall, clocks.random)
-        self.rtcp = RtcpPort(reports, self._liveness, clocks.now, self.stopped)
 
     def startProtocol(self) -> None:
         self.rtcp.rtp_transport = self.transport
@@ -189,18 +91,10 @@ class RtpPort(DatagramProtocol):
         before, self._media = self._media, media
         for tap in self.taps:
             tap.negotiated(media)
-        events = {codec.payload_type: codec.clock for codec in media.dtmf_receive}
-        self._audio_types = frozenset(codec.payload_type for codec in media.receive)
-        known = {kind: self._events.get(kind) for kind in events}
-        self._events = {
-            kind: same if (same := known[kind]) is not None and same.clock == clock else DtmfReceiver(clock)
-            for kind, clock in events.items()
-        }
-        rtcp = media.remote if media.rtcp_mux else media.remote_rtcp
-        self._noise_types = frozenset(
-            {COMFORT_NOISE, *(codec.payload_type for codec in media.noise_receive)} - self._audio_types - events.keys()
-        )
-        types = self._audio_types | events.keys() | self._noise_types
+        said = agreed(media)
+        self._audio_types, self._noise_types = said.audio, said.noise
+        self._digits.agreed(said.events)
+        types, rtcp = said.types, said.rtcp
         if self._latch is None:
             self._latch = Latch(media.remote, media.signalling_host, types, now, media.strict_latch, rtcp)
             self.rtcp.latch = self._latch
@@ -209,14 +103,12 @@ class RtpPort(DatagramProtocol):
         self._agree_ice(media, now)
         self.sender.payload_type = media.send.payload_type
         self.rtcp.agreed(mux=media.rtcp_mux, reachable=media.remote[1] > 0)
-        reachable = media.remote[1] > 0 and media.remote[0] not in _NOWHERE
-        self._sends = reachable and media.direction in ("sendrecv", "sendonly")
-        listens = media.direction in ("sendrecv", "recvonly")
-        if self._listens and not listens:
+        self._sends = said.sends
+        if self._listens and not said.listens:
             self._reorder.reset()
-        self._listens = listens
-        self._liveness.hold(not listens, now)
-        if before is None and self._answered_at is not None:
+        self._listens = said.listens
+        self._liveness.hold(not said.listens, now)
+        if before is None and self._patience.answered_at is not None:
             self.rtcp.reports.start(now)
             self._look_at = 0.0
 
@@ -233,9 +125,8 @@ class RtpPort(DatagramProtocol):
 
     def answered(self) -> None:
         """From now on the peer owes media, and reports are exchanged."""
-        if self._answered_at is None:
-            now = self._answered_at = self._now()
-            self._liveness.restart(now)
+        now = self._now()
+        if self._patience.answered(now):
             self._look_at = 0.0
             if self._media is not None:
                 self.rtcp.reports.start(now)
@@ -327,11 +218,7 @@ class RtpPort(DatagramProtocol):
             self._take_the_short_way(self.relays[0], packet, now)
         if audio:
             return
-        events = self._events.get(kind)
-        if events is not None:
-            self._pressed(events.received(packet, now))
-            self._pressing = True
-        elif kind in self._noise_types:
+        if not self._digits.received(packet, now) and kind in self._noise_types:
             self._listener.noise(packet.payload)
 
     # --- hearing --------------------------------------------------------------------------------
@@ -345,7 +232,7 @@ class RtpPort(DatagramProtocol):
         if (
             self._orderly < ORDERLY
             or self._reorder.waiting
-            or self._pressing
+            or self._digits.pressing
             or (srtp is not None and not srtp.settled)
         ):
             return
@@ -372,8 +259,8 @@ class RtpPort(DatagramProtocol):
             return
         if self._srtp is not None and not self._srtp.settled:
             return
-        if self._pressing and any(events.pending for events in self._events.values()):
-            return  # whose end may have been lost
+        if self._digits.pending:
+            return
         splice, payload_type, out = found
         if splice.highest == packet.sequence_number:
             counted = Counted(self._reception, latch, self._liveness)
@@ -483,14 +370,9 @@ class RtpPort(DatagramProtocol):
         """Nothing more for this one; may be repeated."""
         self.taps = tuple(each for each in self.taps if each is not tap)
 
-    def _pressed(self, digits: Sequence[Digit]) -> None:
-        for digit in digits:
-            self.pressed(digit, "rfc4733")
-
     def pressed(self, digit: Digit, way: Way) -> None:
         """A press was told; the listener hears of it once, however many ways tell of it."""
-        if self._presses.reported(digit.digit, digit.duration_ms, way, self._now()):
-            self._listener.digit(digit, way)
+        self._digits.pressed(digit, way)
 
     # --- every 20 ms; every 200 ms while packets are only passed on ------------------------------
 
@@ -514,18 +396,10 @@ class RtpPort(DatagramProtocol):
                 pieces = self._reorder.advance(now)
                 if pieces:
                     self._listener.heard(pieces)
-            if self._pressing:
-                self._await_ends(now)
+            if self._digits.pressing:
+                self._digits.advance(now)
         if now >= self._look_at:
             self._look(now)
-
-    def _await_ends(self, now: float) -> None:
-        """Of the digits that are being pressed."""
-        for events in self._events.values():
-            ended = events.advance(now)
-            if ended:
-                self._pressed(ended)
-        self._pressing = any(events.pending for events in self._events.values())
 
     def _look(self, now: float) -> None:
         """What is due less often."""
@@ -534,90 +408,27 @@ class RtpPort(DatagramProtocol):
         if self._ordered:
             self._connect(now)
         if now >= reports.due:
-            self._send_report(now)
-        if self._answered_at is not None:
-            if now >= self._check_due:
-                self._check_due = now + CHECK
-                self._check(now, self._answered_at)
-            self._look_at = min(reports.due, self._check_due)
+            self.send_report(now)
+        if self._patience.look(now):
+            self._nothing_came()
+        if self._patience.answered_at is not None:
+            self._look_at = min(reports.due, self._patience.due)
 
-    def _check(self, now: float, answered_at: float) -> None:
-        state = self._liveness.check(now)
-        if isinstance(state, Lost):
-            self._listener.media_lost(state)
-        elif isinstance(state, Back):
-            self._listener.media_back()
-        if not self._told_one_way and now - answered_at >= ONE_WAY:
-            self._told_one_way = True
-            if self._listens and not self._reception.packets and self._media is not None and self.transport is not None:
-                host = self.transport.getHost()
-                self._listener.one_way(_text((host.host, host.port)), _text(self._media.remote))
-
-    # --- what is sent ---------------------------------------------------------------------------
-
-    @property
-    def destination(self) -> Address | None:
-        """Where audio goes now; None where none may be sent, or no address is known."""
-        return self._latch.destination if self._sends and self._latch is not None else None
-
-    def send_audio(self, payload: bytes, samples: int, destination: Address | None) -> None:
-        """Send a packet of audio; without a destination its time passes.
-
-        :param samples: its length in units of the RTP clock.
-        :param destination: :attr:`destination`.
-        """
-        if destination is None or self.transport is None:
-            self.sender.skip(samples)
-        else:
-            self.write(self.sender.packet(payload, samples), destination)
-
-    def send_events(self, datagrams: Sequence[bytes]) -> None:
-        """Send telephone events that :attr:`sender` has numbered."""
-        destination = self.destination
-        if destination is not None and self.transport is not None:
-            for datagram in datagrams:
-                self.write(datagram, destination)
-
-    def write(self, datagram: bytes, destination: Address) -> None:
-        """Send an RTP packet: the one way out."""
-        packet = datagram
-        if self._srtp is not None:
-            protected = self._srtp.protect(datagram)
-            if protected is None:
-                return
-            packet = protected
-        if self.transport is not None:
-            self.transport.write(packet, destination)
-        for tap in self.taps:
-            tap.sent(datagram, self._now())
-
-    def _send_report(self, now: float, *, last: bool = False) -> None:
-        timestamp = self.sender.timestamp if self.splice is None else self.splice.now(now)
-        self.rtcp.send_report(timestamp, now, last=last)
+    def _nothing_came(self) -> None:
+        """If so, say between which addresses."""
+        if self._listens and not self._reception.packets and self._media is not None and self.transport is not None:
+            host = self.transport.getHost()
+            self._listener.one_way(_text((host.host, host.port)), _text(self._media.remote))
 
     # --- its end --------------------------------------------------------------------------------
 
     def close(self) -> Deferred[None]:
         """Say goodbye (RFC 3550 6.6) and close both sockets; fires when they are."""
-        self._closed = True
         self.take_the_long_way()
-        if self.rtcp.reports.started:
-            self._send_report(self._now(), last=True)
-        closed = []
-        for transport in (self.transport, self.rtcp.transport):
-            stopped = None if transport is None else transport.stopListening()
-            if stopped is not None:
-                closed.append(stopped)
-        return DeferredList(closed).addCallback(lambda _: None)
+        return super().close()
 
-    def stopProtocol(self) -> None:
-        self.stopped()
-
-    def stopped(self) -> None:
-        """One of the two sockets is closed."""
-        if not self._closed:
-            self._closed = True
-            self._listener.port_failed()
+    def lost(self) -> None:
+        self._listener.port_failed()
 
     def statistics(self, leg: str, codec: str, agent_audio_ms: int) -> LegStatistics:
         self.settle()
@@ -641,23 +452,10 @@ class RtpPort(DatagramProtocol):
             jitter_ms=reception.jitter_ms,
             remote_loss=self.rtcp.reports.remote_loss,
             round_trip_ms=self.rtcp.reports.round_trip_ms,
-            digits=self._presses.digits,
+            digits=self._digits.digits,
             latched=_text(latch.locked) if latch is not None and latch.locked is not None else "",
             agent_audio_ms=agent_audio_ms,
         )
-
-
-def srtp_keys(media: SetMedia) -> tuple[SrtpKey | None, SrtpKey | None]:
-    """Our key and the peer's.
-
-    :raise LocalProtocolError: if one of them cannot be, or there is one without the other.
-    """
-    if (media.srtp_send is None) != (media.srtp_receive is None):
-        raise LocalProtocolError("an SRTP key in one direction alone")
-    send, receive = (
-        None if key is None else SrtpKey(key.suite, key.octets) for key in (media.srtp_send, media.srtp_receive)
-    )
-    return send, receive
 
 
 def _plain(workspace: Workspace) -> None:

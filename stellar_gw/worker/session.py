@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from attrs import field, frozen
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from stellar_gw.agent.link import Connector, LinkLimits, Target
+from stellar_gw.agent.link import LinkLimits, Target
 from stellar_gw.control.messages import (
     AgentAsked,
     AgentFailed,
@@ -25,9 +24,6 @@ from stellar_gw.control.messages import (
     DigitReceived,
     Event,
     LegStatistics,
-    MediaBack,
-    MediaLost,
-    OneWayAudio,
     Played,
     Pressed,
     RecordingEnded,
@@ -39,75 +35,22 @@ from stellar_gw.dialects.registry import make_dialect
 from stellar_gw.errors import LocalProtocolError
 from stellar_gw.media.dtmf import Digit, are_digits
 from stellar_gw.media.jitter import Piece
-from stellar_gw.media.liveness import Lost
 from stellar_gw.media.presses import Way
 from stellar_gw.worker.conversation import Conversation
-from stellar_gw.worker.fastpath import FastPath
 from stellar_gw.worker.leg import Leg
+from stellar_gw.worker.leg_events import LegEvents
 from stellar_gw.worker.leg_recording import LegRecording
 from stellar_gw.worker.offload import Offload
-from stellar_gw.worker.pacer import FRAME, SLOW_FRAME, Pacer
-from stellar_gw.worker.port_pair import PortPairs
+from stellar_gw.worker.pacer import FRAME, SLOW_FRAME
 from stellar_gw.worker.quality import QualityWatch
-from stellar_gw.worker.recording import Recorded, Recorder
+from stellar_gw.worker.recording import Recorded
 from stellar_gw.worker.resumption import WITHIN, Resumption
-from stellar_gw.worker.sounds import Sounds
+from stellar_gw.worker.surroundings import Surroundings
 from stellar_gw.worker.wiring import Wiring
 
 MOST_ASKS = 64
 """Of one link that wait for their outcome; the oldest is forgotten first."""
 _log = Logger()
-
-
-@frozen(kw_only=True)
-class Surroundings:
-    """What the calls of a worker share.
-
-    :ivar connector: the way to agents.
-    :ivar emit: tells the gateway.
-    :ivar now: seconds that never run backwards.
-    :ivar generation: of this worker, in every event.
-    """
-
-    ports: PortPairs
-    pacer: Pacer
-    connector: Connector
-    emit: Callable[[Event], None]
-    now: Callable[[], float]
-    sounds: Sounds
-    recorder: Recorder
-    generation: int
-    fast_path: FastPath = field(factory=FastPath)
-
-
-class _LegEvents:
-    """One leg's :class:`stellar_gw.worker.rtp_port.PortListener`: the call, told which leg it is."""
-
-    def __init__(self, session: MediaSession, leg: str) -> None:
-        self._session = session
-        self._leg = leg
-        self.heard: Callable[[Sequence[Piece]], None] = partial(session.heard, leg)
-
-    def straight(self, payload_type: int) -> Callable[[bytes], None] | None:
-        return self._session.straight(self._leg, payload_type)
-
-    def noise(self, payload: bytes) -> None:
-        self._session.noise(self._leg, payload)
-
-    def digit(self, digit: Digit, way: Way) -> None:
-        self._session.pressed(self._leg, digit, way)
-
-    def media_lost(self, lost: Lost) -> None:
-        self._session.emit(partial(MediaLost, leg=self._leg, seconds=lost.seconds, ever=lost.ever))
-
-    def media_back(self) -> None:
-        self._session.emit(partial(MediaBack, leg=self._leg))
-
-    def one_way(self, local: str, remote: str) -> None:
-        self._session.emit(partial(OneWayAudio, leg=self._leg, local=local, remote=remote))
-
-    def port_failed(self) -> None:
-        self._session.failed(f"a socket of leg {self._leg} failed")
 
 
 class MediaSession:
@@ -146,7 +89,7 @@ class MediaSession:
         """
         leg = self.legs.get(name)
         if leg is None:
-            leg = self._around.ports.open(name, host, _LegEvents(self, name))
+            leg = self._around.ports.open(name, host, LegEvents(self, name))
             if leg is None:
                 return None
             self.legs[name] = leg

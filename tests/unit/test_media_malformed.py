@@ -18,7 +18,8 @@ from stellar_gw.media.rtcp import (
     parse_rtcp,
 )
 from stellar_gw.media.rtp import RtpSender, parse_rtp
-from stellar_gw.worker.rtp_port import Clocks, RtpPort
+from stellar_gw.worker.port_contracts import Clocks
+from stellar_gw.worker.rtp_port import RtpPort
 from tests.unit.test_worker_rtp_port import Heard
 from tests.unit.worker_world import EVENTS, G722, PCMA, PCMU, PHONE, set_media
 

@@ -23,8 +23,8 @@ from stellar_gw.media.codec import G722 as G722_CODEC
 from stellar_gw.media.pcm import pcm_from_ulaw
 from stellar_gw.media.source import tone
 from stellar_gw.media.wav import read_wav
+from stellar_gw.worker.port_contracts import Clocks
 from stellar_gw.worker.recording import RESERVE, SLOW, WAV_HEADER, Disk, Recorded, Recorder, daemon_thread, open_new
-from stellar_gw.worker.rtp_port import Clocks
 from stellar_gw.worker.tap import Tap
 from tests.unit.worker_world import G722, PCMU, WALL, FakeLink, Phone, World, set_media, start_agent
 

@@ -28,7 +28,8 @@ from stellar_gw.media.rtcp import (
 )
 from stellar_gw.media.rtp import RtpSender
 from stellar_gw.testing.datagram import DatagramNetwork, MemoryTransport
-from stellar_gw.worker.rtp_port import LONGEST_PAYLOAD, Clocks, RtpPort
+from stellar_gw.worker.port_contracts import Clocks
+from stellar_gw.worker.rtp_port import LONGEST_PAYLOAD, RtpPort
 from tests.unit.worker_world import EVENTS, HOST, PCMU, PHONE, WALL, set_media
 
 RTCP = (PHONE[0], PHONE[1] + 1)

@@ -11,7 +11,8 @@ from stellar_gw.media.jitter import Gap
 from stellar_gw.media.rtcp import ReceiverReport, build_rtcp, parse_rtcp
 from stellar_gw.media.rtp import RtpSender, parse_rtp
 from stellar_gw.testing.datagram import DatagramNetwork
-from stellar_gw.worker.rtp_port import Clocks, RtpPort
+from stellar_gw.worker.port_contracts import Clocks
+from stellar_gw.worker.rtp_port import RtpPort
 from tests.unit.test_worker_rtp_port import RTCP, STRANGER, PortTestCase
 from tests.unit.worker_world import EVENTS, HOST, PHONE, WALL
 

@@ -18,11 +18,11 @@ from stellar_gw.media.rtp import RtpPacket, RtpSender, parse_rtp
 from stellar_gw.testing.datagram import DatagramNetwork
 from stellar_gw.worker.carrier import Carrier
 from stellar_gw.worker.pacer import SLOTS, Pacer
+from stellar_gw.worker.port_contracts import Clocks
 from stellar_gw.worker.port_pair import PortPairs
 from stellar_gw.worker.recording import Disk, Recorder
-from stellar_gw.worker.rtp_port import Clocks
-from stellar_gw.worker.session import Surroundings
 from stellar_gw.worker.sounds import Sounds
+from stellar_gw.worker.surroundings import Surroundings
 
 HOST = "192.0.2.1"
 PHONE = ("198.51.100.7", 4000)
