@@ -144,7 +144,7 @@ class _Attack:
 def _live(seconds: float, findings: Findings) -> None:
     seed = secrets.randbits(32)
     findings.say(f"seed {seed}")
-    deadline, slowest, batches, honest = time.monotonic() + seconds, 0.0, 0, 0
+    slowest, batches, honest = 0.0, 0, 0
     baseline: Baseline | None = None
     with soaked(findings, t1="100ms") as gateway, ExitStack() as sockets:
         sip = ("127.0.0.1", gateway.ports["udp"])
@@ -156,6 +156,7 @@ def _live(seconds: float, findings: Findings) -> None:
         phone.hang_up()
         time.sleep(1.0)
         quiet = sum(map(descriptors, gateway.workers))
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and gateway.running:
             attack.batch()
             batches += 1
