@@ -1,11 +1,13 @@
-"""Blocks of UDP ports that no other test process on this machine takes at the same time."""
+"""Ports, alone and in blocks, that no other test process on this machine takes at the same time."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import socket
+from functools import cache
 from pathlib import Path
+from socket import SOCK_DGRAM, SOCK_STREAM, SocketKind
 from tempfile import gettempdir
 from typing import IO
 
@@ -52,11 +54,53 @@ def take_ports() -> PortBlock:
     raise RuntimeError(f"every block of ports in {folder} is taken")
 
 
-def _free(port: int) -> bool:
-    """Whether nothing outside the tests sits at the block's beginning."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+def free_port(host: str = "127.0.0.1") -> int:
+    """An even port of this process's own, free at ``host`` for UDP and TCP, as is the one above it.
+
+    Port 0 would do for oneself; this one can be told to another process before that one binds it, since neither
+    Linux (which gives out ports from 32768 on) nor another test process will take it meanwhile.
+
+    :raise RuntimeError: all of them are in use.
+    """
+    return free_ports(2, host)[0]
+
+
+def free_ports(count: int, host: str = "127.0.0.1") -> tuple[int, int]:
+    """A range of such ports: the first, which is even, and the one after the last.
+
+    :raise RuntimeError: nowhere are so many of them free side by side.
+    """
+    step = count + count % 2
+    for _ in range(2 * SIZE // step):
+        first = _own().next(step)
+        if all(_free(port, host, kind) for port in range(first, first + step) for kind in (SOCK_DGRAM, SOCK_STREAM)):
+            return first, first + count
+    raise RuntimeError(f"no {count} ports of this process's are free at {host}")
+
+
+class _Own:
+    """Round and round through one block, so that a port just closed is not the next one given out."""
+
+    def __init__(self) -> None:
+        self._block = take_ports()
+        self._at = self._block.first
+
+    def next(self, count: int) -> int:
+        first = self._at if self._at + count <= self._block.last + 1 else self._block.first
+        self._at = first + count
+        return first
+
+
+@cache
+def _own() -> _Own:
+    return _Own()
+
+
+def _free(port: int, host: str = "127.0.0.1", kind: SocketKind = SOCK_DGRAM) -> bool:
+    """Whether nothing outside the tests sits there."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as probe:
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True

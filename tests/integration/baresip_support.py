@@ -15,7 +15,8 @@ from twisted.trial.unittest import SkipTest
 
 from stellar_gw.media.wav import WavWriter, read_wav
 from stellar_gw.testing.gateway_process import wait_until
-from tests.integration.gateway_support import DOMAIN, HOST, PASSWORD, USER, RealGateway, free_port
+from stellar_gw.testing.ports import free_port
+from tests.integration.gateway_support import DOMAIN, HOST, PASSWORD, USER, RealGateway
 from tests.integration.sound import RATE
 
 MODULES = (

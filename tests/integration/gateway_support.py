@@ -193,14 +193,6 @@ class Silent:
         return True
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM, host: str = HOST) -> int:
-    """A port that was free a moment ago."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def soon(true: Callable[[], object], what: str, timeout: float = 10.0) -> None:
     """Wait until it is true.
 

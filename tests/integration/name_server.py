@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from stellar_gw.testing.gateway_process import wait_until
+from stellar_gw.testing.ports import free_port
 
 HOST = "127.0.0.1"
 MISSING = "" if shutil.which("unbound") else "unbound is not installed: tools/peers.sh installs it"
@@ -40,7 +41,7 @@ class NameServer:
     """
 
     def __init__(self, folder: Path, zone: str) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self._folder = folder.absolute()
         self._path = self._folder / "unbound.conf"
         self._process: subprocess.Popen[bytes] | None = None
@@ -84,16 +85,3 @@ class NameServer:
                 return bool(probe.recv(512))
             except OSError:
                 return False
-
-
-def _free_port() -> int:
-    """A port that was free a moment ago for UDP and TCP."""
-    while True:
-        with socket.socket() as stream, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-            stream.bind((HOST, 0))
-            port: int = stream.getsockname()[1]
-            try:
-                datagrams.bind((HOST, port))
-            except OSError:
-                continue
-            return port

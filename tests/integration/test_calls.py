@@ -20,6 +20,7 @@ from stellar_gw.phone.rtp import RATE
 from stellar_gw.sip.flow import Transport
 from stellar_gw.sip.offer_answer import CODECS
 from stellar_gw.testing.agents import AgentServer, Heard, tone
+from stellar_gw.testing.ports import free_port
 from tests.integration.call_support import SOUND, CallTestCase, heard, pause, until
 from tests.integration.gateway_support import (
     BOT,
@@ -30,7 +31,6 @@ from tests.integration.gateway_support import (
     TONE,
     TRUNK,
     USER,
-    free_port,
     soon,
     start_gateway,
 )

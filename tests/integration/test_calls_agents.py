@@ -17,8 +17,9 @@ from stellar_gw.phone.report import CallReport
 from stellar_gw.phone.rtp import RATE
 from stellar_gw.sip.values import parse_name_addr
 from stellar_gw.testing.agents import AgentCall, AgentServer, Behaviour, closing, listen, tone
+from stellar_gw.testing.ports import free_port
 from tests.integration.call_support import CallTestCase, heard, pause, reactor, until
-from tests.integration.gateway_support import BOT, DOMAIN, HOST, NOBODY, READBACK, Silent, free_port
+from tests.integration.gateway_support import BOT, DOMAIN, HOST, NOBODY, READBACK, Silent
 
 
 def mu_law_tone(hertz: int, seconds: float) -> bytes:

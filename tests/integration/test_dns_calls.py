@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 from stellar_gw.testing.certificates import Authority
+from stellar_gw.testing.ports import free_port
 from tests.integration.fault_support import FaultCase, HurtGateway, Stranger, offer, request
-from tests.integration.gateway_support import HOST, TRUNK, free_port
+from tests.integration.gateway_support import HOST, TRUNK
 from tests.integration.name_server import MISSING, NameServer
 
 DEAD, ALIVE = "127.0.0.11", "127.0.0.12"

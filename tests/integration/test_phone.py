@@ -7,7 +7,6 @@ import ipaddress
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 from array import array
@@ -43,6 +42,7 @@ from stellar_gw.sip.events import Event, RequestReceived
 from stellar_gw.sip.flow import Transport
 from stellar_gw.sip.timers import Timers
 from stellar_gw.sip.uri import SipUri, parse_uri
+from stellar_gw.testing.ports import free_port
 
 reactor = cast(RunReactor, _reactor)
 HOST = "127.0.0.1"
@@ -350,17 +350,6 @@ class SippTests(TestCase):
         assert report.media is not None
         self.assertEqual((report.status, report.problem, report.media.codec), (200, "", "PCMU"))
         self.assertGreater(report.media.echo.correlation, 0.9)
-
-
-def free_port() -> int:
-    """A UDP port that was free a moment ago, even, with the next one too."""
-    for _ in range(50):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as first:
-            first.bind((HOST, 0))
-            port: int = first.getsockname()[1]
-            if port % 2 == 0 and port < 65000:
-                return port
-    raise SkipTest("no free UDP port found")
 
 
 def pause(seconds: float) -> Deferred[None]:

@@ -16,9 +16,8 @@ from stellar_gw.phone.plan import CallPlan
 from stellar_gw.phone.rtp import RATE
 from stellar_gw.sip.uri import SipUri, parse_uri
 from stellar_gw.testing.gateway_process import GatewayProcess, wait_until
-from stellar_gw.testing.ports import take_ports
+from stellar_gw.testing.ports import free_port, take_ports
 from tests.integration.call_support import NOISE, heard, pause, reactor, until
-from tests.integration.gateway_support import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER, MAKING = ROOT / "var" / "pipecat", ROOT / "var" / "pipecat.making"

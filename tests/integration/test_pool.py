@@ -20,10 +20,10 @@ from stellar_gw.control.messages import Allocate, Release
 from stellar_gw.errors import StellarError
 from stellar_gw.gateway.pool import WorkerPool
 from stellar_gw.gateway.worker_process import WorkerCommand, worker_environment
+from stellar_gw.testing.ports import free_ports
 from tests.integration.worker_support import (
     PoolTestCase,
     RtpPeer,
-    free_ports,
     is_running,
     kill,
     reactor,

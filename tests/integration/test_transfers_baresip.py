@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 from array import array
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.testing.gateway_process import wait_until
+from stellar_gw.testing.ports import free_port
 from tests.integration.baresip_support import Baresip
-from tests.integration.gateway_support import HOST, free_port
+from tests.integration.gateway_support import HOST
 from tests.integration.sound import noise, recognised
 from tests.integration.transfer_support import start_with_transfers
 
@@ -29,7 +29,7 @@ class BaresipTests(SynchronousTestCase):
 
         :return: the record's result; how much the caller heard of the target, and the target of the caller.
         """
-        port = free_port(socket.SOCK_DGRAM, HOST)
+        port = free_port()
         gateway = start_with_transfers(self, [f'to: "sip:freepbx-hq@{HOST}:{port}", method: {method}'])
         mine, theirs = codecs
         with (

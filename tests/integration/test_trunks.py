@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from stellar_gw.testing.certificates import Authority
+from stellar_gw.testing.ports import free_port
 from tests.integration.fault_support import FaultCase, HurtGateway, Phone
-from tests.integration.gateway_support import HOST, free_port
+from tests.integration.gateway_support import HOST
 from tests.integration.name_server import MISSING as NO_NAME_SERVER
 from tests.integration.name_server import NameServer
 from tests.integration.registrar import MISSING, Registrar

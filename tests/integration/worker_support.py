@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -24,6 +22,7 @@ from stellar_gw.gateway.pool_settings import PoolSettings
 from stellar_gw.gateway.worker_process import WorkerCommand
 from stellar_gw.media.codec import codec_named
 from stellar_gw.media.rtp import RtpPacket, RtpSender, parse_rtp
+from stellar_gw.testing.ports import free_ports
 
 reactor: Any = installed_reactor
 LOOPBACK = "127.0.0.1"
@@ -33,24 +32,6 @@ QUIET = "import sys; sys.stderr = open('/dev/null', 'w'); from stellar_gw.worker
 def quiet_command(*options: str) -> WorkerCommand:
     """The real worker, its log thrown away, without real-time scheduling."""
     return WorkerCommand(arguments=(sys.executable, "-c", QUIET, "--priority", "0", *options))
-
-
-def free_ports(count: int) -> tuple[int, int]:
-    """A range of ports that is free now: first, and the one after the last."""
-    for _ in range(100):
-        first = random.randrange(20000, 30000, 2)
-        sockets = []
-        try:
-            for port in range(first, first + count):
-                sockets.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-                sockets[-1].bind((LOOPBACK, port))
-        except OSError:
-            continue
-        finally:
-            for each in sockets:
-                each.close()
-        return first, first + count
-    raise AssertionError("no free range of ports")
 
 
 def runtime_folder(test: TestCase) -> str:
