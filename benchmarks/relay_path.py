@@ -105,7 +105,7 @@ class Bench:
         settings = PoolSettings(
             workers=1,
             ports=(first, first + 4 * calls + 16),
-            bind=LOOPBACK,
+            bind=(LOOPBACK,),
             runtime=self._folder.name,
             command=WorkerCommand(arguments=worker),
             request_timeout=10.0,

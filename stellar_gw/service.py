@@ -380,7 +380,7 @@ def pool_settings(config: Config, runtime: str) -> PoolSettings:
     return PoolSettings(
         workers=media.workers or os.cpu_count() or 1,
         ports=(media.ports[0], media.ports[1] + 1),
-        bind=media.bind,
+        bind=media.binds,
         runtime=runtime,
         dscp=media.dscp,
         quarantine=media.quarantine,

@@ -108,7 +108,7 @@ class WorkerEnd:
         self._settings = PoolSettings(
             workers=len(cores),
             ports=PORTS,
-            bind=host,
+            bind=(host,),
             fast_path=fast_path,
             recordings=str(Path(self._folder) / "recordings"),
             runtime=self._folder,

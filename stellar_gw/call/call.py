@@ -169,7 +169,7 @@ class Call:
     def start(self) -> None:
         """Ask for ports; everything else follows."""
         self._tell(CallStarted(self.record))
-        asked = self._plane.ask(messages.Allocate(request=0, call=self.call_id))
+        asked = self._plane.ask(messages.Allocate(request=0, call=self.call_id, version=self.leg.media.version))
         asked.addCallbacks(self._allocated, self.media_failed)
 
     def give_up(self, ending: Ending) -> None:

@@ -6,9 +6,11 @@ from typing import Any
 
 import msgspec
 
+from stellar_gw.call.context import bounded
 from stellar_gw.call.machine import Ending
 from stellar_gw.call.ports import WorkerFailed
 from stellar_gw.call.srtp import SrtpTerms
+from stellar_gw.call.target_machine import LegEnding
 from stellar_gw.control.messages import AgentFailed, ConversationStatistics, LegStatistics
 from stellar_gw.directory.records import Route
 from stellar_gw.errors import RemoteProtocolError
@@ -31,6 +33,14 @@ def dialog_ending(event: Ended) -> Ending:
     known = _DIALOG.get((event.cause, event.by)) or _DIALOG.get((event.cause, "local"))
     cause, by, reason = known or (event.cause, "caller" if event.by == "remote" else "gateway", "")
     return Ending(status=487, cause=cause, by=by, reason=reason)
+
+
+def target_ending(event: Ended) -> LegEnding:
+    """The dialog with a transfer's target that the core has ended."""
+    if event.cause == "bye" and event.by == "remote":
+        said = event.request.headers.first("Reason") if event.request is not None else ""
+        return LegEnding(by="target", cause="target_hangup", reason_header=bounded(said or ""))
+    return LegEnding(by="gateway", cause="ack_timeout" if event.cause == "ack_timeout" else "dialog_lost")
 
 
 MEDIA_FAILURE = "media_failure"

@@ -12,6 +12,7 @@ from stellar_gw.errors import LocalProtocolError, RemoteProtocolError
 from stellar_gw.sip.audio_media import CLOCK, CODECS
 from stellar_gw.sip.body import sdp_body
 from stellar_gw.sip.crypto import MasterKey
+from stellar_gw.sip.flow import ip_version
 from stellar_gw.sip.ice import IceKeys
 from stellar_gw.sip.message import Request
 from stellar_gw.sip.offer_answer import Codec, LocalMedia, Negotiated, OfferAnswer
@@ -70,6 +71,11 @@ class LegMedia:
             srtp=self._srtp,
             ice=self._ice,
         )
+
+    @property
+    def version(self) -> int:
+        """The IP version of the address that our descriptions carry."""
+        return ip_version(self._advertise)
 
     @property
     def awaits_answer(self) -> bool:

@@ -13,6 +13,7 @@ from stellar_gw.call.call import Call, CallTimers, Refuse, Tell
 from stellar_gw.call.caller_side import CallerSide
 from stellar_gw.call.context import bounded
 from stellar_gw.call.media import LegMedia
+from stellar_gw.call.media_address import media_address
 from stellar_gw.call.ports import MediaPlane, Signalling
 from stellar_gw.call.record import CallRecord
 from stellar_gw.call.srtp import srtp_terms
@@ -65,7 +66,7 @@ class Opening:
             route=route,
             media=LegMedia(
                 session_id=int.from_bytes(self.rng(6), "big"),
-                advertise=self.listeners[flow.listener].media_advertise,
+                advertise=media_address(self.listeners[flow.listener], request),
                 signalling_host=flow.remote[0],
                 rng=self.rng,
                 srtp=srtp_terms(config.media, caller, route.connector),

@@ -13,9 +13,8 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from stellar_gw.call.context import bounded
 from stellar_gw.call.dialing import Dialing
-from stellar_gw.call.endings import media_ending
+from stellar_gw.call.endings import media_ending, target_ending
 from stellar_gw.call.leg_dialog import LegDialog
 from stellar_gw.call.leg_listener import LegListener, LegSurroundings
 from stellar_gw.call.machine import Ending
@@ -27,7 +26,7 @@ from stellar_gw.call.timers import Timers
 from stellar_gw.control import messages
 from stellar_gw.sip.audio_media import CODECS
 from stellar_gw.sip.events import Ended
-from stellar_gw.sip.flow import Flow, Way
+from stellar_gw.sip.flow import Flow, Way, ip_version
 from stellar_gw.sip.message import Response
 from stellar_gw.sip.sdp import Direction
 from stellar_gw.sip.srtp import SrtpRefused
@@ -83,6 +82,7 @@ class TargetLeg:
         self._machine = OutgoingLegMachine(self._outbox)
         self._running = False
         self._ports: messages.Allocated | None = None
+        self._version = 0
         self._waiting: object = None
         self._flow: Flow | None = None
         self._dialog: LegDialog | None = None
@@ -172,7 +172,7 @@ class TargetLeg:
         self._sequence = max(self._sequence, event.sequence)
         self._timers.stop("unheard")
         if self.up:
-            self._machine.gone(_ending_of(event))
+            self._machine.gone(target_ending(event))
         elif event.response is not None:
             self._refused(event.response)
         else:
@@ -268,13 +268,17 @@ class TargetLeg:
 
     def _allocate(self) -> None:
         self._timers.start("ring", self.target.ring_timeout, self._rung_out)
-        asked = self._plane.ask(messages.Allocate(request=0, call=self.call_id, leg=self.leg))
-        self._await(asked, self._allocated, self.media_failed)
+        listener = self._around.listeners.get(self._listener_name)
+        self._take_ports(0 if listener is None else ip_version(listener.media_advertise), self._machine.allocated)
 
-    def _allocated(self, reply: messages.Reply) -> None:
-        assert isinstance(reply, messages.Allocated)
-        self._ports = reply
-        self._machine.allocated()
+    def _take_ports(self, version: int, then: Callable[[], None]) -> None:
+        def came(reply: messages.Reply) -> None:
+            assert isinstance(reply, messages.Allocated)
+            self._ports, self._version = reply, version
+            then()
+
+        asked = self._plane.ask(messages.Allocate(request=0, call=self.call_id, leg=self.leg, version=version))
+        self._await(asked, came, self.media_failed)
 
     def _route(self) -> None:
         own = self._dialing.own_hop
@@ -302,7 +306,11 @@ class TargetLeg:
 
     def _opened(self, flow: Flow) -> None:
         self._flow = flow
-        self._machine.opened()
+        version = ip_version(self._around.listeners[flow.listener].media_advertise)
+        if version == self._version:
+            self._machine.opened()
+        else:  # this way's listener describes us by the other IP version
+            self._take_ports(version, self._machine.opened)
 
     def _unopened(self, failure: Failure) -> None:
         self._way_failed("unreachable", str(failure.value))
@@ -433,14 +441,6 @@ class TargetLeg:
         Effect.TELL_ENDED: _tell_ended,
         Effect.RELEASE: _release,
     }
-
-
-def _ending_of(event: Ended) -> LegEnding:
-    """A dialog that the core has ended."""
-    if event.cause == "bye" and event.by == "remote":
-        said = event.request.headers.first("Reason") if event.request is not None else ""
-        return LegEnding(by="target", cause="target_hangup", reason_header=bounded(said or ""))
-    return LegEnding(by="gateway", cause="ack_timeout" if event.cause == "ack_timeout" else "dialog_lost")
 
 
 def _numbers(reply: messages.Reply) -> messages.LegStatistics | None:

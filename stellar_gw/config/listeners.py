@@ -8,11 +8,12 @@ from ipaddress import ip_address
 from itertools import combinations
 from typing import Annotated, Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from stellar_gw.config.records import DigestAlgorithm, ListenerConfig, MediaConfig
 from stellar_gw.loading import NOWHERE, Place, Problems, printable, rules
-from stellar_gw.sip.flow import Address, Transport
+from stellar_gw.sip.flow import Address, Transport, ip_version
+from stellar_gw.sip.hosts import numeric
 
 _TRANSPORTS: tuple[Transport, ...] = ("udp", "tcp", "tls")
 
@@ -46,7 +47,7 @@ def make_listeners(
     if not shapes:
         problems.error(place, 'is empty; add one, such as udp: {bind: "127.0.0.1:5060"}')
     made = [_Maker(name, shape, media, problems, addresses).listener() for name, shape in shapes.items()]
-    listeners = {each.name: each for each in made if each is not None}
+    listeners = _with_others({each.name: each for each in made if each is not None}, media)
     for one, other in combinations(listeners.values(), 2):
         if _same_socket(one, other):
             problems.error(
@@ -134,10 +135,9 @@ class _Maker:
             return address
         if rules.wildcard(address):
             self._error(key, f"is {address}, which no peer can send to; set the address that peers use")
-        elif version == 6 and ip_address(self._media.bind).version == 4:
-            self._error(key, f'is {address}, but media.bind is {self._media.bind}; set media.bind: "::"')
-        elif version == 4 and ip_address(self._media.bind).version == 6 and not rules.wildcard(self._media.bind):
-            self._error(key, f"is {address}, but media.bind is {self._media.bind}; bind an IPv4 address")
+        elif version not in map(ip_version, self._media.binds):
+            mend = 'set media.bind: "::", or media.bind_ipv6' if version == 6 else "bind an IPv4 address"
+            self._error(key, f"is {address}, but media.bind is {self._media.bind}; {mend}")
         return address
 
     def _digest(self) -> tuple[DigestAlgorithm, ...]:
@@ -165,6 +165,18 @@ class _Maker:
             self._error("certificate", f"cannot be used: {_reason(error)}; {path} must hold {holds} in PEM")
         if shape.client_ca and (fault := authorities_fault(shape.client_ca)):
             self._error("client_ca", fault)
+
+
+def _with_others(listeners: dict[str, ListenerConfig], media: MediaConfig) -> dict[str, ListenerConfig]:
+    """Give each the address of the other IP version that media of its calls may have: of ``media``, or a listener's."""
+    bound = set(map(ip_version, media.binds))
+    known = [media.advertise, media.advertise_ipv6, *(each.media_advertise for each in listeners.values())]
+    usable = [each for each in known if numeric(each) and not rules.wildcard(each) and ip_version(each) in bound]
+
+    def other(than: str) -> str:
+        return next((each for each in usable if ip_version(each) != ip_version(than)), "")
+
+    return {name: evolve(each, media_other=other(each.media_advertise)) for name, each in listeners.items()}
 
 
 def authorities_fault(path: str) -> str:

@@ -32,6 +32,7 @@ from stellar_gw.directory.yaml_directory import YamlDirectory
 from stellar_gw.errors import ConfigError
 from stellar_gw.loading import NOWHERE, Place, Problems, References, Structure, parse, read_file, rules
 from stellar_gw.loading.documents import Items, Node, Table
+from stellar_gw.sip.flow import ip_version
 
 Record = TypeVar("Record")
 
@@ -180,6 +181,7 @@ def _check(shape: FileShape, listeners: Mapping[str, ListenerConfig], problems: 
     reach = Reach(tls=tls, sha256=sha256, srtp=shape.media.srtp, names=frozenset(map(str.lower, names)))
     check_directory(shape.trunk_providers, shape.tenants, reach, problems)
     _check_srtp(shape, tls, problems)
+    _check_media_addresses(shape, problems)
     if shape.sip.trusted_ca and (fault := authorities_fault(shape.sip.trusted_ca)):
         problems.error(place.key("sip").key("trusted_ca"), fault)
     if shape.http.bind is not None and not rules.loopback(shape.http.bind[0]):
@@ -206,6 +208,26 @@ def _check(shape: FileShape, listeners: Mapping[str, ListenerConfig], problems: 
             f"is {rules.duration(shape.timers.duration_warning)}, must be less than limits.call_duration, "
             f"{rules.duration(shape.limits.call_duration)}",
         )
+
+
+def _check_media_addresses(shape: FileShape, problems: Problems) -> None:
+    """What ``media`` says of IPv6 apart."""
+    place, media = shape.place.key("media"), shape.media
+    for key, beside in (("bind_ipv6", media.bind), ("advertise_ipv6", media.advertise)):
+        address: str = getattr(media, key)
+        if not address:
+            continue
+        if ip_version(address) != 6:
+            problems.error(place.key(key), f"is {address}, must be an IPv6 address")
+        elif beside and ip_version(beside) == 6:
+            whole = key.removesuffix("_ipv6")
+            problems.error(
+                place.key(key), f"is {address}, but media.{whole} is {beside} already; leave one of them out"
+            )
+        elif key == "advertise_ipv6" and rules.wildcard(address):
+            problems.error(place.key(key), f"is {address}, which no peer can send to; set the address that peers use")
+        elif key == "advertise_ipv6" and 6 not in map(ip_version, media.binds):
+            problems.error(place.key(key), f'is {address}, but RTP is bound to {media.bind}; set media.bind: "::"')
 
 
 def _check_srtp(shape: FileShape, tls: bool, problems: Problems) -> None:

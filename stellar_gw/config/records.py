@@ -35,6 +35,7 @@ class ListenerConfig:
     :ivar bind: port 0 takes a free port (tests).
     :ivar advertise: what Via and Contact carry: a name or an address; port 0 stands for the bound one.
     :ivar media_advertise: the address that SDP carries for calls of this listener.
+    :ivar media_other: the same of the other IP version, for peers that talk by that one; empty: there is none.
     :ivar certificate: for TLS, the path of a PEM file with the chain, and the key unless ``key`` names it.
     :ivar client_ca: for TLS, the path of a PEM file; peers must then show a certificate it signed.
     :ivar digest: the algorithms a challenge offers, most wanted first.
@@ -45,6 +46,7 @@ class ListenerConfig:
     bind: Address
     advertise: Address
     media_advertise: str
+    media_other: str = ""
     certificate: str = ""
     key: str = ""
     client_ca: str = ""
@@ -60,6 +62,7 @@ class ListenerConfig:
             bind=bound,
             advertise=(host, port or bound[1]),
             media_advertise=self.media_advertise,
+            media_other=self.media_other,
         )
 
 
@@ -68,7 +71,10 @@ class MediaConfig:
     """RTP, as every worker does it.
 
     :ivar ports: first and last UDP port; an even number of them, the first even.
+    :ivar bind: ``::`` stands for every address of both IP versions; each leg has sockets of one.
+    :ivar bind_ipv6: of the legs that talk by IPv6, where ``bind`` is an IPv4 address.
     :ivar advertise: the address in SDP where a listener names none of its own; empty: each listener's.
+    :ivar advertise_ipv6: where that is an IPv4 address, the one for peers that talk by IPv6.
     :ivar workers: media workers; 0 is one for each core.
     :ivar dscp: the class of RTP packets (46: EF, RFC 4594 4.1).
     :ivar quarantine: how long a port rests before another call gets it.
@@ -83,7 +89,9 @@ class MediaConfig:
 
     ports: Annotated[tuple[int, int], rules.Ports()] = (10000, 19999)
     bind: Annotated[str, rules.Host()] = "0.0.0.0"
+    bind_ipv6: Annotated[str, rules.Host()] = ""
     advertise: Annotated[str, rules.Host()] = ""
+    advertise_ipv6: Annotated[str, rules.Host()] = ""
     workers: Annotated[int, rules.Whole(0, 256)] = 0
     dscp: Dscp = 46
     quarantine: Annotated[float, rules.Seconds(0, 600)] = 5.0
@@ -94,6 +102,13 @@ class MediaConfig:
     orphan_time: Annotated[float, rules.Seconds(1, 3600)] = 60.0
     fast_path: Literal["off", "nftables"] = "off"
     fast_path_socket: Annotated[str, rules.FilePath()] = "/run/stellar-gw-fastpath/socket"
+
+    @property
+    def binds(self) -> tuple[str, ...]:
+        """What RTP sockets are bound to: one address, or one of each IP version."""
+        if self.bind == "::":
+            return "0.0.0.0", self.bind
+        return tuple(filter(None, (self.bind, self.bind_ipv6)))
 
 
 @frozen(kw_only=True)
@@ -270,5 +285,5 @@ class Config:
         """Every host that a Request-URI for us may name: lower case, IPv6 without brackets."""
         names = {self.domain, *self.aliases}
         for listener in self.listeners.values():
-            names |= {listener.advertise[0], listener.bind[0], listener.media_advertise}
+            names |= {listener.advertise[0], listener.bind[0], listener.media_advertise, listener.media_other}
         return frozenset(name.lower() for name in names) - {"0.0.0.0", "::", ""}

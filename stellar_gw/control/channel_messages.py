@@ -17,12 +17,13 @@ class Hello(Message, frozen=True, kw_only=True):
 class Configure(Request, frozen=True, kw_only=True):
     """The gateway's first request: what the worker owns. Answered by :class:`Done`.
 
+    :ivar bind: what RTP sockets are bound to: one address, or one of each IP version, the usual one first.
     :ivar no_media: seconds without RTP and RTCP after which a leg is :class:`MediaLost`.
     :ivar no_media_on_hold: the same while the peer need not send.
     :ivar fast_path: the socket of the helper that has the kernel pass bridged packets on; empty for none.
     """
 
-    bind: str
+    bind: tuple[str, ...]
     ports: tuple[int, int]
     dscp: int = 46
     quarantine: float = 5.0

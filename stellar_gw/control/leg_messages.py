@@ -14,12 +14,16 @@ Source = Literal["agent", "leg", "silence", "tone", "file"]
 
 
 class Allocate(Request, frozen=True, kw_only=True):
-    """Reserve an RTP and an RTCP port for a leg. Answered by :class:`Allocated`."""
+    """Reserve an RTP and an RTCP port for a leg. Answered by :class:`Allocated`.
+
+    A leg that has some keeps them, unless they are of another IP version: then it gets others, if it is not up.
+
+    :ivar version: 4 or 6, of the leg's IP; 0: the worker's usual one.
+    """
 
     call: str
     leg: str = "caller"
-    bind: str = ""
-    """The address to bind; empty for the worker's own."""
+    version: int = 0
 
 
 class Allocated(Reply, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ class PoolSettings:
 
     :ivar workers: how many.
     :ivar ports: first UDP port, and the one after the last; cut into one slice for each worker.
-    :ivar bind: the address that workers bind unless a leg asks for another.
+    :ivar bind: what workers bind RTP sockets to: one address, or one of each IP version, the usual one first.
     :ivar runtime: folder of the control socket; made, and closed to others, where it does not exist.
     :ivar dscp: code point of the RTP we send (46: expedited forwarding).
     :ivar quarantine: for which a port rests before another leg gets it.
@@ -36,7 +36,7 @@ class PoolSettings:
 
     workers: int
     ports: tuple[int, int]
-    bind: str
+    bind: tuple[str, ...]
     runtime: str
     dscp: int = 46
     quarantine: float = 5.0

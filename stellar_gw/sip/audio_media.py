@@ -135,6 +135,14 @@ def keep_payload_types(codecs: Sequence[Codec], media: MediaDescription) -> list
     return kept
 
 
+def versions(offer: SessionDescription) -> frozenset[int]:
+    """The IP versions, 4 or 6, of the addresses that audio is offered at; names may be of either, and do not count."""
+    audio = [media for media in offer.media if media.kind == "audio" and media.port]
+    connections = [offer.connection_of(media) for media in audio]
+    numeric = [connection.numeric for connection in connections if connection is not None]
+    return frozenset(address.version for address in numeric if address is not None)
+
+
 def format_names(media: MediaDescription) -> str:
     """For people: the formats of an m-line by name, bounded."""
     rtpmaps = media.rtpmaps

@@ -19,6 +19,7 @@ class Listener:
     :ivar bind: the address the socket is bound to.
     :ivar advertise: host (name or address) and port that peers shall use for signalling.
     :ivar media_advertise: the address that SDP offers and answers carry for calls of this listener.
+    :ivar media_other: what they carry instead for peers whose own SDP is of the other IP version; empty: there is none.
     """
 
     name: str
@@ -26,6 +27,12 @@ class Listener:
     bind: Address
     advertise: Address
     media_advertise: str
+    media_other: str = ""
+
+
+def ip_version(host: str) -> int:
+    """4 or 6, of a numeric host."""
+    return 6 if ":" in host else 4
 
 
 def address_text(address: Address) -> str:

@@ -52,6 +52,7 @@ class FakeMediaPlane:
     :ivar ports: how many ports there are.
     :ivar sessions: every agent session ever started, in order.
     :ivar released: every call ever released, in order, with how; ``released_legs`` has single legs.
+    :ivar versions: the IP version that each leg of each call was asked for last.
     :ivar conversation: what calls that have an agent come to.
     """
 
@@ -64,6 +65,7 @@ class FakeMediaPlane:
     released: list[messages.Release] = field(factory=list)
     released_legs: list[messages.Release] = field(factory=list)
     listener: MediaListener | None = None
+    versions: dict[str, dict[str, int]] = field(factory=dict)
     conversation: messages.ConversationStatistics = field(factory=messages.ConversationStatistics)
     _next_port: int = field(default=10000, init=False)
     _waiting: dict[Deferred[messages.Reply], IDelayedCall] = field(factory=dict, init=False)
@@ -141,11 +143,13 @@ class FakeMediaPlane:
 
     def _allocate(self, request: messages.Allocate) -> Deferred[messages.Reply]:
         legs = self.calls[request.call].legs if request.call in self.calls else {}
-        if request.leg not in legs:
+        versions = self.versions.setdefault(request.call, {})
+        if request.leg not in legs or request.version not in (0, versions[request.leg]):
             if sum(len(call.legs) for call in self.calls.values()) >= self.ports:
                 return fail(WorkerFailed("no_ports", "all RTP ports are in use"))
             legs = self.calls.setdefault(request.call, FakeCall()).legs
             legs[request.leg] = self._next_port
+            versions[request.leg] = request.version or 4
             self._next_port += 2
         port = legs[request.leg]
         return succeed(messages.Allocated(request=0, rtp_port=port, rtcp_port=port + 1, cname="fake", ssrc=port))

@@ -217,7 +217,7 @@ class Carrier:
                 return Failed(request=0, code="draining", message="the worker takes no new calls")
             session = MediaSession(call, self._around)
         try:
-            allocated = session.allocate(request.leg, request.bind)
+            allocated = session.allocate(request.leg, request.version)
         except (CannotListenError, InvalidAddressError) as reason:
             return _unbound(reason)
         if allocated is None:

@@ -30,15 +30,17 @@ class Leg:
     """
     :ivar port: the leg's sockets.
     :ivar ports: the RTP port and the RTCP port.
+    :ivar version: of IP, 4 or 6.
     :ivar audio: what is sent at our pace; silence where nothing else is.
     :ivar relay: what is sent without it.
     :ivar media: the last word of offer and answer, None before the first.
     """
 
-    def __init__(self, name: str, port: RtpPort, ports: tuple[int, int]) -> None:
+    def __init__(self, name: str, port: RtpPort, ports: tuple[int, int], version: int = 4) -> None:
         self.name = name
         self.port = port
         self.ports = ports
+        self.version = version
         self.media: SetMedia | None = None
         self._silence = Silence()
         self._said_ms = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from errno import EADDRINUSE
 from typing import Protocol
 
@@ -10,6 +11,7 @@ from twisted.internet.interfaces import IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
+from stellar_gw.errors import LocalProtocolError
 from stellar_gw.media.liveness import HOLD, INACTIVITY, Liveness
 from stellar_gw.media.ports import PortSlice, Random
 from stellar_gw.worker.leg import Leg
@@ -34,7 +36,7 @@ class Network(Protocol):
 
 class PortPairs:
     """
-    :ivar host: the address to bind where a leg asks for no other.
+    :ivar hosts: what sockets are bound to, by IP version, the usual one first.
     """
 
     def __init__(self, network: Network, clocks: Clocks, random: Random) -> None:
@@ -43,29 +45,36 @@ class PortPairs:
         self._random = random
         self._slice = PortSlice(0, 0, random)
         self._no_media = (INACTIVITY, HOLD)
-        self.host = ""
+        self.hosts: dict[int, str] = {}
 
     def configure(
         self,
-        host: str,
+        hosts: Sequence[str],
         ports: tuple[int, int],
         quarantine: float,
         no_media: float = INACTIVITY,
         no_media_on_hold: float = HOLD,
     ) -> None:
-        """:param ports: the first, and the one after the last.
+        """:param hosts: at most one of each IP version, the usual one first.
+        :param ports: the first, and the one after the last.
         :param no_media: seconds without RTP and RTCP after which a leg counts as dead.
         """
-        self.host = host
+        self.hosts = {6 if ":" in host else 4: host for host in hosts}
         self._no_media = (no_media, no_media_on_hold)
         self._slice = PortSlice(*ports, self._random, quarantine)
 
-    def open(self, name: str, host: str, listener: PortListener) -> Leg | None:
+    def open(self, name: str, version: int, listener: PortListener) -> Leg | None:
         """A leg on a pair of ports; None where all are taken, resting, or in other programs' hands.
 
+        :param version: of IP; 0: the usual one.
+        :raise LocalProtocolError: if no address of that version is there.
         :raise CannotListenError: if the host is none of this machine's.
         :raise InvalidAddressError: if the host is a name.
         """
+        version = version or next(iter(self.hosts), 0)
+        host = self.hosts.get(version)
+        if host is None:
+            raise LocalProtocolError(f"RTP sockets are bound to no IPv{version} address")
         now = self._clocks.now()
         for _ in range(TRIES):
             number = self._slice.take(now)
@@ -73,14 +82,14 @@ class PortPairs:
                 return None
             port = RtpPort(listener, self._clocks, Liveness(now, *self._no_media))
             try:
-                self._bind(port, host or self.host, number)
+                self._bind(port, host, number)
             except (CannotListenError, InvalidAddressError) as reason:
                 self._slice.give_back(number, now)
                 if not _taken(reason):
                     raise
                 _log.warn("an RTP port is passed over: {reason}", reason=str(reason))
                 continue
-            return Leg(name, port, (number, number + 1))
+            return Leg(name, port, (number, number + 1), version)
         return None
 
     def _bind(self, port: RtpPort, host: str, number: int) -> None:

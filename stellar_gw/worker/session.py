@@ -82,14 +82,18 @@ class MediaSession:
 
     # --- commands -------------------------------------------------------------------------------
 
-    def allocate(self, name: str, host: str) -> Allocated | None:
+    def allocate(self, name: str, version: int) -> Allocated | None:
         """A leg with a pair of ports; None where none is left.
 
-        :param host: to bind; empty for the worker's own.
+        :param version: of IP; 0: any. A leg of the other one is opened anew, unless it is up.
+        :raise LocalProtocolError: if there is no address of that version.
         """
         leg = self.legs.get(name)
+        if leg is not None and version not in (0, leg.version) and name not in self._answered:
+            self.release_leg(name, "", "")
+            leg = None
         if leg is None:
-            leg = self._around.ports.open(name, host, LegEvents(self, name))
+            leg = self._around.ports.open(name, version, LegEvents(self, name))
             if leg is None:
                 return None
             self.legs[name] = leg

@@ -127,6 +127,7 @@ class FastPathTestCase(PoolTestCase):
         line = (*self.machines.command("gateway"), sys.executable, "-c", QUIET, "--priority", "0")
         self.pool = await self.start_pool(
             ports=PORTS,
+            bind=("0.0.0.0",),
             runtime=self.folder,
             command=WorkerCommand(arguments=line),
             fast_path=self.helper_socket,
@@ -135,7 +136,7 @@ class FastPathTestCase(PoolTestCase):
         phones = Phone(self, self.machines, "a", 4000), Phone(self, self.machines, "b", 5000)
         self.legs = {}
         for leg, phone in zip(("caller", "target"), phones, strict=True):
-            allocated: Any = await self.pool.ask(Allocate(request=0, call="c-1", leg=leg, bind="0.0.0.0"))
+            allocated: Any = await self.pool.ask(Allocate(request=0, call="c-1", leg=leg))
             self.legs[leg] = allocated
             await self.pool.ask(self.media(leg, phone.address, **(caller_media if leg == "caller" else {})))
             await self.pool.ask(Answered(request=0, call="c-1", leg=leg))

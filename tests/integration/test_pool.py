@@ -40,7 +40,7 @@ from stellar_gw.control.messages import Allocate
 from stellar_gw.gateway.pool import WorkerPool
 from tests.integration.worker_support import PoolSettings, quiet_command
 low, high, runtime = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-pool = WorkerPool(reactor, PoolSettings(workers=1, ports=(low, high), bind="127.0.0.1", runtime=runtime,
+pool = WorkerPool(reactor, PoolSettings(workers=1, ports=(low, high), bind=("127.0.0.1",), runtime=runtime,
                   command=quiet_command("--orphan-time", "0.5")), print)
 async def run():
     await pool.start()

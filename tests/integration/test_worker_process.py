@@ -89,7 +89,7 @@ class WorkerProcessTests(PoolTestCase):
             pool.ask(peer.media("c-1", send=codec)),
             pool.ask(peer.media("c-1", leg="nobody")),
             pool.ask(start_agent("c-1", dialect="klingon")),
-            pool.ask(Allocate(request=0, call="c-2", bind="192.0.2.1")),
+            pool.ask(Allocate(request=0, call="c-2", version=6)),
             pool.ask(Tell(request=0, call="c-9", kind="limit")),
         ]
         codes = []

@@ -72,7 +72,8 @@ class PoolTestCase(TestCase):
         settings.setdefault("command", quiet_command())
         settings.setdefault("ports", free_ports(20 * workers))
         settings.setdefault("runtime", runtime_folder(self))
-        self.settings = PoolSettings(workers=workers, bind=LOOPBACK, **settings)
+        settings.setdefault("bind", (LOOPBACK,))
+        self.settings = PoolSettings(workers=workers, **settings)
         return WorkerPool(reactor, self.settings, self.events.append)
 
     async def start_pool(self, workers: int = 1, **settings: Any) -> WorkerPool:

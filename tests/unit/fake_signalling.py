@@ -186,7 +186,8 @@ class FakeSignalling:
     def open(self, way: Way, listener: str = "") -> Deferred[Flow]:
         if way in self.closed:
             return fail(NoWay(f"{way} cannot be opened"))
-        return succeed(Flow(1, way.transport, "udp", ("203.0.113.10", 5060), (way.host, way.port), way.tls))
+        name = "six" if ":" in way.host else "udp"
+        return succeed(Flow(1, way.transport, name, ("203.0.113.10", 5060), (way.host, way.port), way.tls))
 
     def mark_failed(self, way: Way, seconds: float = 60.0) -> None:
         self.failed.append(way)

@@ -179,6 +179,7 @@ class DefaultTests(ConfigTestCase):
                     bind=("0.0.0.0", 40000),
                     advertise=("sbc.example.com", 40000),
                     media_advertise="203.0.113.9",
+                    media_other="2001:db8::2",
                 ),
                 Listener(
                     name="b",
@@ -186,11 +187,40 @@ class DefaultTests(ConfigTestCase):
                     bind=("::", 5060),
                     advertise=("2001:db8::1", 5080),
                     media_advertise="2001:db8::2",
+                    media_other="203.0.113.9",
                 ),
             ],
         )
         self.assertEqual(
             config.hosts, {"sip.example.com", "sbc.example.com", "203.0.113.9", "2001:db8::1", "2001:db8::2"}
+        )
+
+    def test_both_ip_versions(self) -> None:
+        """Each listener knows an address of the other IP version: of media, or another listener's; if RTP is bound."""
+        listeners = (
+            "listeners:\n  a: {transport: udp, bind: '192.0.2.1:5060'}\n"
+            "  b: {transport: udp, bind: '[2001:db8::1]:5060'"
+        )
+        found = []
+        for media, more in (
+            ("{bind: '::'}", ""),
+            ("{bind: '::', advertise: 203.0.113.9, advertise_ipv6: '2001:db8::9'}", ""),
+            ("{bind: 192.0.2.1, bind_ipv6: '2001:db8::1'}", ""),
+            ("{bind: 192.0.2.1}", ", media_advertise: 192.0.2.1"),
+            ("{bind: '2001:db8::1', advertise: '2001:db8::1'}", ""),
+        ):
+            config = load(f"domain: sip.example.com\nmedia: {media}\n{listeners}{more}}}\n")
+            each = [(one.media_advertise, one.media_other) for one in config.listeners.values()]
+            found.append((config.media.binds, *each))
+        self.assertEqual(
+            found,
+            [
+                (("0.0.0.0", "::"), ("192.0.2.1", "2001:db8::1"), ("2001:db8::1", "192.0.2.1")),
+                (("0.0.0.0", "::"), ("203.0.113.9", "2001:db8::9"), ("203.0.113.9", "2001:db8::9")),
+                (("192.0.2.1", "2001:db8::1"), ("192.0.2.1", "2001:db8::1"), ("2001:db8::1", "192.0.2.1")),
+                (("192.0.2.1",), ("192.0.2.1", ""), ("192.0.2.1", "")),
+                (("2001:db8::1",), ("2001:db8::1", ""), ("2001:db8::1", "")),
+            ],
         )
 
     def test_secrets_of_agents(self) -> None:

@@ -28,12 +28,14 @@ CONTEXT = messages.CallContext(
 PCMU = messages.Codec(name="PCMU", payload_type=0)
 
 REQUESTS: list[messages.Request] = [
-    messages.Configure(request=1, bind="127.0.0.1", ports=(10000, 10100), dscp=0, quarantine=0.5, recordings="/var/x"),
-    messages.Configure(request=1, bind="::1", ports=(10000, 10100), no_media=10.0, fast_path="/run/x"),
+    messages.Configure(
+        request=1, bind=("127.0.0.1",), ports=(10000, 10100), dscp=0, quarantine=0.5, recordings="/var/x"
+    ),
+    messages.Configure(request=1, bind=("0.0.0.0", "::"), ports=(10000, 10100), no_media=10.0, fast_path="/run/x"),
     messages.Ping(request=2),
     messages.ListCalls(request=3, after="c-1"),
     messages.Drain(request=4),
-    messages.Allocate(request=5, call="c-1", leg="target", bind="::1"),
+    messages.Allocate(request=5, call="c-1", leg="target", version=6),
     messages.SetMedia(
         request=6,
         call="c-1",

@@ -30,7 +30,7 @@ class PoolSettingsTests(SynchronousTestCase):
                 settings.no_media_on_hold,
                 settings.socket,
             ),
-            (3, (20000, 20100), "127.0.0.1", 0, 1.0, 12.0, 90.0, "/run/stellar-gw/workers.sock"),
+            (3, (20000, 20100), ("127.0.0.1",), 0, 1.0, 12.0, 90.0, "/run/stellar-gw/workers.sock"),
         )
 
     def test_hung_worker(self) -> None:

@@ -33,6 +33,13 @@ LISTENER = Listener(
     advertise=("203.0.113.10", 5060),
     media_advertise="203.0.113.99",
 )
+SIX = Listener(
+    name="six",
+    transport="udp",
+    bind=("2001:db8::1", 5060),
+    advertise=("2001:db8::1", 5060),
+    media_advertise="2001:db8::99",
+)
 SDP = ("Content-Type", "application/sdp")
 
 
@@ -63,7 +70,7 @@ class TargetLegCase(SynchronousTestCase):
                 plane=self.plane,
                 clock=self.clock,
                 rng=bytes,
-                listeners={"udp": LISTENER},
+                listeners={"udp": LISTENER, "six": SIX},
                 rungs=self.rungs,
             ),
             listener=self.listening,
@@ -126,6 +133,28 @@ class TargetLegCase(SynchronousTestCase):
             [("failed", status, reason), ("released",)],
         )
         self.assert_nothing_left()
+
+
+class VersionTests(TargetLegCase):
+    def test_ports_and_description_are_of_the_ways_ip_version(self) -> None:
+        """Where an IPv6 address refuses, the same name's IPv4 address is offered IPv4, with ports of its own."""
+        self.signalling.ways = {"pbx.example": (Way(transport="udp", host="2001:db8::7", port=5060), FIRST)}
+        self.dial()
+        self.refuses(503)
+        offers = [parse_sdp(each.body) for each in self.signalling.invites]
+        self.assertEqual(
+            [(str(each.connection), str(each.origin.connection), each.media[0].port) for each in offers],
+            [
+                ("IN IP6 2001:db8::99", "IN IP6 2001:db8::99", 10004),
+                ("IN IP4 203.0.113.99", "IN IP4 203.0.113.99", 10006),
+            ],
+        )
+        self.assertEqual(self.plane.versions["c-1"], {"caller": 4, "target": 4})
+
+    def test_an_answer_of_the_other_ip_version_cannot_be_used(self) -> None:
+        self.dial()
+        self.answers(OFFER.replace(b"IN IP4 192.0.2.7", b"IN IP6 2001:db8::7"))
+        self.assert_failed(0, "not_acceptable")
 
 
 class AnsweredTests(TargetLegCase):

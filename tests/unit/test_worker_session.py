@@ -35,6 +35,7 @@ from tests.unit.worker_world import (
     PCMA,
     PCMU,
     PHONE,
+    SIX,
     FakeLink,
     Phone,
     World,
@@ -539,11 +540,40 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(sorted(world.network.sockets), [(HOST, first.rtp_port), (HOST, first.rtcp_port)])
         self.assertEqual(world.ask(Allocate(request=1, call="c-1")), first)
 
-    def test_own_address(self) -> None:
-        """A leg may be bound to an address of its own."""
+    def test_versions(self) -> None:
+        """A leg's sockets are of the IP version that is asked for, or of the usual one."""
+        world = World(bind=(HOST, SIX))
+        usual, six = (
+            world.ask(Allocate(request=1, call="c-1", leg=leg, version=version))
+            for leg, version in (("a", 0), ("b", 6))
+        )
+        self.assertEqual(
+            sorted(world.network.sockets),
+            sorted(
+                [*((HOST, usual.rtp_port + more) for more in (0, 1)), *((SIX, six.rtp_port + more) for more in (0, 1))]
+            ),
+        )
+
+    def test_missing_version(self) -> None:
+        """Where RTP is bound to IPv4 alone, an IPv6 leg is refused, and nothing is kept of it."""
         world = World()
-        allocated = world.ask(Allocate(request=1, call="c-1", bind="192.0.2.9"))
-        self.assertIn(("192.0.2.9", allocated.rtp_port), world.network.sockets)
+        self.assertEqual(
+            world.ask(Allocate(request=1, call="c-1", version=6)),
+            Failed(request=1, code="bad_request", message="RTP sockets are bound to no IPv6 address"),
+        )
+        self.assertEqual((len(world.carrier), world.network.sockets), (0, {}))
+
+    def test_another_version(self) -> None:
+        """A leg that is asked for again by another version gets other sockets, until it is up."""
+        world = World(bind=(HOST, SIX))
+        world.ask(Allocate(request=1, call="c-1", version=4))
+        world.ask(set_media())
+        six = world.ask(Allocate(request=2, call="c-1", version=6))
+        world.settle()
+        self.assertEqual(sorted(world.network.sockets), [(SIX, six.rtp_port), (SIX, six.rtcp_port)])
+        world.ask(set_media(remote=("2001:db8::9", 4000)))
+        world.ask(Answered(request=3, call="c-1"))
+        self.assertEqual(world.ask(Allocate(request=2, call="c-1", version=4)), six)
 
     def test_taken_port(self) -> None:
         """A pair that another program sits on is passed over, whichever of the two it has."""
@@ -616,7 +646,7 @@ class CommandTests(SynchronousTestCase):
         world = World()
         known = world.configured[0]
         self.assertEqual(world.ask(known), Done(request=0))
-        other = messages.Configure(request=8, bind=HOST, ports=(1, 2))
+        other = messages.Configure(request=8, bind=(HOST,), ports=(1, 2))
         self.assertEqual(world.ask(other), Failed(request=8, code="bad_request", message="a worker is configured once"))
 
     def test_patience(self) -> None:
@@ -647,7 +677,7 @@ class CommandTests(SynchronousTestCase):
             world.ask(set_media(send=messages.Codec(name="OPUS", payload_type=96))),
             world.ask(start_agent(dialect="klingon")),
             world.ask(start_agent(leg="nobody")),
-            world.ask(Allocate(request=6, call="c-2", bind="localhost")),
+            world.ask(Allocate(request=6, call="c-2", version=6)),
         ]
         self.assertEqual(
             [(reply.request, reply.code) for reply in replies],

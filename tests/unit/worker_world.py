@@ -25,6 +25,7 @@ from stellar_gw.worker.sounds import Sounds
 from stellar_gw.worker.surroundings import Surroundings
 
 HOST = "192.0.2.1"
+SIX = "2001:db8::1"
 PHONE = ("198.51.100.7", 4000)
 PCMU = messages.Codec(name="PCMU", payload_type=0)
 PCMA = messages.Codec(name="PCMA", payload_type=8)
@@ -148,6 +149,7 @@ class World:
         self,
         ports: tuple[int, int] = (10000, 10100),
         quarantine: float = 5.0,
+        bind: tuple[str, ...] = (HOST,),
         disk: Disk | None = None,
         recorder: Recorder | None = None,
         **configure: Any,
@@ -182,7 +184,7 @@ class World:
             self.configured.append,
             self._idle,
         )
-        self.ask(messages.Configure(request=0, bind=HOST, ports=ports, quarantine=quarantine, **configure))
+        self.ask(messages.Configure(request=0, bind=bind, ports=ports, quarantine=quarantine, **configure))
 
     def _idle(self) -> None:
         self.idle += 1
