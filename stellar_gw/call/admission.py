@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 
 from stellar_gw.directory.records import Credential, Directory, Network, NoRoute, Route, TrunkProvider
 from stellar_gw.sip.flow import Address, Transport
+from stellar_gw.sip.hosts import numeric
 
 
 @frozen
@@ -244,7 +245,7 @@ def _challenge(attempt: Attempt, directory: Directory) -> Refused:
 
 
 def _host(attempt: Attempt) -> str:
-    return attempt.host.lower().rstrip(".").strip("[]")
+    return numeric(attempt.host) or attempt.host.lower().rstrip(".")
 
 
 def _foreign_host(attempt: Attempt, hosts: frozenset[str]) -> Refused | None:

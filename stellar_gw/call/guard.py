@@ -2,7 +2,8 @@
 
 Sources that we trust (a provider's addresses, a credential's allowed IPs, an address that authenticated
 within the hour) are throttled, never banned. A failure counts only where it answers a challenge that the
-same address was given, so that spoofed UDP cannot ban a victim.
+same address was given, so that spoofed UDP cannot ban a victim. A source is an IPv4 address, or an IPv6 /64:
+whoever has one address of that has them all.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from hashlib import blake2b
 from typing import TypeVar
 
 from attrs import define, field, frozen
+
+from stellar_gw.sip.hosts import source_of
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -62,7 +65,10 @@ class _Failure:
 
 @define
 class Guard:
-    """Everything remembered of sources, each table bounded and the oldest forgotten first."""
+    """Everything remembered of sources, each table bounded and the oldest forgotten first.
+
+    Each is named by an address of it.
+    """
 
     limits: GuardLimits = field(factory=GuardLimits)
     _buckets: OrderedDict[str, _Bucket] = field(factory=OrderedDict, init=False)
@@ -73,7 +79,7 @@ class Guard:
 
     def admits(self, source: str, trusted: bool, now: float) -> bool:
         """Whether one more request of this source may be looked at."""
-        limits = self.limits
+        limits, source = self.limits, source_of(source)
         trusted = trusted or self.known(source, now)
         rate, burst = (
             (limits.trusted_requests_per_second, limits.trusted_burst)
@@ -89,6 +95,7 @@ class Guard:
         return bucket.take(rate, burst, now)
 
     def banned(self, source: str, now: float) -> bool:
+        source = source_of(source)
         until = self._banned.get(source)
         if until is None:
             return False
@@ -99,15 +106,16 @@ class Guard:
 
     def challenged(self, source: str, nonce: str) -> None:
         """This address was given this nonce."""
-        _remember(self._challenged, _pair(source, nonce), None, self.limits.challenges)
+        _remember(self._challenged, _pair(source_of(source), nonce), None, self.limits.challenges)
 
     def authenticated(self, source: str, now: float) -> None:
+        source = source_of(source)
         _remember(self._authenticated, source, now, self.limits.sources)
         self._failures.pop(source, None)
 
     def known(self, source: str, now: float) -> bool:
         """Whether the source authenticated within the hour."""
-        at = self._authenticated.get(source)
+        at = self._authenticated.get(source_of(source))
         return at is not None and now - at < self.limits.trust
 
     def failed(self, source: str, nonce: str, guess: str, trusted: bool, now: float) -> tuple[int, bool]:
@@ -117,6 +125,7 @@ class Guard:
         :return: how many failures of the source are in the window now, and whether it is banned for them;
             0 where this one does not count.
         """
+        source = source_of(source)
         if _pair(source, nonce) not in self._challenged:
             return 0, False
         guessed = _pair(nonce, guess)

@@ -10,8 +10,9 @@ from twisted.internet.interfaces import IAddress, IProtocolFactory
 from twisted.internet.protocol import Factory, ServerFactory
 from twisted.logger import Logger
 
-from stellar_gw.net.sockets import peer_address, source_of
+from stellar_gw.net.sockets import peer_address
 from stellar_gw.net.stream import SipStream, StreamLimits
+from stellar_gw.sip.hosts import source_of
 
 log = Logger()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address
 
 from twisted.internet.interfaces import IAddress
 
@@ -24,19 +24,6 @@ def fold(host: str) -> str:
     except ValueError:
         return host
     return str(mapped) if mapped is not None else host
-
-
-def source_of(host: str) -> str:
-    """What one peer is, where peers are counted: its IPv4 address, its IPv6 /64."""
-    if ":" not in host:
-        return host
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    if isinstance(address, IPv6Address):
-        return str(IPv6Address(int(address) >> 64 << 64)) + "/64"
-    return host
 
 
 def peer_address(address: IAddress) -> Address:

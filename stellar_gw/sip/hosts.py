@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 _NOT_REACHABLE = tuple(map(ip_network, (
@@ -30,6 +31,19 @@ def is_private(host: str) -> bool:
         return len(labels) == 1 or labels[-1] in _PRIVATE_NAMES or host.lower().rstrip(".").endswith("home.arpa")
     parsed: IPv4Address | IPv6Address = ip_address(address)
     return any(parsed.version == network.version and parsed in network for network in _NOT_REACHABLE)
+
+
+@lru_cache(maxsize=4096)
+def source_of(host: str) -> str:
+    """What one peer is, where peers are counted: its IPv4 address, its IPv6 /64, of which it has every address."""
+    if ":" not in host:
+        return host
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped) if mapped is not None else str(IPv6Address(int(address) >> 64 << 64)) + "/64"
 
 
 def is_name(name: str) -> bool:

@@ -155,6 +155,12 @@ class AdmissionTests(SynchronousTestCase):
         self.assertEqual((judgement.status, judgement.check), (404, "other_provider"))
         self.assertIn("belongs to provider teams", judgement.reason)
 
+    def test_an_ipv6_host_is_ours_however_it_is_spelled(self) -> None:
+        """Of leading zeros, capitals and brackets nothing depends (RFC 5952 2)."""
+        for host in ("2001:db8::1", "[2001:DB8:0:0::1]", "2001:0db8::0001"):
+            seen = evolve(CALL, source=(TELNYX, 5060), user="+31201230000", host=host)
+            self.assertEqual(self.admitted(judge(seen, self.directory, frozenset({"2001:db8::1"})))[1], "main-line")
+
     def test_a_foreign_host_is_told_only_to_whom_we_know(self) -> None:
         self.assertEqual(self.refused(self.judge(host="evil.example")), (401, "no_credentials"))
         self.assertEqual(self.refused(self.judge(TELNYX, host="evil.example")), (404, "foreign_host"))

@@ -30,6 +30,17 @@ class RateTests(SynchronousTestCase):
         guard = make_guard(requests_per_second=1.0, burst=1.0)
         self.assertEqual([guard.admits(host, False, 0.0) for host in ("a", "b", "a", "b")], [True, True, False, False])
 
+    def test_an_ipv6_source_is_its_64(self) -> None:
+        """Who has one address of a /64 has them all: they share a rate, a ban, and what was proven."""
+        guard = make_guard(requests_per_second=1.0, burst=1.0, failures=1)
+        here, there, elsewhere = "2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:2::1"
+        self.assertEqual([guard.admits(host, False, 0.0) for host in (here, there, elsewhere)], [True, False, True])
+        guard.challenged(here, "n")
+        self.assertEqual(guard.failed(there, "n", "guess", False, 0.0), (1, True))
+        self.assertEqual([guard.banned(host, 1.0) for host in (here, there, elsewhere)], [True, True, False])
+        guard.authenticated(elsewhere, 1.0)
+        self.assertEqual([guard.known(host, 2.0) for host in ("2001:db8:0:2::9", here)], [True, False])
+
     def test_memory_is_bounded(self) -> None:
         """The oldest source is forgotten, and begins anew with a full burst."""
         guard = make_guard(requests_per_second=1.0, burst=1.0, sources=2)

@@ -9,7 +9,7 @@ from twisted.internet.error import MessageLengthError
 from twisted.internet.testing import FakeDatagramTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.net.sockets import fold, source_of
+from stellar_gw.net.sockets import fold
 from stellar_gw.net.udp import REMEMBERED, SipUdp
 from stellar_gw.sip.flow import Flow, address_text
 from tests.unit.test_net_flows import UDP
@@ -91,11 +91,4 @@ class AddressTests(SynchronousTestCase):
         """IPv6 addresses with a port stand in brackets."""
         self.assertEqual(
             [address_text(("::1", 5060)), address_text(("192.0.2.1", 5060))], ["[::1]:5060", "192.0.2.1:5060"]
-        )
-
-    def test_sources(self) -> None:
-        """A source is an IPv4 address, or an IPv6 /64; scopes do not matter, and nothing raises."""
-        self.assertEqual(
-            [source_of(host) for host in ("192.0.2.1", "2001:db8:1:2:3::4", "fe80::1%eth0", "what:is:this")],
-            ["192.0.2.1", "2001:db8:1:2::/64", "fe80::/64", "what:is:this"],
         )
