@@ -14,11 +14,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from stellar_gw.call.agent import AgentLimits, start_agent
-from stellar_gw.call.agent_links import AgentLinks
-from stellar_gw.call.asks import Asks, Told
-from stellar_gw.call.caller_leg import CallerLeg
-from stellar_gw.call.caller_side import CallerSide
+from stellar_gw.call.agent.agent import AgentLimits, start_agent
+from stellar_gw.call.agent.asks import Asks, Told
+from stellar_gw.call.agent.fallback import FallingBack
+from stellar_gw.call.agent.links import AgentLinks
 from stellar_gw.call.endings import (
     MEDIA_FAILURE,
     agent_ending,
@@ -31,13 +30,14 @@ from stellar_gw.call.endings import (
     undecided_ending,
 )
 from stellar_gw.call.events import CallAnswered, CallConfirmed, CallEnded, CallEvent, CallNoted, CallStarted
-from stellar_gw.call.fallback import FallingBack
+from stellar_gw.call.leg.caller import CallerLeg
+from stellar_gw.call.leg.media import LegMedia
 from stellar_gw.call.machine import Effect, Ending, InboundCallMachine, Outbox
-from stellar_gw.call.media import LegMedia
 from stellar_gw.call.ports import MediaPlane, Signalling
 from stellar_gw.call.record import CallRecord
 from stellar_gw.call.recording import CallRecording
 from stellar_gw.call.timers import Timers
+from stellar_gw.call.transfer.caller_side import CallerSide
 from stellar_gw.call.transfer.outcome import Outcome
 from stellar_gw.call.transfer.transfers import TransferRequest, Transfers
 from stellar_gw.call.usages import Usages

@@ -9,19 +9,19 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
-from stellar_gw.call.admission import Admitted, Attempt, Refused, Verified, fold, judge
-from stellar_gw.call.authentication import Authentication, Presented
+from stellar_gw.call.admission.admission import Admitted, Attempt, Refused, Verified, fold, judge
+from stellar_gw.call.admission.authentication import Authentication, Presented
+from stellar_gw.call.admission.capacity import Capacity
+from stellar_gw.call.admission.guard import Guard, GuardLimits
+from stellar_gw.call.admission.refusals import Refusal, Refusals
 from stellar_gw.call.call import Call
-from stellar_gw.call.capacity import Capacity
-from stellar_gw.call.context import bounded, user_of
+from stellar_gw.call.context.context import bounded, user_of
 from stellar_gw.call.events import AuthenticationFailed, CallAnswered, CallConfirmed, CallEvent
-from stellar_gw.call.guard import Guard, GuardLimits
 from stellar_gw.call.machine import Ending
 from stellar_gw.call.opening import Opening
 from stellar_gw.call.ports import MediaPlane, Signalling, WorkerLost
 from stellar_gw.call.record import make_call_id
-from stellar_gw.call.refusals import Refusal, Refusals
-from stellar_gw.call.transferring import Transferring
+from stellar_gw.call.transfer.transferring import Transferring
 from stellar_gw.call.trunk.trunks import Trunks
 from stellar_gw.call.usages import Usages
 from stellar_gw.config import Config

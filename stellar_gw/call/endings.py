@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
-from stellar_gw.call.context import bounded
+from stellar_gw.call.context.context import bounded
+from stellar_gw.call.leg.srtp import SrtpTerms
+from stellar_gw.call.leg.target_machine import LegEnding
 from stellar_gw.call.machine import Ending
 from stellar_gw.call.ports import WorkerFailed
-from stellar_gw.call.srtp import SrtpTerms
-from stellar_gw.call.target_machine import LegEnding
 from stellar_gw.control.messages import AgentFailed, ConversationStatistics, LegStatistics
 from stellar_gw.directory.records import Route
 from stellar_gw.errors import RemoteProtocolError

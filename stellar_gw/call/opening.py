@@ -7,19 +7,19 @@ from collections.abc import Callable, Mapping
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
-from stellar_gw.call.admission import Admitted
-from stellar_gw.call.agent import AgentLimits
+from stellar_gw.call.admission.admission import Admitted
+from stellar_gw.call.agent.agent import AgentLimits
 from stellar_gw.call.call import Call, CallTimers, Refuse, Tell
-from stellar_gw.call.caller_side import CallerSide
-from stellar_gw.call.context import bounded
-from stellar_gw.call.media import LegMedia
+from stellar_gw.call.context.context import bounded
+from stellar_gw.call.leg.media import LegMedia
+from stellar_gw.call.leg.srtp import srtp_terms
 from stellar_gw.call.media_address import media_address
 from stellar_gw.call.ports import MediaPlane, Signalling
 from stellar_gw.call.record import CallRecord
-from stellar_gw.call.srtp import srtp_terms
-from stellar_gw.call.target_facts import facts_of
+from stellar_gw.call.target.facts import facts_of
+from stellar_gw.call.transfer.caller_side import CallerSide
+from stellar_gw.call.transfer.transferring import Transferring
 from stellar_gw.call.transfer.transfers import Transfers
-from stellar_gw.call.transferring import Transferring
 from stellar_gw.call.usages import Usages
 from stellar_gw.config import Config
 from stellar_gw.directory.records import TrunkProvider

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TextIO
 
-from stellar_gw.call.admission import (
+from stellar_gw.call.admission.admission import (
     Admitted,
     Attempt,
     DigestResult,
@@ -25,8 +25,8 @@ from stellar_gw.call.admission import (
     fold,
     judge,
 )
-from stellar_gw.call.context import user_of
-from stellar_gw.call.srtp import SrtpTerms, srtp_terms
+from stellar_gw.call.context.context import user_of
+from stellar_gw.call.leg.srtp import SrtpTerms, srtp_terms
 from stellar_gw.cli.transfer_check import foretell_transfer
 from stellar_gw.config import Config, load_config
 from stellar_gw.config.addresses import own_addresses

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from stellar_gw.call.admission import Admitted
-from stellar_gw.call.target import Target, TargetRefused, choose_target
-from stellar_gw.call.target_facts import CallFacts
-from stellar_gw.call.target_rules import Ours
+from stellar_gw.call.admission.admission import Admitted
+from stellar_gw.call.target.facts import CallFacts
+from stellar_gw.call.target.rules import Ours
+from stellar_gw.call.target.target import Target, TargetRefused, choose_target
 from stellar_gw.config import Config
 from stellar_gw.loading import printable
 from stellar_gw.sip.flow import Transport

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from stellar_gw.call.asks import Told
+from stellar_gw.call.agent.asks import Told
 from stellar_gw.call.machine import Ending
 from stellar_gw.control.messages import AgentAsked, Outcome
 from stellar_gw.dialects.twiml import Dial, Hangup, PassedOver, Play, Refer, Reject, Stream, Verb

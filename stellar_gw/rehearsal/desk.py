@@ -1,4 +1,4 @@
-"""What the gateway's part makes of an agent's asks (:mod:`stellar_gw.call.asks` is the real one's)."""
+"""What the gateway's part makes of an agent's asks (:mod:`stellar_gw.call.agent.asks` is the real one's)."""
 
 from __future__ import annotations
 

@@ -120,11 +120,11 @@ class FloorsTests(SynchronousTestCase):
             "    import stellar_gw.cellar\n"
         )
         self.assertEqual(
-            faults(source, "stellar_gw.call.admission"),
+            faults(source, "stellar_gw.call.calls"),
             [
-                "stellar_gw.call.admission:8: imports upward, stellar_gw.net.flows.Flows",
-                "stellar_gw.call.admission:10: imports upward, stellar_gw.service.Gateway",
-                "stellar_gw.call.admission:11: cellar has no floor",
+                "stellar_gw.call.calls:8: imports upward, stellar_gw.net.flows.Flows",
+                "stellar_gw.call.calls:10: imports upward, stellar_gw.service.Gateway",
+                "stellar_gw.call.calls:11: cellar has no floor",
             ],
         )
 

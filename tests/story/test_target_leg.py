@@ -9,11 +9,11 @@ from attrs import define
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.call.leg_listener import LegSurroundings
+from stellar_gw.call.leg.listener import LegSurroundings
+from stellar_gw.call.leg.srtp import SrtpTerms
+from stellar_gw.call.leg.target import TargetLeg
 from stellar_gw.call.ports import WorkerLost
-from stellar_gw.call.srtp import SrtpTerms
-from stellar_gw.call.target import Target
-from stellar_gw.call.target_leg import TargetLeg
+from stellar_gw.call.target.target import Target
 from stellar_gw.control import messages
 from stellar_gw.control.messages import Event as MediaEvent
 from stellar_gw.sip.checks import Capabilities

@@ -6,9 +6,9 @@ from typing import Any
 
 from attrs import define, evolve, field
 
-from stellar_gw.call.dial_failure import DialFailure
-from stellar_gw.call.srtp import SrtpTerms
-from stellar_gw.call.target import Target
+from stellar_gw.call.leg.dial_failure import DialFailure
+from stellar_gw.call.leg.srtp import SrtpTerms
+from stellar_gw.call.target.target import Target
 from stellar_gw.control import messages
 from stellar_gw.sip.sdp import Direction
 from stellar_gw.sip.uri import SipUri
@@ -36,7 +36,7 @@ def make_target(**changes: Any) -> Target:
 
 @define
 class Listening:
-    """A :class:`~stellar_gw.call.leg_listener.LegListener`.
+    """A :class:`~stellar_gw.call.leg.listener.LegListener`.
 
     :ivar told: what was told, in order; :ivar failures: whole.
     """

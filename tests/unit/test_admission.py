@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.call.admission import (
+from stellar_gw.call.admission.admission import (
     Admitted,
     Attempt,
     DigestResult,

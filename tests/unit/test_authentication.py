@@ -7,8 +7,8 @@ from itertools import count
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.call.admission import DigestResult, NoCredentials, Unverified, Verified
-from stellar_gw.call.authentication import Authentication
+from stellar_gw.call.admission.admission import DigestResult, NoCredentials, Unverified, Verified
+from stellar_gw.call.admission.authentication import Authentication
 from stellar_gw.sip.digest import answer_challenge, choose_challenge, parse_challenge
 from tests.configurations import configuration
 from tests.messages import invite, parsed

@@ -8,7 +8,7 @@ from itertools import product
 from attrs import evolve
 
 from stellar_gw.call.events import CallNoted
-from stellar_gw.call.srtp import SrtpTerms, srtp_terms
+from stellar_gw.call.leg.srtp import SrtpTerms, srtp_terms
 from stellar_gw.control import messages
 from stellar_gw.directory.records import Route
 from stellar_gw.sip.events import Reoffered, RequestReceived

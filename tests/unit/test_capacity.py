@@ -5,8 +5,8 @@ from __future__ import annotations
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.call.admission import Admitted
-from stellar_gw.call.capacity import Capacity
+from stellar_gw.call.admission.admission import Admitted
+from stellar_gw.call.admission.capacity import Capacity
 from stellar_gw.directory.records import Credential, Limits, Tenant, TrunkProvider
 from tests.messages import flow
 from tests.unit.test_context import ROUTE

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.call.admission import Admitted, Attempt, NoCredentials, Refused, Verified, judge
+from stellar_gw.call.admission.admission import Admitted, Attempt, NoCredentials, Refused, Verified, judge
 from stellar_gw.cli.check import main
 from stellar_gw.config import load_config
 

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Request
 
-from stellar_gw.call.asks import Told
+from stellar_gw.call.agent.asks import Told
 from stellar_gw.call.events import CallEnded, CallStarted
 from stellar_gw.call.machine import Ending
 from stellar_gw.console.health import Health, not_ready

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.call.context import MOST_OCTETS, bounded, make_context, number_of, user_of
+from stellar_gw.call.context.context import MOST_OCTETS, bounded, make_context, number_of, user_of
 from stellar_gw.control.messages import CallContext
 from stellar_gw.directory.records import Connector, Environment, Route, Secret, Tenant, Transfer
 from stellar_gw.sip.uri import parse_uri

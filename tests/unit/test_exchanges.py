@@ -6,10 +6,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.call.agreement import Agreement
-from stellar_gw.call.exchanges import Exchanges
-from stellar_gw.call.media import LegMedia
-from stellar_gw.call.srtp import SrtpTerms
+from stellar_gw.call.leg.agreement import Agreement
+from stellar_gw.call.leg.exchanges import Exchanges
+from stellar_gw.call.leg.media import LegMedia
+from stellar_gw.call.leg.srtp import SrtpTerms
 from stellar_gw.call.timers import Timers
 from stellar_gw.control import messages
 from stellar_gw.errors import RemoteProtocolError

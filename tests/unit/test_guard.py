@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.call.guard import Guard, GuardLimits
+from stellar_gw.call.admission.guard import Guard, GuardLimits
 
 HOST = "203.0.113.9"
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.call.language import detect_language, language_ranges
+from stellar_gw.call.context.language import detect_language, language_ranges
 
 
 class LanguageTests(SynchronousTestCase):

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.call.context import MOST_OCTETS, bounded, make_context, number_of
-from stellar_gw.call.provenance import MOST, MOST_HISTORY, Provenance, provenance_of
+from stellar_gw.call.context.context import MOST_OCTETS, bounded, make_context, number_of
+from stellar_gw.call.context.provenance import MOST, MOST_HISTORY, Provenance, provenance_of
 from tests.messages import flow, invite, parsed
 from tests.unit.test_context import ROUTE
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from stellar_gw.call.admission.refusals import MOST_WAITING, Refusal, Refusals
 from stellar_gw.call.events import CallEvent, CallRefused
 from stellar_gw.call.record import RefusalRecord, make_call_id, make_reference
-from stellar_gw.call.refusals import MOST_WAITING, Refusal, Refusals
 from tests.messages import flow, invite, parsed
 
 WRONG = Refusal(status=401, check="wrong_password", reason="wrong password", fix="Mend it", username="freepbx-hq")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from stellar_gw.call.leg.silence import Silence
 from stellar_gw.call.machine import Ending
-from stellar_gw.call.silence import Silence
 from stellar_gw.call.timers import Timers
 from stellar_gw.call.usages import Heard
 from stellar_gw.control.messages import MediaLost

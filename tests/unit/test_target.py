@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.call.admission import Admitted
-from stellar_gw.call.target import CallFacts, Target, TargetRefused, choose_target
-from stellar_gw.call.target_facts import facts_of
-from stellar_gw.call.target_rules import Ours
+from stellar_gw.call.admission.admission import Admitted
+from stellar_gw.call.target.facts import facts_of
+from stellar_gw.call.target.rules import Ours
+from stellar_gw.call.target.target import CallFacts, Target, TargetRefused, choose_target
 from stellar_gw.config import parse_config
 from stellar_gw.directory.records import Route
 from stellar_gw.directory.yaml_directory import YamlDirectory

@@ -5,13 +5,13 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.call.dial_failure import Attempt, reason_of
-from stellar_gw.call.dialing import Rungs
-from stellar_gw.call.leg_listener import LegSurroundings
-from stellar_gw.call.srtp import SrtpTerms
-from stellar_gw.call.target import Target
-from stellar_gw.call.target_leg import TargetLeg
-from stellar_gw.call.target_rules import Ours
+from stellar_gw.call.leg.dial_failure import Attempt, reason_of
+from stellar_gw.call.leg.dialing import Rungs
+from stellar_gw.call.leg.listener import LegSurroundings
+from stellar_gw.call.leg.srtp import SrtpTerms
+from stellar_gw.call.leg.target import TargetLeg
+from stellar_gw.call.target.rules import Ours
+from stellar_gw.call.target.target import Target
 from stellar_gw.call.usages import Usages
 from stellar_gw.control import messages
 from stellar_gw.sip.credentials import ClientCredentials

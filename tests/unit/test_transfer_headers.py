@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.call.target_rules import TargetRefused
-from stellar_gw.call.transfer_headers import MOST, MOST_OCTETS, asked_headers, checked, embedded
+from stellar_gw.call.target.rules import TargetRefused
+from stellar_gw.call.transfer.headers import MOST, MOST_OCTETS, asked_headers, checked, embedded
 from stellar_gw.sip.headers import Headers
 from stellar_gw.sip.message import Request
 from stellar_gw.sip.parser import parse_message

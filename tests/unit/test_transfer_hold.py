@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.call.dial_failure import DialFailure
+from stellar_gw.call.leg.dial_failure import DialFailure
 from stellar_gw.call.transfer.ports import Headers, MakeLeg
 from stellar_gw.call.transfer.transfer import SETTLED, Surroundings
 from stellar_gw.call.transfer.transfers import TransferRequest, Transfers

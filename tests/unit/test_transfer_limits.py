@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.call.target_rules import TargetRefused
-from stellar_gw.call.transfer_limits import HOUR, TransferLimits
+from stellar_gw.call.target.rules import TargetRefused
+from stellar_gw.call.transfer.limits import HOUR, TransferLimits
 from stellar_gw.directory.records import Limits, Tenant
 
 ACME = Tenant(name="acme", limits=Limits(transfers_per_hour=4))

@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.call.dial_failure import DialFailure
-from stellar_gw.call.leg_listener import LegListener
+from stellar_gw.call.leg.dial_failure import DialFailure
+from stellar_gw.call.leg.listener import LegListener
 from stellar_gw.call.machine import Ending
-from stellar_gw.call.target import Target
+from stellar_gw.call.target.target import Target
 from stellar_gw.call.transfer.outcome import Outcome
 from stellar_gw.call.transfer.ports import Headers
 from stellar_gw.call.transfer.transfer import Surroundings, Transfer

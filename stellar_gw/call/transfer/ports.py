@@ -7,9 +7,9 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from stellar_gw.call.leg_listener import LegListener
+from stellar_gw.call.leg.listener import LegListener
 from stellar_gw.call.machine import Ending
-from stellar_gw.call.target import Target
+from stellar_gw.call.target.target import Target
 from stellar_gw.control.messages import Direction, Event, LegStatistics, Reply, Request
 from stellar_gw.sip.message import Response
 from stellar_gw.sip.uri import Uri

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from stellar_gw.call.target import Target
-from stellar_gw.call.target_rules import TargetRefused
+from stellar_gw.call.target.rules import TargetRefused
+from stellar_gw.call.target.target import Target
+from stellar_gw.call.transfer.headers import embedded
 from stellar_gw.call.transfer.outcome import Failure
 from stellar_gw.call.transfer.ports import Headers
-from stellar_gw.call.transfer_headers import embedded
 from stellar_gw.sip.message import Response
 from stellar_gw.sip.reasons import REASONS
 from stellar_gw.sip.refer import refer_to

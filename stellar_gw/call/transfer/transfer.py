@@ -10,9 +10,9 @@ from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from stellar_gw.call.dial_failure import DialFailure
+from stellar_gw.call.leg.dial_failure import DialFailure
 from stellar_gw.call.machine import Ending
-from stellar_gw.call.target import Target
+from stellar_gw.call.target.target import Target
 from stellar_gw.call.timers import Timers
 from stellar_gw.call.transfer.machine import Effect, FailAttempt, Finish, Outbox, Step, Tell, TransferMachine
 from stellar_gw.call.transfer.outcome import Attempt, Failure, Outcome
@@ -61,7 +61,7 @@ class Surroundings:
 
 
 class Transfer:
-    """One of one call; implements :class:`~stellar_gw.call.leg_listener.LegListener`.
+    """One of one call; implements :class:`~stellar_gw.call.leg.listener.LegListener`.
 
     :param headers: X-* of the agent's.
     :param tell: told every step on the way.

@@ -8,12 +8,12 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred, succeed
 
-from stellar_gw.call.target import Target
-from stellar_gw.call.target_rules import TargetRefused
+from stellar_gw.call.target.rules import TargetRefused
+from stellar_gw.call.target.target import Target
+from stellar_gw.call.transfer.headers import asked_headers
 from stellar_gw.call.transfer.outcome import Failure, Outcome
 from stellar_gw.call.transfer.ports import Headers
 from stellar_gw.call.transfer.transfer import Surroundings, TellProgress, Transfer
-from stellar_gw.call.transfer_headers import asked_headers
 from stellar_gw.control import messages
 from stellar_gw.control.messages import Binding, Direction
 from stellar_gw.sip.message import Request as SipRequest

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from twisted.internet.interfaces import IReactorTime
 
-from stellar_gw.call.context import user_of
+from stellar_gw.call.context.context import user_of
 from stellar_gw.call.events import TrunkChanged
 from stellar_gw.call.ports import Signalling
 from stellar_gw.call.timers import Timers

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from attrs import define, field
 from twisted.python.failure import Failure
 
-from stellar_gw.call.media import LegMedia
+from stellar_gw.call.leg.media import LegMedia
 from stellar_gw.call.ports import MediaPlane
 from stellar_gw.control import messages
 

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from stellar_gw.call.machine import Ending
 from stellar_gw.call.ports import WorkerFailed
-from stellar_gw.call.target_rules import TargetRefused
+from stellar_gw.call.target.rules import TargetRefused
 from stellar_gw.call.transfer.outcome import Outcome as TransferOutcome
 from stellar_gw.call.transfer.transfers import TransferRequest, Transfers
 from stellar_gw.control.messages import AgentAsked, Outcome, Reply, Request, SendDigits

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from attrs import evolve
 
-from stellar_gw.call.srtp import SrtpTerms
+from stellar_gw.call.leg.srtp import SrtpTerms
 from stellar_gw.control import messages
 from stellar_gw.errors import LocalProtocolError, RemoteProtocolError
 from stellar_gw.sip.audio_media import CLOCK, CODECS

@@ -6,7 +6,7 @@ import re
 
 from attrs import evolve, frozen
 
-from stellar_gw.call.target_rules import TargetRefused
+from stellar_gw.call.target.rules import TargetRefused
 from stellar_gw.directory.records import Directory, Tenant, Transfer
 from stellar_gw.errors import RemoteProtocolError
 from stellar_gw.loading import printable

@@ -6,8 +6,8 @@ from collections import Counter
 
 from attrs import define, field, frozen
 
-from stellar_gw.call.admission import Admitted
-from stellar_gw.call.refusals import Refusal
+from stellar_gw.call.admission.admission import Admitted
+from stellar_gw.call.admission.refusals import Refusal
 from stellar_gw.directory.records import TrunkProvider
 from stellar_gw.sip.flow import Flow
 

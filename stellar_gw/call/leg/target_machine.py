@@ -1,4 +1,4 @@
-"""A call of ours as a table: from the wish to dial to the end; ``target_leg.py`` carries the effects out.
+"""A call of ours as a table: from the wish to dial to the end; ``target.py`` carries the effects out.
 
 Until it is answered there are two ways out: dialing has *failed*, or we *give up*; afterwards it is *gone*, or we
 give up. Either way the leg is told of first and released last, so that whoever listens to it can bind the others
@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 from automat import TypeMachineBuilder
 
 from stellar_gw import fsm
-from stellar_gw.call.dial_failure import DialFailure
+from stellar_gw.call.leg.dial_failure import DialFailure
 
 
 @frozen(kw_only=True)

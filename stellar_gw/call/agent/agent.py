@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from stellar_gw.call.context import make_context
+from stellar_gw.call.context.context import make_context
 from stellar_gw.control.messages import Secret, StartAgent
 from stellar_gw.dialects.template import fill_header, fill_url
 from stellar_gw.directory.records import Route

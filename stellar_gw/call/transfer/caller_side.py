@@ -7,7 +7,7 @@ from collections.abc import Callable
 from attrs import define
 from twisted.internet.defer import Deferred
 
-from stellar_gw.call.caller_leg import CallerLeg
+from stellar_gw.call.leg.caller import CallerLeg
 from stellar_gw.call.machine import Ending
 from stellar_gw.call.ports import MediaPlane
 from stellar_gw.call.transfer.ports import Headers

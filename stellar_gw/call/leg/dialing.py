@@ -13,9 +13,9 @@ from typing import Literal
 
 from attrs import define, evolve, field
 
-from stellar_gw.call.dial_failure import Attempt, DialFailure, phrase_of, reason_of
-from stellar_gw.call.srtp import SrtpTerms
-from stellar_gw.call.target import Target
+from stellar_gw.call.leg.dial_failure import Attempt, DialFailure, phrase_of, reason_of
+from stellar_gw.call.leg.srtp import SrtpTerms
+from stellar_gw.call.target.target import Target
 from stellar_gw.errors import RemoteProtocolError
 from stellar_gw.sip.flow import Way
 from stellar_gw.sip.message import Response

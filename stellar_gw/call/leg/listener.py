@@ -8,8 +8,8 @@ from typing import Protocol
 from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
 
-from stellar_gw.call.dial_failure import DialFailure
-from stellar_gw.call.dialing import Rungs
+from stellar_gw.call.leg.dial_failure import DialFailure
+from stellar_gw.call.leg.dialing import Rungs
 from stellar_gw.call.ports import MediaPlane, Signalling
 from stellar_gw.call.usages import Usages
 from stellar_gw.control import messages
@@ -29,7 +29,7 @@ class LegListener(Protocol):
     def failed(self, failure: DialFailure) -> None: ...
 
     def ended(self, by: str, cause: str, reason_header: str) -> None:
-        """See :class:`~stellar_gw.call.target_machine.LegEnding`. The worker still has the leg."""
+        """See :class:`~stellar_gw.call.leg.target_machine.LegEnding`. The worker still has the leg."""
 
     def direction_changed(self, direction: Direction) -> None:
         """What the far side lets us do from now on: ``recvonly`` or ``inactive`` while it holds us."""
@@ -48,7 +48,7 @@ class LegSurroundings:
     :ivar listeners: ours, by name.
     :ivar rng: returns that many random octets.
     :ivar rungs: what targets took of our offers of SRTP.
-    :ivar probe_interval: as of :class:`~stellar_gw.call.silence.Silence`; so is the next.
+    :ivar probe_interval: as of :class:`~stellar_gw.call.leg.silence.Silence`; so is the next.
     """
 
     signalling: Signalling

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from attrs import evolve
 
-from stellar_gw.call.target_rules import TargetRefused
+from stellar_gw.call.target.rules import TargetRefused
 from stellar_gw.sip.grammar import MAX_LINE
 from stellar_gw.sip.uri import SipUri, TelUri
 from stellar_gw.sip.values import NameAddr

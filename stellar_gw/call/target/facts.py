@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from attrs import field, frozen
 
-from stellar_gw.call.admission import Admitted
-from stellar_gw.call.target_rules import Ours
+from stellar_gw.call.admission.admission import Admitted
+from stellar_gw.call.target.rules import Ours
 from stellar_gw.config import Config
 from stellar_gw.config.records import MediaConfig
 from stellar_gw.directory.records import Connector, Credential, Environment, Tenant, TrunkProvider

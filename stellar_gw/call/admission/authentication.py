@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
-from stellar_gw.call.admission import DigestResult, NoCredentials, Unverified, Verified
+from stellar_gw.call.admission.admission import DigestResult, NoCredentials, Unverified, Verified
 from stellar_gw.directory.records import Credential, Directory
 from stellar_gw.errors import RemoteProtocolError
 from stellar_gw.sip.digest import (

@@ -13,14 +13,14 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from stellar_gw.call.agreement import Agreement
 from stellar_gw.call.endings import dialog_ending
-from stellar_gw.call.exchanges import Exchanges
-from stellar_gw.call.informed import informed
+from stellar_gw.call.leg.agreement import Agreement
+from stellar_gw.call.leg.exchanges import Exchanges
+from stellar_gw.call.leg.informed import informed
+from stellar_gw.call.leg.media import LegMedia
+from stellar_gw.call.leg.silence import Silence
 from stellar_gw.call.machine import Ending
-from stellar_gw.call.media import LegMedia
 from stellar_gw.call.ports import HeaderItems, MediaPlane, Signalling
-from stellar_gw.call.silence import Silence
 from stellar_gw.call.timers import Timers
 from stellar_gw.call.usages import Heard, Usages
 from stellar_gw.control import messages

@@ -7,10 +7,10 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from stellar_gw.call.agreement import Agreement
-from stellar_gw.call.exchanges import Exchanges
-from stellar_gw.call.informed import informed
-from stellar_gw.call.media import LegMedia
+from stellar_gw.call.leg.agreement import Agreement
+from stellar_gw.call.leg.exchanges import Exchanges
+from stellar_gw.call.leg.informed import informed
+from stellar_gw.call.leg.media import LegMedia
 from stellar_gw.call.ports import MediaPlane, Signalling
 from stellar_gw.call.timers import Timers
 from stellar_gw.errors import RemoteProtocolError

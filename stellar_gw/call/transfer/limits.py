@@ -9,7 +9,7 @@ from collections import deque
 
 from attrs import define, field
 
-from stellar_gw.call.target_rules import TargetRefused
+from stellar_gw.call.target.rules import TargetRefused
 from stellar_gw.directory.records import Tenant
 
 MOST_ATTEMPTS = 3

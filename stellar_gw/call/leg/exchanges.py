@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
-from stellar_gw.call.agreement import Agreement
-from stellar_gw.call.media import LegMedia
+from stellar_gw.call.leg.agreement import Agreement
+from stellar_gw.call.leg.media import LegMedia
 from stellar_gw.call.ports import HeaderItems, Signalling
 from stellar_gw.call.timers import Timers
 from stellar_gw.errors import RemoteProtocolError, StellarError

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from attrs import evolve, field, frozen
 
-from stellar_gw.call.srtp import SrtpTerms, srtp_terms
-from stellar_gw.call.target_facts import Caller, CallFacts, name_of, transferee_domain
-from stellar_gw.call.target_identity import HeaderItems, Identity, identity_of
-from stellar_gw.call.target_names import Wanted, find_target
-from stellar_gw.call.target_rules import Ours, TargetRefused
+from stellar_gw.call.leg.srtp import SrtpTerms, srtp_terms
+from stellar_gw.call.target.facts import Caller, CallFacts, name_of, transferee_domain
+from stellar_gw.call.target.identity import HeaderItems, Identity, identity_of
+from stellar_gw.call.target.names import Wanted, find_target
+from stellar_gw.call.target.rules import Ours, TargetRefused
 from stellar_gw.directory.records import (
     Confirm,
     Directory,

@@ -6,8 +6,8 @@ import re
 
 from attrs import asdict
 
-from stellar_gw.call.language import detect_language
-from stellar_gw.call.provenance import provenance_of
+from stellar_gw.call.context.language import detect_language
+from stellar_gw.call.context.provenance import provenance_of
 from stellar_gw.control.messages import CallContext
 from stellar_gw.directory.records import Route
 from stellar_gw.sip.flow import Flow

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from attrs import evolve, frozen
 
-from stellar_gw.call.context import bounded
+from stellar_gw.call.context.context import bounded
 from stellar_gw.call.events import CallEvent, CallRefused
 from stellar_gw.call.record import RefusalRecord, make_reference
 from stellar_gw.sip.flow import Flow

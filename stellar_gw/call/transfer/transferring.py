@@ -6,18 +6,18 @@ from collections.abc import Callable, Mapping
 
 from twisted.internet.interfaces import IReactorTime
 
-from stellar_gw.call.caller_side import CallerSide
-from stellar_gw.call.dialing import Rungs
-from stellar_gw.call.leg_listener import LegListener, LegSurroundings
+from stellar_gw.call.leg.dialing import Rungs
+from stellar_gw.call.leg.listener import LegListener, LegSurroundings
+from stellar_gw.call.leg.target import TargetLeg
 from stellar_gw.call.ports import MediaPlane, Signalling
 from stellar_gw.call.record import CallRecord
-from stellar_gw.call.target import Target, TargetRefused, choose_target
-from stellar_gw.call.target_facts import CallFacts
-from stellar_gw.call.target_leg import TargetLeg
+from stellar_gw.call.target.facts import CallFacts
+from stellar_gw.call.target.target import Target, TargetRefused, choose_target
+from stellar_gw.call.transfer.caller_side import CallerSide
+from stellar_gw.call.transfer.limits import TransferLimits
 from stellar_gw.call.transfer.ports import CallingLeg, Headers
 from stellar_gw.call.transfer.transfer import Surroundings
 from stellar_gw.call.transfer.transfers import Transfers
-from stellar_gw.call.transfer_limits import TransferLimits
 from stellar_gw.call.usages import Usages
 from stellar_gw.config import Config
 from stellar_gw.sip.flow import Listener

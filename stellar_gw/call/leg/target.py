@@ -13,15 +13,15 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from stellar_gw.call.dialing import Dialing
 from stellar_gw.call.endings import media_ending, target_ending
-from stellar_gw.call.leg_dialog import LegDialog
-from stellar_gw.call.leg_listener import LegListener, LegSurroundings
+from stellar_gw.call.leg.dialing import Dialing
+from stellar_gw.call.leg.dialog import LegDialog
+from stellar_gw.call.leg.listener import LegListener, LegSurroundings
+from stellar_gw.call.leg.media import LegMedia
+from stellar_gw.call.leg.silence import Silence
+from stellar_gw.call.leg.target_machine import Effect, LegEnding, Outbox, OutgoingLegMachine
 from stellar_gw.call.machine import Ending
-from stellar_gw.call.media import LegMedia
-from stellar_gw.call.silence import Silence
-from stellar_gw.call.target import Target
-from stellar_gw.call.target_machine import Effect, LegEnding, Outbox, OutgoingLegMachine
+from stellar_gw.call.target.target import Target
 from stellar_gw.call.timers import Timers
 from stellar_gw.control import messages
 from stellar_gw.sip.audio_media import CODECS

@@ -1,0 +1,1 @@
+"""Who may call, and how often: judged before anything of a call exists."""
