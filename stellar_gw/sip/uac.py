@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from attrs import evolve
-
 from stellar_gw.errors import LocalProtocolError
+from stellar_gw.sip.acknowledging import Acknowledger
 from stellar_gw.sip.checks import Capabilities
 from stellar_gw.sip.credentials import ClientCredentials
 from stellar_gw.sip.dialog import Dialog, dialog_as_uac, refresh, way
 from stellar_gw.sip.events import ResponseReceived, Token
-from stellar_gw.sip.flow import ANY_PEER, Flow
+from stellar_gw.sip.flow import Flow
 from stellar_gw.sip.headers import Headers
-from stellar_gw.sip.message import Request, Response
+from stellar_gw.sip.message import Response
 from stellar_gw.sip.names import Names
 from stellar_gw.sip.refreshing import Refresher
 from stellar_gw.sip.reliable import RAck, Received, rseq_of
+from stellar_gw.sip.sender import Sender
 from stellar_gw.sip.timers import Timers
 from stellar_gw.sip.transactions.ack import cancel_of
 from stellar_gw.sip.transactions.layer import TransactionLayer
-from stellar_gw.sip.transactions.transaction import NOBODY, ClientTransaction
-from stellar_gw.sip.uri import SipUri, Uri
+from stellar_gw.sip.transactions.transaction import NOBODY
+from stellar_gw.sip.uri import Uri
 from stellar_gw.sip.usage import (
     Abandon,
-    Acknowledgement,
     Adopt,
     AnswerChallenge,
     RefuseSuccess,
@@ -37,7 +34,7 @@ from stellar_gw.sip.usage import (
 )
 from stellar_gw.sip.usages import Usages
 from stellar_gw.sip.values import NameAddr
-from stellar_gw.sip.wire import Wire, by_transport_of, serves
+from stellar_gw.sip.wire import Wire
 from stellar_gw.sip.writing import RequestWriter
 
 MAX_FORKS = 16  # early dialogs, and answers, to one INVITE
@@ -45,25 +42,6 @@ MAX_RENEWALS = 3  # new nonces for one request
 # They open or close a usage of their own inside the dialog, and what they come to is that usage's affair.
 OTHER_USAGES = ("REFER", "SUBSCRIBE", "NOTIFY")
 _GONE = (481, 408)
-
-
-class _Attempt:
-    """One transaction of a request, as its user; what comes for an attempt before it is not of interest."""
-
-    def __init__(self, uac: Uac, sending: Sending) -> None:
-        self._uac, self._sending = uac, sending
-
-    def responded(self, transaction: ClientTransaction, response: Response) -> None:
-        if self._sending.attempt is self:
-            self._uac.responded(self._sending, response)
-
-    def timed_out(self, transaction: ClientTransaction) -> None:
-        if self._sending.attempt is self:
-            self._uac.unanswered(self._sending, timed_out=True)
-
-    def transport_failed(self, transaction: ClientTransaction) -> None:
-        if self._sending.attempt is self:
-            self._uac.unanswered(self._sending, timed_out=False)
 
 
 class Uac:
@@ -80,7 +58,9 @@ class Uac:
         user_agent: str,
     ) -> None:
         self._wire, self._layer, self._usages, self._names, self._timers = wire, layer, usages, names, timers
-        self._writer = RequestWriter(names, able, user_agent)
+        writer = RequestWriter(names, able, user_agent)
+        self._sender = Sender(wire, layer, usages, writer, self)
+        self._acknowledger = Acknowledger(wire, writer, self._sender)
         self._refresher = Refresher(wire, usages, able.session, self._send_update)
         usages.perform.update(
             {
@@ -131,7 +111,7 @@ class Uac:
         usage.initial = usage.calling = sending
         usage.credentials = sending.credentials
         self._usages.add(usage, called=False)
-        self._transmit(sending)
+        self._sender.transmit(sending)
         return usage
 
     def request(
@@ -163,7 +143,7 @@ class Uac:
             sequence=sequence,
         )
         sending.token = token = self._wire.token()
-        self._transmit(sending)
+        self._sender.transmit(sending)
         return token
 
     def _outside(
@@ -210,14 +190,14 @@ class Uac:
             sending.credentials = None  # its target is somebody's wish: nobody gets a password for it
         sending.token = token = self._wire.token()
         usage.sent.add(token)
-        self._send_inside(sending, dialog)
+        self._sender.inside(sending, dialog)
         return token
 
     def _send_update(self, usage: Usage) -> None:
         if usage.dialog is not None:
             update = self._inside(usage, usage.dialog, "UPDATE", Headers())
             update.refreshes = True
-            self._send_inside(update, usage.dialog)
+            self._sender.inside(update, usage.dialog)
 
     def _inside(self, usage: Usage, dialog: Dialog, method: str, headers: Headers, body: bytes = b"") -> Sending:
         return Sending(
@@ -234,85 +214,6 @@ class Uac:
             contact_user=usage.contact_user,
             usage=usage,
             credentials=usage.credentials,
-        )
-
-    def _send_inside(self, sending: Sending, dialog: Dialog) -> None:
-        usage = sending.usage
-
-        def ready(flow: Flow) -> None:
-            if usage is not None and usage.ended and sending.method != "BYE":
-                self.unanswered(sending, timed_out=False)  # it is too late
-                return
-            dialog.local_sequence += 1
-            sending.sequence, sending.flow = dialog.local_sequence, flow
-            sending.uri, sending.route_set = dialog.remote_target, dialog.route_set
-            self._transmit(sending)
-
-        self._with_flow(dialog, ready, lambda: self.unanswered(sending, timed_out=False))
-
-    def _with_flow(self, dialog: Dialog, ready: Callable[[Flow], None], failed: Callable[[], None]) -> None:
-        """Find the way to the next hop of a dialog: its flow, where that leads there, else one is asked for."""
-        hop = way(dialog.remote_target, dialog.route_set)[2]
-        if not self._wire.is_lost(dialog.flow) and (dialog.resolved == hop or serves(dialog.flow, hop)):
-            ready(dialog.flow)
-            return
-
-        def found(flow: Flow) -> None:
-            if dialog.tls and not flow.secure:
-                failed()  # what began over TLS never goes on without
-                return
-            self._usages.move(dialog, flow, hop)
-            ready(flow)
-
-        self._wire.need(
-            by_transport_of(hop, dialog.flow),
-            dialog.flow,
-            found,
-            lambda why: failed(),
-            tls=dialog.tls_terms,
-        )
-
-    # Writing them
-
-    def _transmit(self, sending: Sending) -> None:
-        """Send it as a transaction of its own. Its flow may turn out to be lost, and it be over, in here."""
-        request, hop = self._writer.write(sending, sending.method, sending.body)
-        if self._is_too_large(sending, request) and isinstance(hop, SipUri):
-            self._transmit_over_tcp(sending, hop)
-        else:
-            self._begin(sending, request, hop)
-
-    @staticmethod
-    def _is_too_large(sending: Sending, request: Request) -> bool:
-        dialog = sending.dialog
-        if dialog is None or not dialog.tcp_above or sending.flow.reliable:
-            return False
-        return len(request.to_bytes()) > dialog.tcp_above
-
-    def _transmit_over_tcp(self, sending: Sending, hop: SipUri) -> None:
-        """By a connection, if one can be had; the dialog stays on its flow (18.1.1)."""
-        usage, by_udp = sending.usage, sending.flow
-
-        def found(flow: Flow) -> None:
-            if usage is not None and usage.ended and sending.method != "BYE":
-                self.unanswered(sending, timed_out=False)  # it is too late
-                return
-            sending.flow = flow
-            self._begin(sending, *self._writer.write(sending, sending.method, sending.body))
-
-        over_tcp = evolve(hop, params=hop.params.with_("transport", "tcp"))
-        self._wire.need(over_tcp, by_udp, found, lambda why: found(by_udp))
-
-    def _begin(self, sending: Sending, request: Request, hop: Uri) -> None:
-        attempt = sending.attempt = _Attempt(self, sending)
-        # Inside a dialog a connection that breaks under a request is replaced; outside, its sender chose the way.
-        sending.transaction = self._layer.send_request(
-            request,
-            sending.flow,
-            attempt,
-            hop,
-            reconnects=sending.dialog is not None,
-            tls=ANY_PEER if sending.dialog is None else sending.dialog.tls_terms,
         )
 
     # What becomes of them
@@ -414,13 +315,13 @@ class Uac:
         if not usage.reliable.setdefault(f"{response.cseq.number} {tag}", Received()).takes(number):
             return False
         rack = RAck(number, response.cseq.number, response.cseq.method)
-        self._send_inside(self._inside(usage, dialog, "PRACK", Headers([("RAck", str(rack))])), dialog)
+        self._sender.inside(self._inside(usage, dialog, "PRACK", Headers([("RAck", str(rack))])), dialog)
         return True
 
     def _succeeded(self, usage: Usage, sending: Sending, response: Response) -> None:
         tag = response.to.tag or ""
         if tag in sending.acks:
-            self._acknowledge_again(sending, tag)
+            self._acknowledger.acknowledge_again(sending, tag)
             return
         if len(sending.acks) >= MAX_FORKS:
             self._layer.dropped["fork"] += 1
@@ -454,10 +355,10 @@ class Uac:
         """The next attempt: the same Call-ID and tags, the next CSeq (22.2)."""
         sending.transaction = None
         if sending.dialog is not None:
-            self._send_inside(sending, sending.dialog)
+            self._sender.inside(sending, sending.dialog)
         else:
             sending.sequence += 1
-            self._transmit(sending)
+            self._sender.transmit(sending)
 
     # Effects of the usage's table
 
@@ -496,56 +397,18 @@ class Uac:
 
     def _send_ack(self, usage: Usage, effect: SendAck) -> None:
         assert usage.calling is not None and usage.dialog is not None
-        self._acknowledge(usage.calling, usage.dialog, effect.body)
-
-    def _acknowledge(self, sending: Sending, dialog: Dialog, body: bytes) -> None:
-        invite = sending.transaction
-        assert invite is not None
-        number = invite.request.cseq.number
-
-        def ready(flow: Flow) -> None:
-            ack = Sending(
-                method="ACK",
-                headers=Headers(),
-                body=body,
-                dialog=dialog,
-                uri=dialog.remote_target,
-                route_set=dialog.route_set,
-                from_=dialog.local,
-                to=dialog.remote,
-                call_id=dialog.call_id,
-                sequence=number,
-                flow=flow,
-                contact_user=sending.contact_user,
-                transaction=invite,
-            )
-            data = self._writer.write(ack, "ACK", body)[0].to_bytes()
-            sending.acks[dialog.remote_tag] = Acknowledgement(data, flow, dialog, body)
-            self._wire.send(data, flow)
-
-        # If there is no way, the peer will send its 2xx again, and we look for one again.
-        sending.acks[dialog.remote_tag] = Acknowledgement(b"", dialog.flow, dialog, body)
-        self._with_flow(dialog, ready, lambda: None)
-
-    def _acknowledge_again(self, sending: Sending, tag: str) -> None:
-        ack = sending.acks[tag]
-        if ack is None:
-            return  # the floor above has not given its answer yet
-        if ack.data and not self._wire.is_lost(ack.flow):
-            self._wire.send(ack.data, ack.flow)
-        else:
-            self._acknowledge(sending, ack.dialog, ack.body)
+        self._acknowledger.acknowledge(usage.calling, usage.dialog, effect.body)
 
     def _refuse_success(self, usage: Usage, effect: RefuseSuccess) -> None:
         assert usage.initial is not None
         dialog = self._dialog_of_success(usage, effect.response)
         self._usages.open(usage, dialog)
-        self._acknowledge(usage.initial, dialog, b"")
-        self._send_inside(self._inside(usage, dialog, "BYE", Headers()), dialog)
+        self._acknowledger.acknowledge(usage.initial, dialog, b"")
+        self._sender.inside(self._inside(usage, dialog, "BYE", Headers()), dialog)
 
     def _send_bye(self, usage: Usage, effect: SendBye) -> None:
         assert usage.dialog is not None
-        self._send_inside(self._inside(usage, usage.dialog, "BYE", Headers(effect.headers)), usage.dialog)
+        self._sender.inside(self._inside(usage, usage.dialog, "BYE", Headers(effect.headers)), usage.dialog)
 
     def _send_cancel(self, usage: Usage, effect: SendCancel) -> None:
         invite = None if usage.calling is None else usage.calling.transaction
@@ -560,4 +423,4 @@ class Uac:
     def _send_reinvite(self, usage: Usage, effect: SendReinvite) -> None:
         assert usage.dialog is not None
         usage.calling = self._inside(usage, usage.dialog, "INVITE", Headers(effect.headers), effect.body)
-        self._send_inside(usage.calling, usage.dialog)
+        self._sender.inside(usage.calling, usage.dialog)
