@@ -165,7 +165,7 @@ class FilePath(Rule):
 
 @frozen
 class Host(Rule):
-    """A numeric address in canonical form; a host name too where ``names``, in lower case."""
+    """A numeric address in canonical form, without a scope; a host name too where ``names``, in lower case."""
 
     names: bool = False
 
@@ -175,6 +175,8 @@ class Host(Rule):
 
     def read(self, text: str) -> str:
         try:
+            if "%" in text:  # means nothing to a peer, and everything that is bound is told to one
+                raise ValueError
             return str(fold(ip_address(text.removeprefix("[").removesuffix("]"))))
         except ValueError:
             if self.names and _HOST_NAME.fullmatch(text):

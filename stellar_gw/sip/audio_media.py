@@ -11,6 +11,7 @@ from ipaddress import ip_address
 
 from attrs import evolve, frozen
 
+from stellar_gw.sip.flow import ip_version
 from stellar_gw.sip.ice import Credentials, IceKeys
 from stellar_gw.sip.ice import lines as ice_lines
 from stellar_gw.sip.sdp import (
@@ -192,7 +193,8 @@ def remote_rtcp(theirs: SessionDescription, media: MediaDescription, mux: bool) 
     fields = (media.first("rtcp") or "").split()
     if fields and fields[0].isascii() and fields[0].isdigit() and len(fields[0]) <= 5 and 0 < int(fields[0]) < 65536:
         if len(fields) == 4 and (named := parse_host(fields[3])) and host != UNKNOWN_HOST:
-            host = _sendable(Connection(named))
+            apart = _sendable(Connection(named))
+            host = apart if ip_version(apart) == ip_version(host) else host
         return host, int(fields[0])
     return (host, port + 1) if port < 65535 else (host, 0)
 

@@ -409,4 +409,5 @@ class Uas:
 def note_source(request: Request, flow: Flow) -> None:
     """Write into the top Via where the request really came from (RFC 3261 18.2.1, RFC 3581), asked or not."""
     via, (host, port, *_) = request.via, flow.remote
-    request.replace_via(evolve(via, params=via.params.with_("received", host).with_("rport", str(port))))
+    address = host.partition("%")[0]  # the scope of a link-local address is ours alone
+    request.replace_via(evolve(via, params=via.params.with_("received", address).with_("rport", str(port))))

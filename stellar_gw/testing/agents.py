@@ -31,6 +31,7 @@ from websockets.exceptions import ConnectionClosed
 from stellar_gw.media.pcm import ulaw_from_pcm
 from stellar_gw.media.source import Tone
 
+LOOPBACK: Final = "127.0.0.1"
 FLOOD_MESSAGES: Final = 2000
 """Messages of 30 s of audio each: far beyond what a call may queue."""
 
@@ -222,12 +223,13 @@ class AgentServer:
     """An agent in a thread of its own; a context manager.
 
     :param behaviour: what it does in each call.
+    :param host: the address to listen on.
     :ivar calls: one :class:`Heard` for each call that came, in order.
     :ivar url: where it listens, once entered.
     """
 
-    def __init__(self, behaviour: Behaviour = echo) -> None:
-        self._behaviour = behaviour
+    def __init__(self, behaviour: Behaviour = echo, host: str = LOOPBACK) -> None:
+        self._behaviour, self._host = behaviour, host
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
         self._ready = threading.Event()
@@ -266,7 +268,7 @@ class AgentServer:
             self._loop.close()
 
     async def _serve(self) -> None:
-        async with listening(self._talk, 0) as server:
+        async with listening(self._talk, 0, self._host) as server:
             self.url = address(server)
             self._ready.set()
             await self._stopping.wait()
@@ -294,10 +296,12 @@ class AgentServer:
 
 
 @contextlib.asynccontextmanager
-async def listening(talk: Callable[[ServerConnection], Coroutine[Any, Any, None]], port: int) -> AsyncIterator[Server]:
+async def listening(
+    talk: Callable[[ServerConnection], Coroutine[Any, Any, None]], port: int, host: str = LOOPBACK
+) -> AsyncIterator[Server]:
     """A server on loopback, without compression, whose own pings stay out of the way."""
     async with serve(
-        talk, "127.0.0.1", port, compression=None, ping_interval=None, close_timeout=1, max_size=1 << 20
+        talk, host, port, compression=None, ping_interval=None, close_timeout=1, max_size=1 << 20
     ) as server:
         yield server
 
@@ -305,7 +309,7 @@ async def listening(talk: Callable[[ServerConnection], Coroutine[Any, Any, None]
 def address(server: Server) -> str:
     """The URL a server listens on."""
     host, port = next(iter(server.sockets)).getsockname()[:2]
-    return f"ws://{host}:{port}/ws"
+    return f"ws://[{host}]:{port}/ws" if ":" in host else f"ws://{host}:{port}/ws"
 
 
 async def main() -> None:

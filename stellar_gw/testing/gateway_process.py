@@ -25,7 +25,7 @@ class GatewayProcess:
     :param folder: for the configuration, the log and the records; must exist.
     :param records: the folder of the records, where an existing file names another.
     :param wrapper: words before the command, such as ``("faketime", "+1h")``.
-    :ivar ports: the port of each transport, once it is up.
+    :ivar ports: the port of each transport, once it is up; ``places`` is the same by address and transport.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class GatewayProcess:
         self.log_path = self.folder / "gateway.log"
         self._log_from = 0
         self.ports: dict[str, int] = {}
+        self.places: dict[tuple[str, str], int] = {}
         self._environ = {**os.environ, **(environ or {})}
         self._wrapper = wrapper
         self._process: subprocess.Popen[bytes] | None = None
@@ -88,7 +89,9 @@ class GatewayProcess:
         match = _READY.search(self._log_since_start)
         if match is None:
             return False
-        self.ports = {transport: int(port) for _, port, transport in _PLACE.findall(match[1])}
+        found = [(host.strip("[]"), transport, int(port)) for host, port, transport in _PLACE.findall(match[1])]
+        self.places = {(host, transport): port for host, transport, port in found}
+        self.ports = {transport: port for _, transport, port in reversed(found)}  # of two of a kind the first
         return True
 
     @property

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SkipTest
 from stellar_gw.media.wav import WavWriter, read_wav
 from stellar_gw.testing.gateway_process import wait_until
 from stellar_gw.testing.ports import free_port
-from tests.integration.gateway_support import DOMAIN, HOST, PASSWORD, USER, RealGateway
+from tests.integration.gateway_support import DOMAIN, HOST, PASSWORD, USER, RealGateway, uri_host
 from tests.integration.sound import RATE
 
 MODULES = (
@@ -34,6 +34,7 @@ class Baresip:
     :param play: PCM at :data:`RATE`; longer than the call.
     :param encryption: ``srtp`` offers RTP/AVP with keys, ``srtp-mand`` insists on RTP/SAVP; empty: neither.
     :param listen: its port; calls that come in there are answered.
+    :param host: where it is, and the gateway with it.
     :param direct: what it calls is not sent by way of the gateway, but straight to where it is.
     :ivar events: what it told of its calls, in order: ``CALL_ESTABLISHED``, ``CALL_CLOSED``, ...
     """
@@ -49,6 +50,7 @@ class Baresip:
         encryption: str = "",
         listen: int = 0,
         direct: bool = False,
+        host: str = HOST,
     ) -> None:
         """:raise SkipTest: it is not installed."""
         program = which("baresip")
@@ -65,7 +67,8 @@ class Baresip:
             writer.close()
         self._control = free_port()
         params = "" if transport == "udp" else f";transport={transport}"
-        self._where = f"{HOST}:{gateway.ports[transport]}{params}"
+        self._host = host
+        self._where = f"{uri_host(host)}:{gateway.places[host, transport]}{params}"
         self._encryption, self._listen, self._direct = encryption, listen, direct
         self._write_configuration(modules, gateway.ca, CODECS[codec], transport)
         self._log = self.folder / "baresip.log"
@@ -75,7 +78,8 @@ class Baresip:
     def _write_configuration(self, modules: str, authority: Path, codec: str, transport: str) -> None:
         device = f"{self.folder.name}-sink"  # aubridge joins what has the same name
         lines = [
-            f"module_path {modules}", *MODULES, f"sip_listen {HOST}:{self._listen}", f"net_interface {HOST}",
+            f"module_path {modules}", *MODULES, f"sip_listen {uri_host(self._host)}:{self._listen}",
+            f"net_interface {self._host}",
             f"sip_cafile {authority.absolute()}", f"ctrl_tcp_listen {HOST}:{self._control}",
             f"audio_source aufile,{self._sound.name}",
             f"audio_player aubridge,{device}", f"audio_alert aubridge,{device}",
@@ -93,7 +97,7 @@ class Baresip:
     def __enter__(self) -> Baresip:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [self._program, "-f", ".", "-s", "-v"],
+                [self._program, "-f", ".", "-s", "-v", "-6" if ":" in self._host else "-4"],
                 cwd=self.folder,  # it cuts the paths of recordings at 128 characters
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip

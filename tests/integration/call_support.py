@@ -49,7 +49,7 @@ class CallTestCase(TestCase):
     def plan(self, number: str, transport: Transport = "udp", **conduct: Any) -> CallPlan:
         """A call to a number of the gateway's: noise for 2 s, where nothing else is asked for."""
         params = "" if transport == "udp" else f";transport={transport}"
-        uri = parse_uri(f"sip:{number}@{uri_host(self.host)}:{self.gateway.ports[transport]}{params}")
+        uri = parse_uri(f"sip:{number}@{uri_host(self.host)}:{self.gateway.places[self.host, transport]}{params}")
         assert isinstance(uri, SipUri)
         return evolve(CallPlan(to=uri, play=NOISE, duration=2.0), **conduct)
 

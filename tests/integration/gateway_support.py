@@ -35,7 +35,7 @@ media: {ports: @ports, bind: "@media", workers: 1, quarantine: 500ms}
 sip: {t1: @t1}
 limits: {requests: 10000, burst: 10000}
 records: {directory: "{records}"}
-http: {bind: "127.0.0.1:0"}
+http: {bind: "@host:0"}
 trunk_providers:
   trunk: {allowed_ips: [127.0.0.2], tenants: [acme]}
 tenants:
@@ -152,6 +152,24 @@ def start_gateway(test: SynchronousTestCase, **settings: str) -> RealGateway:
     folder = Path(test.mktemp())
     folder.mkdir(parents=True)
     gateway = RealGateway(folder, block, **settings)
+    test.addCleanup(gateway.stop)
+    gateway.start()
+    test.addCleanup(check_nothing_left, test, gateway)
+    return gateway
+
+
+def start_with(test: SynchronousTestCase, *changes: tuple[str, str], **settings: str) -> RealGateway:
+    """A gateway whose configuration differs from the usual one."""
+    block = take_ports()
+    test.addCleanup(block.release)
+    folder = Path(test.mktemp())
+    folder.mkdir(parents=True)
+    gateway = RealGateway(folder, block, **settings)
+    text = gateway.path.read_text()
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    gateway.path.write_text(text)
     test.addCleanup(gateway.stop)
     gateway.start()
     test.addCleanup(check_nothing_left, test, gateway)

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from stellar_gw.media.pcm import ulaw_from_pcm
 from stellar_gw.media.source import Tone
 from stellar_gw.testing.ports import PortBlock, take_ports
-from tests.integration.gateway_support import TRUNK, RealGateway
+from tests.integration.gateway_support import HOST, TRUNK, RealGateway, uri_host
 
 SCENARIOS = Path(__file__).parent / "sipp"
 TONE_HZ = 440
@@ -110,12 +110,18 @@ class Sipp:
         to: str,
         transport: str = "u1",
         source: str = TRUNK,
+        media: str = "",
+        host: str = HOST,
         calls: int = 1,
         rate: int = 1,
         timeout: int = 60,
         trace: bool = True,
     ) -> Result:
-        """Run a scenario: a file, or the XML itself."""
+        """Run a scenario: a file, or the XML itself.
+
+        :param source: the address that it calls from; ``media`` that of its RTP, where it is another.
+        :param host: of the gateway.
+        """
         self._runs += 1
         folder = self._gateway.folder / f"sipp-{self._runs}"
         folder.mkdir()
@@ -125,15 +131,15 @@ class Sipp:
         else:
             path = scenario
         (folder / "tone.pcmu").write_bytes(ulaw_from_pcm(Tone((TONE_HZ,), 8000).take(8000)))
-        port = self._gateway.ports["udp" if transport.startswith("u") else "tcp"]
+        port = self._gateway.places[host, "udp" if transport.startswith("u") else "tcp"]
         first = self._ports.first
         command = [
-            self._program, "-sf", str(path), "-i", source, "-mi", source, "-p", str(first + self._runs),
+            self._program, "-sf", str(path), "-i", source, "-mi", media or source, "-p", str(first + self._runs),
             "-mp", str(first + 100), "-s", to, "-t", transport, "-max_socket", "1000",
             "-m", str(calls), "-r", str(rate), "-nostdin", "-timeout", str(timeout), "-timeout_error",
             "-trace_stat", "-stf", "stat.csv", "-trace_err", "-error_file", "errors.log",
             *(("-trace_msg", "-message_file", "messages.log") if trace else ()),
-            *options, f"127.0.0.1:{port}",
+            *options, f"{uri_host(host)}:{port}",
         ]  # fmt: skip
         process = subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -7,7 +7,7 @@ import struct
 from importlib.resources import files
 
 from twisted.internet.defer import gatherResults
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.media.analysis import tone_ms
 from stellar_gw.media.pcm import pcm_from_ulaw
@@ -20,8 +20,7 @@ from stellar_gw.phone.rtp import RATE
 from stellar_gw.sip.flow import Transport
 from stellar_gw.sip.offer_answer import CODECS
 from stellar_gw.testing.agents import AgentServer, Heard, tone
-from stellar_gw.testing.ports import free_port
-from tests.integration.call_support import SOUND, CallTestCase, heard, pause, until
+from tests.integration.call_support import CallTestCase, heard, pause, until
 from tests.integration.gateway_support import (
     BOT,
     ECHO,
@@ -169,32 +168,6 @@ class ManyTests(CallTestCase):
 
 def is_tone(sound: Sound, hertz: float) -> bool:
     return sound.tone_hz is not None and abs(sound.tone_hz - hertz) < 10 and sound.tone_share > 0.5
-
-
-class SixTests(CallTestCase):
-    """A gateway that has IPv6 only."""
-
-    host = "::1"
-
-    def setUp(self) -> None:
-        try:
-            free_port(host=self.host)
-        except OSError:
-            raise SkipTest("this machine has no IPv6 on loopback")
-
-    async def test_ipv6(self) -> None:
-        """Over each transport the echo comes back, and addresses in records are in brackets."""
-        self.start()
-        transports: tuple[Transport, ...] = ("udp", "tcp", "tls")
-        calls = [self.place_by_digest(ECHO, transport) for transport in transports]
-        reports: list[CallReport] = await gatherResults([call.ended for call in calls])
-        for transport, call, report in zip(transports, calls, reports, strict=True):
-            assert report.media is not None
-            self.assertEqual((report.status, report.problem, report.transport), (200, "", transport))
-            self.assertGreater(recognised(SOUND, heard(call)), ENOUGH)
-            record = await self.record(report)
-            self.assertRegex(record["source"], r"\A\[::1\]:\d+\Z")
-            self.assertEqual((record["transport"], record["cause"]), (transport, "caller_hangup"))
 
 
 class TrafficClassTests(SynchronousTestCase):

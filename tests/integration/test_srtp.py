@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import gatherResults
@@ -20,7 +19,6 @@ from stellar_gw.phone.report import CallReport
 from stellar_gw.sip.flow import Transport
 from stellar_gw.sip.srtp import SUITES
 from stellar_gw.testing.agents import AgentServer, tone
-from stellar_gw.testing.ports import take_ports
 from tests.integration.baresip_support import Baresip
 from tests.integration.call_support import CallTestCase, heard, pause, until
 from tests.integration.gateway_support import (
@@ -28,33 +26,15 @@ from tests.integration.gateway_support import (
     ECHO,
     TRUNK,
     RealGateway,
-    check_nothing_left,
     soon,
     start_gateway,
+    start_with,
 )
 from tests.integration.sound import RATE, noise
 
 AES_80, GCM_128, GCM_256 = SUITES
 AES_32 = "AES_CM_128_HMAC_SHA1_32"
 AGENT_HZ = 440
-
-
-def start_with(test: SynchronousTestCase, *changes: tuple[str, str], **settings: str) -> RealGateway:
-    """A gateway whose configuration differs from the usual one."""
-    block = take_ports()
-    test.addCleanup(block.release)
-    folder = Path(test.mktemp())
-    folder.mkdir(parents=True)
-    gateway = RealGateway(folder, block, **settings)
-    text = gateway.path.read_text()
-    for old, new in changes:
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    gateway.path.write_text(text)
-    test.addCleanup(gateway.stop)
-    gateway.start()
-    test.addCleanup(check_nothing_left, test, gateway)
-    return gateway
 
 
 class SrtpCallTestCase(CallTestCase):

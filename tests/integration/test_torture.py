@@ -7,21 +7,24 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from attrs import evolve, frozen
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from stellar_gw.testing.gateway_process import GatewayProcess
-from stellar_gw.testing.ports import take_ports
+from stellar_gw.testing.ports import free_port, take_ports
+from tests.integration.gateway_support import uri_host
 
 VECTORS = Path(__file__).parents[3] / "shared" / "vectors"
+FOLDERS = ("rfc4475", "rfc5118")
 CONFIGURATION = """\
 domain: sip.acme.example
 listeners:
-  udp: {{bind: "127.0.0.1:0"}}
-  tcp: {{bind: "127.0.0.1:0"}}
-media: {{ports: {ports}, bind: 127.0.0.1, workers: 1}}
+  udp: {{bind: "{bind}:0"}}
+  tcp: {{bind: "{bind}:0"}}
+media: {{ports: {ports}, bind: "{media}", workers: 1}}
 limits: {{requests: 10000, burst: 10000}}
 records: {{directory: "{{records}}"}}
 tenants:
@@ -67,18 +70,21 @@ def statuses(expected: str, data: bytes) -> frozenset[int]:
 
 
 def status_lines(data: bytes) -> list[int]:
-    return [int(found) for found in re.findall(rb"(?:^|\r\n)SIP/2\.0 (\d{3}) ", data)]
+    return [int(found) for found in re.findall(rb"(?:^|\n)SIP/2\.0 (\d{3}) ", data)]
 
 
 OPTIONS = (
-    "OPTIONS sip:sip.acme.example SIP/2.0\r\nVia: SIP/2.0/{transport} 127.0.0.1:9;branch=z9hG4bKalive{number};rport\r\n"
-    "From: <sip:probe@127.0.0.1>;tag=p\r\nTo: <sip:sip.acme.example>\r\nCall-ID: alive{number}\r\n"
+    "OPTIONS sip:sip.acme.example SIP/2.0\r\nVia: SIP/2.0/{transport} {host}:9;branch=z9hG4bKalive{number};rport\r\n"
+    "From: <sip:probe@{host}>;tag=p\r\nTo: <sip:sip.acme.example>\r\nCall-ID: alive{number}\r\n"
     "CSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
 )
 
 
 class TortureTests(SynchronousTestCase):
+    """After each message an OPTIONS is answered: what the message itself is answered with has come before."""
+
     timeout = 240
+    host = "127.0.0.1"
 
     def setUp(self) -> None:
         if not VECTORS.is_dir():
@@ -87,83 +93,101 @@ class TortureTests(SynchronousTestCase):
         self.addCleanup(block.release)
         folder = Path(self.mktemp())
         folder.mkdir()
-        self.gateway = GatewayProcess(CONFIGURATION.format(ports=block.range), folder)
+        text = CONFIGURATION.format(ports=block.range, bind=uri_host(self.host), media=self.host)
+        self.gateway = GatewayProcess(text, folder)
         self.addCleanup(self.gateway.stop)
         self.gateway.start()
 
-    def test_every_message_of_rfc_4475_over_udp(self) -> None:
-        self.run_over_udp("rfc4475")
+    def test_every_message_over_udp(self) -> None:
+        for folder in FOLDERS:
+            self.check(self.over_udp(folder))
 
-    def test_every_message_of_rfc_5118_over_udp(self) -> None:
-        self.run_over_udp("rfc5118")
+    def test_every_message_over_tcp(self) -> None:
+        for folder in FOLDERS:
+            self.check(self.over_tcp(folder))
 
-    def test_every_message_of_rfc_4475_over_tcp(self) -> None:
-        self.run_over_tcp("rfc4475")
-
-    def test_every_message_of_rfc_5118_over_tcp(self) -> None:
-        self.run_over_tcp("rfc5118")
-
-    def run_over_udp(self, folder: str) -> None:
-        judgements: dict[str, str] = {}
-        for number, case in enumerate(cases(folder)):
-            judgements[case.name] = judged(self.over_udp(case.data), case)
-            self.assertEqual(self.over_udp(OPTIONS.format(transport="UDP", number=number).encode()), [200], case.name)
-        self.check(judgements)
+    def options(self, transport: str, number: int) -> bytes:
+        return OPTIONS.format(transport=transport, number=number, host=uri_host(self.host)).encode()
 
     def check(self, judgements: dict[str, str]) -> None:
         self.assertGreater(len(judgements), 11)
         self.assertEqual({name: judgement for name, judgement in judgements.items() if judgement}, {})
         self.assertNotIn("Traceback", self.gateway.log)
 
-    def over_udp(self, data: bytes) -> list[int]:
-        """The final statuses of the responses to one datagram, retransmissions of one counted once."""
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
-            phone.bind(("127.0.0.1", 0))
-            phone.sendto(data, ("127.0.0.1", self.gateway.ports["udp"]))
-            phone.settimeout(0.3)
-            found: list[int] = []
-            deadline = time.monotonic() + 1.0
-            while time.monotonic() < deadline:
-                try:
-                    found += status_lines(phone.recv(65535))
-                except TimeoutError:
-                    break
-            return [status for status in dict.fromkeys(found) if status >= 200]
-
-    def run_over_tcp(self, folder: str) -> None:
+    def over_udp(self, folder: str) -> dict[str, str]:
         judgements: dict[str, str] = {}
         for number, case in enumerate(cases(folder)):
-            # Some of the files end with their last header: the empty line that a stream waits for is added.
-            data = case.data if b"\r\n\r\n" in case.data else case.data + b"\r\n"
-            answered, closed = self.over_tcp(data)
-            if case.name == "dblreq":  # on a stream its second half is a message of its own
-                answered = answered[:1]
-            if case.name == "clerr":  # waits for the rest of its body, and is closed after 10 s
-                judgements[case.name] = f"{answered} where silence is due" if answered else ""
-            else:
-                judgements[case.name] = judged(
-                    answered, evolve(case, statuses=ON_STREAMS.get(case.name, case.statuses))
-                )
-                if case.name in STREAM_CLOSES and not closed:
-                    judgements[case.name] += " and the connection stays open"
-            alive, _ = self.over_tcp(OPTIONS.format(transport="TCP", number=number).encode())
-            self.assertEqual(alive, [200], case.name)
-        self.check(judgements)
+            with socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET, socket.SOCK_DGRAM) as phone:
+                phone.bind((self.host, 0))
+                phone.settimeout(5.0)
+                for data in (case.data, self.options("UDP", number)):
+                    phone.sendto(data, (self.host, self.gateway.ports["udp"]))
+                judgements[case.name] = judged(self.until_alive(phone, number), case)
+        return judgements
 
-    def over_tcp(self, data: bytes) -> tuple[list[int], bool]:
-        """The final statuses that come back, and whether the gateway closed the connection."""
-        with socket.create_connection(("127.0.0.1", self.gateway.ports["tcp"]), timeout=5.0) as phone:
-            phone.sendall(data)
-            phone.settimeout(0.3)
-            received = b""
-            try:
-                while chunk := phone.recv(65535):
-                    received += chunk
-            except TimeoutError:
-                return [status for status in status_lines(received) if status >= 200], False
-            except ConnectionResetError:
-                pass
-            return [status for status in status_lines(received) if status >= 200], True
+    def until_alive(self, phone: socket.socket, number: int) -> list[int]:
+        """The final statuses of what comes before the answer to the OPTIONS of that number, each once."""
+        came = b""
+        while not re.search(rb"^Call-ID: alive%d\r$" % number, came, re.MULTILINE | re.IGNORECASE):
+            came += phone.recv(65535)
+        *found, alive = (status for status in status_lines(came) if status >= 200)
+        self.assertEqual(alive, 200)
+        return list(dict.fromkeys(found))
+
+    def over_tcp(self, folder: str) -> dict[str, str]:
+        """Each message on a connection of its own; what is on them is looked at in the end."""
+        opened: dict[Case, socket.socket] = {}
+        with ExitStack() as stack:
+            steady = stack.enter_context(self.connection())
+            for number, case in enumerate(cases(folder)):
+                opened[case] = stack.enter_context(self.connection())
+                # Some of the files end with their last header: the empty line that a stream waits for is added.
+                opened[case].sendall(case.data if b"\r\n\r\n" in case.data else case.data + b"\r\n")
+                steady.sendall(self.options("TCP", number))
+                self.assertEqual(status_lines(steady.recv(65535)), [200], case.name)
+            time.sleep(0.3)
+            return {case.name: self.judged_on_stream(case, *what_came(phone)) for case, phone in opened.items()}
+
+    def connection(self) -> socket.socket:
+        return socket.create_connection((self.host, self.gateway.ports["tcp"]), timeout=5.0)
+
+    def judged_on_stream(self, case: Case, answered: list[int], closed: bool) -> str:
+        if case.name == "dblreq":  # on a stream its second half is a message of its own
+            answered = answered[:1]
+        if case.name == "clerr":  # waits for the rest of its body, and is closed after 10 s
+            return f"{answered} where silence is due" if answered else ""
+        judgement = judged(answered, evolve(case, statuses=ON_STREAMS.get(case.name, case.statuses)))
+        if case.name in STREAM_CLOSES and not closed:
+            judgement += " and the connection stays open"
+        return judgement
+
+
+class SixTortureTests(TortureTests):
+    """The same over IPv6."""
+
+    host = "::1"
+
+    def setUp(self) -> None:
+        try:
+            free_port(host=self.host)
+        except OSError:
+            raise SkipTest("this machine has no IPv6 on loopback (::1)") from None
+        super().setUp()
+
+
+def what_came(phone: socket.socket) -> tuple[list[int], bool]:
+    """The final statuses on a connection, and whether the gateway closed it."""
+    phone.setblocking(False)
+    received, closed = b"", False
+    try:
+        while chunk := phone.recv(65535):
+            received += chunk
+        closed = True
+    except BlockingIOError:
+        pass
+    except ConnectionResetError:
+        closed = True
+    return [status for status in status_lines(received) if status >= 200], closed
 
 
 def judged(answered: list[int], case: Case) -> str:

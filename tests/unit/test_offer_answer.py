@@ -175,6 +175,32 @@ class AnswerTests(SynchronousTestCase):
             ],
         )
 
+    def test_alternative_addresses(self) -> None:
+        """Of one stream by IPv4 and by IPv6 (RFC 4091) ours is taken, the other refused; the group is not answered."""
+        found = {
+            address: agree(
+                "a=group:ANAT 1 2",
+                "m=audio 4000 RTP/AVP 0",
+                "c=IN IP6 2001:db8::7",
+                "a=mid:1",
+                "m=audio 4002 RTP/AVP 0",
+                "c=IN IP4 192.0.2.7",
+                "a=mid:2",
+                local=evolve(LOCAL, address=address),
+            )
+            for address in ("203.0.113.10", "2001:db8::1")
+        }
+        self.assertEqual(
+            [(agreed.remote, [media.port for media in parse_sdp(agreed.answer).media]) for agreed in found.values()],
+            [(("192.0.2.7", 4002), [0, 14022]), (("2001:db8::7", 4000), [14022, 0])],
+        )
+        self.assertEqual([b"group" in agreed.answer for agreed in found.values()], [False, False])
+
+    def test_rtcp_of_the_other_ip_version(self) -> None:
+        """A leg's sockets are of one version: an RTCP address of the other counts as absent, its port does not."""
+        agreed = agree("m=audio 4000 RTP/AVP 0", "a=rtcp:4009 IN IP6 2001:db8::7")
+        self.assertEqual(agreed.remote_rtcp, ("192.0.2.1", 4009))
+
     def test_ipv6_is_written(self) -> None:
         """Our own IPv6 address goes out as IP6 in o= and c=."""
         negotiated = agree("m=audio 4000 RTP/AVP 0", session="c=IN IP6 2001:db8::7",

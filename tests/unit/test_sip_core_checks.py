@@ -202,6 +202,12 @@ class StatelessTests(CoreCase):
             (PEER, "198.51.100.99", 1024, [natted]),
         )
 
+    def test_a_scope_is_not_told(self) -> None:
+        """Of a link-local peer the address is told, and not which interface of ours it is at (RFC 6874 3)."""
+        near = flow(host="fe80::1%eth0", port=1024)
+        [response] = self.receive(request("OPTIONS"), near)
+        self.assertEqual((response.via.params.get("received"), self.flows), ("fe80::1", [near]))
+
     def test_lies_about_the_source_are_overwritten(self) -> None:
         data = request("OPTIONS", via=f"SIP/2.0/UDP {PEER}:5060;received=203.0.113.66;rport=7")
         [response] = self.receive(data)
