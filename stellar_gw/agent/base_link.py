@@ -20,6 +20,7 @@ from stellar_gw.agent.failure import Failure
 from stellar_gw.agent.life import Cut, Effect, Part, SayClose, TellClosed, TellOpened, new_life
 from stellar_gw.agent.link import LinkClosed, LinkEvents, LinkLimits, Target
 from stellar_gw.agent.message import CONTINUATION, TEXT, Assembly, BrokenMessage, close_frame
+from stellar_gw.agent.reading import Ration, Rota
 from stellar_gw.agent.request import Endpoint, InvalidTargetError, endpoint, headers
 from stellar_gw.dialects.contract import Frame
 
@@ -28,17 +29,20 @@ CLOSE = 0x8
 PING = 0x9
 PONG = 0xA
 """Opcodes (RFC 6455 5.2)."""
+POLICY_VIOLATION = 1008
+"""Close code for an agent that breaks the rules (RFC 6455 7.4.1); it is not read any further."""
 
 
 class BaseLink(ABC):
     """One connection to one agent; a library's link fills in the abstract methods.
 
     :param loop: the asyncio loop that the link lives on; every method is called on its thread.
+    :param rota: shared by all links of the loop.
     """
 
     log = Logger()
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, events: LinkEvents, limits: LinkLimits) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, events: LinkEvents, limits: LinkLimits, rota: Rota) -> None:
         self._loop = loop
         self._events = events
         self._limits = limits
@@ -47,6 +51,10 @@ class BaseLink(ABC):
         self._performing = False
         self._life = new_life(self._effects)
         self._assembly = Assembly(limits.max_message)
+        self._rota = rota
+        self._ration = Ration()
+        self._frames = 0
+        self._deaf = False
         self._started = monotonic()
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -85,6 +93,10 @@ class BaseLink(ABC):
     @abstractmethod
     def _unsent(self) -> int:
         """Octets that wait for the agent to read."""
+
+    @abstractmethod
+    def _reads(self, more: bool) -> None:
+        """Stop reading, or go on; there is a connection, or there was."""
 
     @abstractmethod
     def _tcp_connected(self) -> bool: ...
@@ -153,6 +165,7 @@ class BaseLink(ABC):
 
     def _received(self, opcode: int, fin: bool, payload: bytes) -> None:
         """A frame without RSV bits; never raises."""
+        self._frames += 1
         if self._over:
             return
         try:
@@ -165,9 +178,10 @@ class BaseLink(ABC):
 
     def _take(self, opcode: int, fin: bool, payload: bytes) -> None:
         if opcode in (CONTINUATION, TEXT, BINARY):
-            message = self._assembly.add(opcode, fin, payload)
-            if message is not None and self._sending:
-                self._events.link_received(message)
+            if self._sending:
+                message = self._assembly.add(opcode, fin, payload)
+                if message is not None:
+                    self._events.link_received(message)
         elif opcode == PING:
             if self._sending:
                 self._write_control(PONG, payload)
@@ -190,6 +204,25 @@ class BaseLink(ABC):
     def _fail(self, failure: Failure) -> None:
         self._life.failed(failure)
         self._perform()
+
+    # --- how much is read at a time ---------------------------------------------------------------
+
+    def _was_read(self, octets: int, asked: int) -> None:
+        """So many octets of those asked for have been read, and all frames in them received."""
+        frames, self._frames = self._frames, 0
+        if self._ration.spent(octets, asked, frames) and not self._deaf:
+            self._reads(False)
+            self._rota.wait(self._read_on)
+
+    def _read_on(self) -> None:
+        if not self._deaf and not self._gone:
+            self._reads(True)
+
+    def _read_no_more(self) -> None:
+        """Nothing that the agent says counts any more: leave it where it is until the connection is cut."""
+        if not self._deaf:
+            self._deaf = True
+            self._reads(False)
 
     # --- limits -----------------------------------------------------------------------------------
 
@@ -242,6 +275,8 @@ class BaseLink(ABC):
                 self._tell_opened()
             case SayClose(code, reason):
                 self._say_close(code, reason)
+                if code == POLICY_VIOLATION:
+                    self._read_no_more()
                 self._cut_later()
             case Part(code):
                 self._end()

@@ -76,7 +76,8 @@ class Link(Protocol):
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Say goodbye (RFC 6455 7.1.2) and cut the connection after ``close_timeout``.
 
-        While connecting: give up, and leave no connection behind. What the agent still sends is dropped.
+        While connecting: give up, and leave no connection behind. What the agent still sends is dropped; after 1008,
+        by which it is told that it broke the rules, it is not even read.
         Repeating it, or closing what is over, does nothing.
         """
 

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from stellar_gw.agent.link import Link, LinkClosed, LinkEvents, LinkLimits, Target
+from stellar_gw.agent.reading import MANY, MOST, Rota
 from stellar_gw.dialects.audiosocket import HEADER
 from stellar_gw.dialects.contract import Frame
 
@@ -33,13 +34,15 @@ class TcpConnector:
     """Opens links to ``audiosocket://host:port``.
 
     :param reactor: the worker's.
+    :param rota: shared with other connectors; by default one of its own.
     """
 
-    def __init__(self, reactor: IReactorTime) -> None:
+    def __init__(self, reactor: IReactorTime, rota: Rota | None = None) -> None:
         self._reactor = reactor
+        self._rota = rota or Rota(reactor.callLater)
 
     def connect(self, target: Target, events: LinkEvents, limits: LinkLimits) -> Link:
-        link = _TcpLink(self._reactor, events, limits)
+        link = _TcpLink(self._reactor, events, limits, self._rota)
         link.begin(target.url)
         return link
 
@@ -51,8 +54,8 @@ class _TcpLink(Protocol):
     log = Logger()
     transport: ITCPTransport
 
-    def __init__(self, reactor: IReactorTime, events: LinkEvents, limits: LinkLimits) -> None:
-        self._reactor, self._events, self._limits = reactor, events, limits
+    def __init__(self, reactor: IReactorTime, events: LinkEvents, limits: LinkLimits, rota: Rota) -> None:
+        self._reactor, self._events, self._limits, self._rota = reactor, events, limits, rota
         self._origin = ""
         self._began = reactor.seconds()
         self._opened = self._over = False
@@ -139,16 +142,33 @@ class _TcpLink(Protocol):
     # --- while it is up -------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
+        """At most 64 KiB at a time; one that says very much has to wait for its turn."""
         self._buffer += data
+        if (self._take(MANY) or len(data) >= MOST) and not self._over:
+            cast(IPushProducer, self.transport).pauseProducing()
+            self._rota.wait(self._read_on)
+
+    def _read_on(self) -> None:
+        if self._over:
+            return
+        if self._take(MANY):
+            self._rota.wait(self._read_on)
+        else:
+            cast(IPushProducer, self.transport).resumeProducing()
+
+    def _take(self, most: int) -> bool:
+        """Hand on so many frames at most; whether that many were there."""
         buffer, at = self._buffer, 0
-        while len(buffer) - at >= HEADER.size and not self._over:
+        while len(buffer) - at >= HEADER.size and most and not self._over:
             length = HEADER.size + int.from_bytes(buffer[at + 1 : at + 3], "big")
             if len(buffer) - at < length:
                 break
             whole = bytes(buffer[at : at + length])
             at += length
+            most -= 1
             self._tell(partial(self._events.link_received, whole))
         del buffer[:at]
+        return not most
 
     def pauseProducing(self) -> None:
         """The agent does not read."""
@@ -169,6 +189,7 @@ class _TcpLink(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._stop_alarm()
+        self._take(len(self._buffer))  # a hang-up frame may be waiting for its turn
         self._end("lost", f"{self._origin} cut the connection without a hang-up frame")
 
     # --- the end --------------------------------------------------------------------------------

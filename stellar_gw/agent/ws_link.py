@@ -11,6 +11,8 @@ picows does the handshake and the framing; the rest it leaves to us, or does in 
 - It does not look at Sec-WebSocket-Protocol or -Extensions, nor at RSV bits, nor at the order of fragments; it
   answers pings whatever their RSV bits.
 - It never gives up waiting after a close frame; we cut the connection after ``close_timeout``.
+- It reads as much as there is, into a buffer that grows twofold, even after it has refused what it read, a frame that
+  is announced as too long, say: :class:`_Rationed` stands between the transport and it.
 - An error it found waits in ``wait_disconnected`` for somebody to fetch it.
 - Its log shows request headers at debug level.
 """
@@ -46,6 +48,7 @@ from stellar_gw.agent.base_link import PING, BaseLink
 from stellar_gw.agent.dial import dial
 from stellar_gw.agent.failure import Failure
 from stellar_gw.agent.link import Link, LinkEvents, LinkLimits, Target
+from stellar_gw.agent.reading import Ration, Rota
 from stellar_gw.agent.request import Endpoint
 from stellar_gw.agent.tls import client_tls
 from stellar_gw.dialects.contract import Frame
@@ -65,14 +68,18 @@ class WsConnector:
 
     :param loop: the asyncio loop that the links live on; every method is called on its thread.
     :param tls: for ``wss://``; by default :func:`stellar_gw.agent.tls.client_tls`.
+    :param rota: shared with other connectors; by default one of its own.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | None = None, rota: Rota | None = None
+    ) -> None:
         self._loop = loop
         self._tls = tls or client_tls()
+        self._rota = rota or Rota(loop.call_later)
 
     def connect(self, target: Target, events: LinkEvents, limits: LinkLimits) -> Link:
-        link = _WsLink(self._loop, events, limits, self._tls)
+        link = _WsLink(self._loop, events, limits, self._rota, self._tls)
         link.connect(target)
         return link
 
@@ -105,14 +112,52 @@ class _Listener(WSListener):
         """See above."""
 
 
+class _Rationed(asyncio.BufferedProtocol):
+    """Gives picows no more to read at a time than the link's ration.
+
+    :param inner: picows' protocol.
+    :param was_read: told the octets that came, and those that were asked for.
+    """
+
+    def __init__(self, inner: asyncio.BufferedProtocol, ration: Ration, was_read: Callable[[int, int], None]) -> None:
+        self._inner = inner
+        self._inner_buffer = cast(Callable[[int], memoryview], inner.get_buffer)
+        self._inner_updated = inner.buffer_updated
+        self._ration = ration
+        self._was_read = was_read
+        self._asked = 0
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        buffer = self._inner_buffer(sizehint)[: self._ration.room]
+        self._asked = len(buffer)
+        return buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._inner_updated(nbytes)
+        self._was_read(nbytes, self._asked)
+
+    def eof_received(self) -> bool | None:
+        return self._inner.eof_received()
+
+    def pause_writing(self) -> None:
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._inner.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._inner.connection_lost(exc)
+
+
 class _WsLink(BaseLink):
     """One connection to one agent."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, events: LinkEvents, limits: LinkLimits, tls: ssl.SSLContext
+        self, loop: asyncio.AbstractEventLoop, events: LinkEvents, limits: LinkLimits, rota: Rota, tls: ssl.SSLContext
     ) -> None:
-        super().__init__(loop, events, limits)
+        super().__init__(loop, events, limits, rota)
         self._tls = tls
+        self._close_said = False
         self._subprotocol = ""
         self._socket: socket.socket | None = None
         self._transport: WSTransport | None = None
@@ -166,8 +211,18 @@ class _WsLink(BaseLink):
 
     def _connected(self, transport: WSTransport) -> None:
         self._transport = transport
-        self._unsent_octets = transport.underlying_transport.get_write_buffer_size
+        below = transport.underlying_transport
+        self._unsent_octets = below.get_write_buffer_size
+        picows = cast(asyncio.BufferedProtocol, below.get_protocol())
+        below.set_protocol(_Rationed(picows, self._ration, self._was_read))
         self._opened()
+
+    def _was_read(self, octets: int, asked: int) -> None:
+        assert self._transport is not None
+        if self._transport.is_close_frame_sent and not self._close_said:
+            # picows' own, for a frame that it refuses; it parts in a moment, and reads on until then.
+            self._read_no_more()
+        super()._was_read(octets, asked)
 
     def _framed(self, frame: WSFrame) -> None:
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
@@ -205,11 +260,17 @@ class _WsLink(BaseLink):
 
     def _write_close(self, code: int, reason: str) -> None:
         if self._transport is not None:
+            self._close_said = True
             # picows takes any number for a code.
             self._transport.send_close(cast(WSCloseCode, code), reason)
 
     def _unsent(self) -> int:
         return self._unsent_octets()
+
+    def _reads(self, more: bool) -> None:
+        if self._transport is not None:
+            below = self._transport.underlying_transport
+            (below.resume_reading if more else below.pause_reading)()
 
     def _tcp_connected(self) -> bool:
         return self._socket is not None

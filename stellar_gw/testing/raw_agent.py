@@ -78,6 +78,18 @@ class Peer:
         self._writer.write(data)
         await self._writer.drain()
 
+    async def flood(self, data: bytes) -> int:
+        """Write this again and again, until the connection ends; how many octets the other side or the kernel took."""
+        connection: socket.socket = self._writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+        taken = 0
+        with contextlib.suppress(ConnectionError):
+            while not self._writer.is_closing():
+                await self.write(data)
+                taken += len(data)
+                await asyncio.sleep(0)
+        return taken
+
     async def read_frame(self) -> tuple[int, bytes]:
         """Opcode and unmasked payload of the link's next frame.
 

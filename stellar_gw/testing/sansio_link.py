@@ -24,6 +24,7 @@ from stellar_gw.agent.base_link import PING, BaseLink
 from stellar_gw.agent.dial import dial
 from stellar_gw.agent.failure import Failure
 from stellar_gw.agent.link import Link, LinkEvents, LinkLimits, Target
+from stellar_gw.agent.reading import MOST, Rota
 from stellar_gw.agent.tls import client_tls
 from stellar_gw.dialects import contract
 
@@ -42,20 +43,23 @@ class SansIoConnector:
     def __init__(self, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | None = None) -> None:
         self._loop = loop
         self._tls = tls or client_tls()
+        self._rota = Rota(loop.call_later)
 
     def connect(self, target: Target, events: LinkEvents, limits: LinkLimits) -> Link:
-        link = _SansIoLink(self._loop, events, limits, self._tls)
+        link = _SansIoLink(self._loop, events, limits, self._rota, self._tls)
         link.connect(target)
         return link
 
 
-class _SansIoLink(BaseLink, asyncio.Protocol):
+class _SansIoLink(BaseLink, asyncio.BufferedProtocol):
     """One connection to one agent."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, events: LinkEvents, limits: LinkLimits, tls: ssl.SSLContext
+        self, loop: asyncio.AbstractEventLoop, events: LinkEvents, limits: LinkLimits, rota: Rota, tls: ssl.SSLContext
     ) -> None:
-        super().__init__(loop, events, limits)
+        super().__init__(loop, events, limits, rota)
+        self._octets = memoryview(bytearray(MOST))
+        self._asked = 0
         self._tls = tls
         self._client: ClientProtocol | None = None
         self._transport: asyncio.Transport | None = None
@@ -93,10 +97,16 @@ class _SansIoLink(BaseLink, asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
-    def data_received(self, data: bytes) -> None:
-        client = self._client
-        if client is None:
-            return
+    def get_buffer(self, sizehint: int) -> memoryview:
+        self._asked = self._ration.room
+        return self._octets[: self._asked]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._client is not None:
+            self._take_in(self._client, bytes(self._octets[:nbytes]))
+        self._was_read(nbytes, self._asked)
+
+    def _take_in(self, client: ClientProtocol, data: bytes) -> None:
         client.receive_data(data)
         for event in client.events_received():
             if self._over:
@@ -167,6 +177,10 @@ class _SansIoLink(BaseLink, asyncio.Protocol):
 
     def _unsent(self) -> int:
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    def _reads(self, more: bool) -> None:
+        if self._transport is not None:
+            (self._transport.resume_reading if more else self._transport.pause_reading)()
 
     def _tcp_connected(self) -> bool:
         return self._connected

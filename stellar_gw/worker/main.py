@@ -65,6 +65,7 @@ def _run(reactor: Any, loop: asyncio.AbstractEventLoop, options: argparse.Namesp
     from twisted.logger import Logger, globalLogBeginner
 
     from stellar_gw.agent.builtin import BuiltinConnector, ConnectorByScheme
+    from stellar_gw.agent.reading import Rota
     from stellar_gw.agent.tcp_link import TcpConnector
     from stellar_gw.agent.ws_link import WsConnector
     from stellar_gw.worker.port_contracts import Clocks
@@ -79,10 +80,11 @@ def _run(reactor: Any, loop: asyncio.AbstractEventLoop, options: argparse.Namesp
     identity = WorkerIdentity(
         socket=options.socket, worker=options.worker, generation=options.generation, orphan_time=options.orphan_time
     )
+    rota = Rota(loop.call_later)
     connector = ConnectorByScheme(
         builtin=BuiltinConnector(reactor),
-        websocket=WsConnector(loop),
-        others={"audiosocket": TcpConnector(reactor)},
+        websocket=WsConnector(loop, rota=rota),
+        others={"audiosocket": TcpConnector(reactor, rota)},
     )
     worker = Worker(reactor, identity, connector, clocks, random.SystemRandom(), DirectReaders(loop, reactor))
     loop.add_signal_handler(signal.SIGTERM, worker.drain)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from stellar_gw.agent.link import Link, LinkClosed, LinkLimits, Target
+from stellar_gw.agent.reading import MANY
 from stellar_gw.agent.tcp_link import TcpConnector
 from stellar_gw.dialects.audiosocket import call_uuid
 from stellar_gw.dialects.contract import Frame
@@ -27,6 +29,8 @@ from stellar_gw.testing.gateway_process import GatewayProcess
 from stellar_gw.testing.ports import take_ports
 
 ROOT = Path(__file__).resolve().parents[2]
+
+HANGUP = b"\x00\x00\x00"
 
 
 class Server:
@@ -143,6 +147,25 @@ class LinkTests(TestCase):
         closed = await events.closed
         self.assertEqual(events.frames, [b"\x10\x00\x04abcd", b"\x03\x00\x015"])
         self.assertEqual((closed.code, closed.established), ("lost", True))
+
+    async def test_very_many_frames_take_turns(self) -> None:
+        """However many frames come at once, at most 128 are handed on in one turn of the loop, all in their order; a
+        hang-up after them is not lost where the server leaves at once.
+        """
+        numbered = [b"\x03\x00\x02" + number.to_bytes(2, "big") for number in range(20000)]
+
+        def burst(server: Server, connection: socket.socket) -> None:
+            connection.sendall(
+                b"".join(b"\x03\x00\x02" + number.to_bytes(2, "big") for number in range(count)) + HANGUP
+            )
+
+        _, events = self.connect(self.serve(burst).url)
+        taken = [0]
+        while not events.closed.called:
+            await deferLater(reactor, 0)
+            taken.append(len(events.frames))
+        self.assertEqual(events.frames, [*numbered, HANGUP])
+        self.assertLessEqual(max(after - before for before, after in pairwise(taken)), 2 * MANY)
 
     async def test_what_is_sent_arrives_before_the_close(self) -> None:
         server = self.serve(listen)

@@ -1,0 +1,75 @@
+"""How much an agent is read at a time, so that no flood of one, nor of many together, keeps a worker from its calls.
+
+A socket that always has more would be read for as long as the loop's library likes, and every octet costs a parser
+something. So a link reads no more than its :class:`Ration` in one turn of the loop; where that was all used, or held
+very many messages, it is not read again before its turn in the :class:`Rota`, which all links of a worker share. An
+agent that says a little at a time, as they do, never waits. What waits is in the kernel's hands, and the agent's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+LEAST = 256
+FIRST = 8 << 10
+MOST = 64 << 10
+"""Octets of one reading: of the smallest messages, at first, and of large ones."""
+MANY = 128
+FEW = 32
+"""Frames in one reading; with more the next one is shorter, with fewer it is longer."""
+LINKS = 8
+PAUSE = 0.002
+"""So many links that have had their ration are read again, and so many seconds later as many more: less than half of a
+core's time, however many of them flood, and 250 MB a second all the same."""
+
+
+class Ration:
+    """What one link may read at a time.
+
+    :ivar room: octets.
+    """
+
+    __slots__ = ("room",)
+
+    def __init__(self) -> None:
+        self.room = FIRST
+
+    def spent(self, octets: int, asked: int, frames: int) -> bool:
+        """Whether the link has to wait for its turn.
+
+        :param octets: that came of the ``asked`` for; as many mean that there are more.
+        :param frames: that were in them.
+        """
+        if frames > MANY:
+            self.room = max(LEAST, self.room * MANY // frames)
+            return True
+        if octets < asked:
+            return False
+        if frames < FEW:
+            self.room = min(MOST, self.room * 2)
+        return True
+
+
+class Rota:
+    """Whose turn it is to be read again; one for all links of a worker.
+
+    :param later: calls something after so many seconds.
+    """
+
+    def __init__(self, later: Callable[[float, Callable[[], None]], object]) -> None:
+        self._later = later
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def wait(self, turn: Callable[[], None]) -> None:
+        """Call ``turn``, which must not raise, when it is this link's turn."""
+        if not self._waiting:
+            self._later(PAUSE, self._next)
+        self._waiting.append(turn)
+
+    def _next(self) -> None:
+        turns = [self._waiting.popleft() for _ in range(min(LINKS, len(self._waiting)))]
+        if self._waiting:
+            self._later(PAUSE, self._next)
+        for turn in turns:
+            turn()
