@@ -155,9 +155,7 @@ class LinkTests(TestCase):
         numbered = [b"\x03\x00\x02" + number.to_bytes(2, "big") for number in range(20000)]
 
         def burst(server: Server, connection: socket.socket) -> None:
-            connection.sendall(
-                b"".join(b"\x03\x00\x02" + number.to_bytes(2, "big") for number in range(count)) + HANGUP
-            )
+            connection.sendall(b"".join(numbered) + HANGUP)
 
         _, events = self.connect(self.serve(burst).url)
         taken = [0]
