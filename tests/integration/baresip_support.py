@@ -34,8 +34,9 @@ class Baresip:
     :param play: PCM at :data:`RATE`; longer than the call.
     :param encryption: ``srtp`` offers RTP/AVP with keys, ``srtp-mand`` insists on RTP/SAVP; empty: neither.
     :param listen: its port; calls that come in there are answered.
-    :param host: where it is, and the gateway with it.
+    :param host: where it is, and without ``at`` the gateway with it.
     :param direct: what it calls is not sent by way of the gateway, but straight to where it is.
+    :param at: ``host:port`` of a proxy, where calls do not go to the gateway itself.
     :ivar events: what it told of its calls, in order: ``CALL_ESTABLISHED``, ``CALL_CLOSED``, ...
     """
 
@@ -51,6 +52,7 @@ class Baresip:
         listen: int = 0,
         direct: bool = False,
         host: str = HOST,
+        at: str = "",
     ) -> None:
         """:raise SkipTest: it is not installed."""
         program = which("baresip")
@@ -68,7 +70,7 @@ class Baresip:
         self._control = free_port()
         params = "" if transport == "udp" else f";transport={transport}"
         self._host = host
-        self._where = f"{uri_host(host)}:{gateway.places[host, transport]}{params}"
+        self._where = (at or f"{uri_host(host)}:{gateway.places[host, transport]}") + params
         self._encryption, self._listen, self._direct = encryption, listen, direct
         self._write_configuration(modules, gateway.ca, CODECS[codec], transport)
         self._log = self.folder / "baresip.log"

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
-from stellar_gw.testing.gateway_process import wait_until
-
-MISSING = "" if shutil.which("kamailio") else "kamailio is not installed: tools/peers.sh installs it"
+from tests.integration.kamailio_support import Kamailio
 
 CONFIGURATION = """\
 #!KAMAILIO
 debug=2
 log_stderror=yes
-fork=no
-children=1
-tcp_children=1
 disable_tcp=@no_tcp
 auto_aliases=no
 listen=@transport:@host:@port
@@ -73,7 +66,7 @@ modparam("tls", "require_certificate", 1)
 """
 
 
-class Registrar:
+class Registrar(Kamailio):
     """Takes registrations of its domain with one password for all.
 
     :param transport: the only one it speaks; for TLS ``registrar.pem`` and ``ca.pem`` lie in the folder.
@@ -82,46 +75,12 @@ class Registrar:
     def __init__(
         self, folder: Path, host: str, port: int, *, transport: str = "udp", domain: str, password: str = "secret"
     ) -> None:
-        self.host, self.port, self._transport = host, port, transport
-        self._folder = folder.absolute()
+        self.host, self.port = host, port
         text = CONFIGURATION.replace("@tls", TLS if transport == "tls" else "")
         words = {
             "@transport": transport, "@host": host, "@port": str(port), "@domain": domain, "@password": password,
-            "@no_tcp": "yes" if transport == "udp" else "no", "@folder": str(self._folder),
+            "@no_tcp": "yes" if transport == "udp" else "no", "@folder": str(folder.absolute()),
         }  # fmt: skip
         for place, word in words.items():
             text = text.replace(place, word)
-        self._path = self._folder / "kamailio.cfg"
-        self._path.write_text(text, encoding="utf-8")
-        self._log = self._folder / "kamailio.log"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
-
-    def start(self) -> None:
-        """:raise RuntimeError: it does not listen within ten seconds."""
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                ["kamailio", "-DD", "-E", "-f", str(self._path), "-Y", str(self._folder), "-m", "32", "-M", "4"],
-                stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self._folder, start_new_session=True,
-            )  # fmt: skip
-        if not wait_until(self._listens, 10.0):
-            self.stop()
-            raise RuntimeError(self.log[-3000:])
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(5.0)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
-
-    def _listens(self) -> bool:
-        """Whether its socket is there, by the kernel's table."""
-        table = "udp" if self._transport == "udp" else "tcp"
-        return f":{self.port:04X} 00000000:0000" in Path(f"/proc/net/{table}").read_text()
+        super().__init__(folder, text, [f"{transport}:{host}:{port}"])

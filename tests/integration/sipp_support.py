@@ -116,14 +116,16 @@ class Sipp:
         rate: int = 1,
         timeout: int = 60,
         trace: bool = True,
+        at: str = "",
     ) -> Result:
         """Run a scenario: a file, or the XML itself.
 
         :param source: the address that it calls from; ``media`` that of its RTP, where it is another.
         :param host: of the gateway.
+        :param at: ``host:port`` of whom to call, where that is not the gateway itself.
         """
         self._runs += 1
-        folder = self._gateway.folder / f"sipp-{self._runs}"
+        folder = self._gateway.folder / f"sipp-{self._ports.first}-{self._runs}"
         folder.mkdir()
         if isinstance(scenario, str):
             path = folder / "scenario.xml"
@@ -139,7 +141,7 @@ class Sipp:
             "-m", str(calls), "-r", str(rate), "-nostdin", "-timeout", str(timeout), "-timeout_error",
             "-trace_stat", "-stf", "stat.csv", "-trace_err", "-error_file", "errors.log",
             *(("-trace_msg", "-message_file", "messages.log") if trace else ()),
-            *options, f"{uri_host(host)}:{port}",
+            *options, at or f"{uri_host(host)}:{port}",
         ]  # fmt: skip
         process = subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -8,9 +8,10 @@ from stellar_gw.testing.certificates import Authority
 from stellar_gw.testing.ports import free_port
 from tests.integration.fault_support import FaultCase, HurtGateway, Phone
 from tests.integration.gateway_support import HOST
+from tests.integration.kamailio_support import MISSING
 from tests.integration.name_server import MISSING as NO_NAME_SERVER
 from tests.integration.name_server import NameServer
-from tests.integration.registrar import MISSING, Registrar
+from tests.integration.registrar import Registrar
 
 DOMAIN = "pbx.gw.example"
 AT, CALLER = "127.0.0.12", "127.0.0.13"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from shutil import which
+from types import MappingProxyType
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from stellar_gw.testing.certificates import Authority
 from stellar_gw.testing.ports import take_ports
-from tests.integration.gateway_support import TRUNK, RealGateway, check_nothing_left
+from tests.integration.gateway_support import DOMAIN, HOST, TRUNK, RealGateway, check_nothing_left
 
 FIRST_NUMBER = 700
 _BUSY = re.compile(r"\d{4}-\d\d-\d\d\s\S+\s\S+ Overload warning: .*? trips remaining\.")
@@ -25,12 +27,16 @@ def start_with_transfers(
     sip: str = "",
     media: str = "",
     agents: Iterable[str] = (),
+    more_changes: Mapping[str, str] = MappingProxyType({}),
+    authority: Authority | None = None,
 ) -> RealGateway:
     """A gateway with one connector for each transfer: 700 sends its caller to the first, 701 to the second.
 
     :param transfers: YAML of each, such as ``to: "sip:a@127.0.0.2:5070", method: invite``.
     :param outbound: YAML of the trunk's ``outbound``; ``sip`` and ``media`` are more of these sections.
     :param agents: the options of each connector's agent, where there are more than ``to``.
+    :param more_changes: what else in the configuration is to be replaced, and by what.
+    :param authority: issues the gateway's certificate; its own is ``ca.pem`` in the gateway's folder.
     """
     more = dict(enumerate(agents))
     named = "".join(f"      t{number}: {{{text}}}\n" for number, text in enumerate(transfers))
@@ -45,6 +51,7 @@ def start_with_transfers(
         "tenants: [acme]}": f"tenants: [acme]{f', outbound: {{{outbound}}}' if outbound else ''}}}",
         "sip: {": f"sip: {{{sip}",
         "media: {": f"media: {{{media}",
+        **more_changes,
     }
     block = take_ports()
     test.addCleanup(block.release)
@@ -56,6 +63,8 @@ def start_with_transfers(
         assert text.count(old) == 1, old
         text = text.replace(old, new)
     gateway.path.write_text(text)
+    if authority is not None:
+        authority.write(gateway.folder, DOMAIN, HOST)
     test.addCleanup(gateway.stop)
     gateway.start()
     test.addCleanup(check_nothing_left, test, gateway)
