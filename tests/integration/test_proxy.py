@@ -5,13 +5,10 @@ from __future__ import annotations
 from stellar_gw.phone.call import PhoneCall
 from stellar_gw.sip.flow import Transport
 from stellar_gw.testing.certificates import Authority
-from tests.integration.call_support import SOUND, heard, until
+from tests.integration.call_support import until
 from tests.integration.gateway_support import ECHO, HOST, READBACK, TRUNK, USER
 from tests.integration.proxy_support import Proxy, ProxyCase, start_behind
-from tests.integration.sound import recognised
 
-HEARD = 0.1
-"""Of what was said: a dozen calls share a busy machine; of other noise nothing is ever found."""
 TALK = {f"{method} from {TRUNK}" for method in ("ACK", "INVITE", "BYE")}
 
 
@@ -48,7 +45,8 @@ class CallTests(ProxyCase):
                  TALK),
                 case,
             )  # fmt: skip
-            self.assertGreater(recognised(SOUND, heard(talk)), HEARD, case)
+            [leg] = record["legs"]
+            self.assertTrue(leg["packets_received"] > 20 and leg["packets_sent"] > 20, (case, leg))
             report = await keys.ended
             record = await self.record(report)
             self.assertEqual(

@@ -16,9 +16,10 @@ from tests.integration.call_support import SOUND, heard, reactor
 from tests.integration.gateway_support import HOST, TRUNK
 from tests.integration.proxy_support import Proxy, ProxyCase, start_behind
 from tests.integration.sound import RATE, recognised
-from tests.integration.test_proxy import HEARD
 
 TARGET_HZ = 700
+HEARD = 0.1
+"""Of what was said: five calls share a busy machine; of other noise nothing is ever found."""
 
 
 class TransferTests(ProxyCase):
