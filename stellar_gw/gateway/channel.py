@@ -20,8 +20,11 @@ from stellar_gw.errors import LocalProtocolError
 
 HELLO_TIMEOUT = 10.0
 """Seconds from the connection to the worker's first frame."""
+STRETCHES = 4
+"""In which a request's time is counted."""
 HELD_UP = 0.1
-"""Seconds; a timer this late says that the gateway itself was held up, and nothing about the worker."""
+"""Seconds; a stretch that ends so late says that the gateway itself was held up, and nothing about the worker. It does
+not count: the request may not even have left, or its reply may be waiting."""
 _log = Logger()
 
 
@@ -101,15 +104,16 @@ class WorkerChannel(Int32StringReceiver):
         if waiting is not None and waiting[1].active():
             waiting[1].cancel()
 
-    def _expiry(self, number: int, what: str, timeout: float) -> IDelayedCall:
-        due = self._clock.seconds() + timeout
-        return self._clock.callLater(timeout, self._expired, number, what, timeout, due)
+    def _expiry(self, number: int, what: str, timeout: float, left: int = STRETCHES) -> IDelayedCall:
+        due = self._clock.seconds() + timeout / STRETCHES
+        return self._clock.callLater(timeout / STRETCHES, self._expired, number, what, timeout, left, due)
 
-    def _expired(self, number: int, what: str, timeout: float, due: float) -> None:
+    def _expired(self, number: int, what: str, timeout: float, left: int, due: float) -> None:
         answer, _ = self._requests[number]
-        if self._clock.seconds() - due > HELD_UP:
-            # It was this process that was held up; the request may not even have left it yet.
-            self._requests[number] = (answer, self._expiry(number, what, timeout))
+        if self._clock.seconds() - due <= HELD_UP:
+            left -= 1
+        if left:
+            self._requests[number] = (answer, self._expiry(number, what, timeout, left))
             return
         del self._requests[number]
         answer.errback(WorkerFailed("timeout", f"the worker did not answer {what} within {timeout:g} s"))
