@@ -71,6 +71,10 @@ def parser() -> argparse.ArgumentParser:
     waits.add_argument("--greeting", type=_seconds, default=3.0, metavar="S", help="for a greeting (%(default)s)")
     waits.add_argument("--patience", type=_seconds, default=10.0, metavar="S", help="for each answer (%(default)s)")
     waits.add_argument("--longest", type=_seconds, default=8.0, metavar="S", help="to hear it out (%(default)s)")
+    waits.add_argument(
+        "--quiet", type=_seconds, default=1.0, metavar="S", help="without a sound: it has had its say (%(default)s)"
+    )
+    waits.add_argument("--ping", type=_seconds, default=5.0, metavar="S", help="to a ping, for its pong (%(default)s)")
     waits.add_argument("--connect-timeout", type=_seconds, default=3.0, metavar="S", help="for the link (%(default)s)")
     waits.add_argument("--timeout", type=_seconds, default=180.0, metavar="S", help="for all of it (%(default)s)")
     verdict = made.add_argument_group("verdict")
@@ -124,9 +128,12 @@ def make_plan(options: argparse.Namespace) -> Plan:
         greeting=options.greeting,
         patience=options.patience,
         longest=options.longest,
+        quiet=options.quiet,
         transfer=options.transfer,
         record=options.record,
-        limits=LinkLimits(connect_timeout=options.connect_timeout),
+        limits=LinkLimits(
+            connect_timeout=options.connect_timeout, ping_interval=options.ping, ping_timeout=options.ping
+        ),
         expect=Expectations(
             greeting=options.expect_greeting,
             turn_ms=options.max_turn,

@@ -62,6 +62,7 @@ class Plan:
     :ivar greeting: how long to wait for the agent to speak first.
     :ivar patience: how long to wait for each answer.
     :ivar longest: of one thing the agent says; then the caller goes on.
+    :ivar quiet: without a sound after which the agent has said what it had to say.
     :ivar transfer: what a transfer comes to; ``done`` ends the call.
     :ivar record: path of a WAV file for what the agent said; empty for none.
     """
@@ -81,6 +82,7 @@ class Plan:
     greeting: float = 3.0
     patience: float = 10.0
     longest: float = 8.0
+    quiet: float = 1.0
     transfer: Literal["done", "failed"] = "failed"
     record: str = ""
     limits: LinkLimits = field(factory=LinkLimits)

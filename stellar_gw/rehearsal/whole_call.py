@@ -12,8 +12,6 @@ from stellar_gw.rehearsal.findings import Finding
 from stellar_gw.rehearsal.line import NEVER, Line
 from stellar_gw.rehearsal.plan import Plan
 
-QUIET: Final = 1.0
-"""Seconds without a sound after which the agent has said what it had to say."""
 TONE: Final = 2.0
 """Seconds of a prompt that has no end."""
 INTO_IT: Final = 0.3
@@ -93,7 +91,7 @@ class WholeCall:
 
     def _talked_over(self, line: Line, spoken: int) -> bool:
         """The agent spoke while the caller did, as an echo does, and then no more."""
-        return line.spoken_ms > spoken and self._now() - line.sounded_at > QUIET
+        return line.spoken_ms > spoken and self._now() - line.sounded_at > self._plan.quiet
 
     async def _interruption(self, line: Line) -> None:
         if not self._plan.interrupt:
@@ -103,7 +101,7 @@ class WholeCall:
         spoken = line.spoken_ms
         await self._say(line, prompt)
         await line.until(lambda: line.spoken_ms > spoken, self._plan.patience)
-        await line.until(lambda: line.spoken_ms > spoken + INTO_IT * 1000, 2 * INTO_IT + QUIET)
+        await line.until(lambda: line.spoken_ms > spoken + INTO_IT * 1000, 2 * INTO_IT + self._plan.quiet)
         if line.over:
             return
         if self._now() - line.sounded_at > INTO_IT:
@@ -112,7 +110,9 @@ class WholeCall:
             return
         began, clears = self._now(), line.notes.clears
         line.say(prompt, prompt.seconds or TONE)
-        await line.until(lambda: line.notes.clears > clears or self._now() - line.sounded_at > INTO_IT, QUIET + TONE)
+        await line.until(
+            lambda: line.notes.clears > clears or self._now() - line.sounded_at > INTO_IT, self._plan.quiet + TONE
+        )
         clear_ms = (line.notes.cleared_at - began) * 1000 if line.notes.clears > clears else None
         went_on = line.sounded_at - began
         silent_ms = went_on * 1000 if went_on < STOPPED and self._now() - line.sounded_at > INTO_IT else None
@@ -136,7 +136,7 @@ class WholeCall:
         self._doing = f"after the caller had pressed {digits}"
         self._pressed = True
         began, spoken = self._now(), line.spoken_ms
-        speaking = began - line.sounded_at < QUIET
+        speaking = began - line.sounded_at < self._plan.quiet
         for digit in digits:
             if line.over:
                 break
@@ -166,7 +166,7 @@ class WholeCall:
 
     async def _silence(self, line: Line) -> None:
         """Until the agent has said what it had to say."""
-        await line.until(lambda: self._now() - line.sounded_at > QUIET, self._plan.longest)
+        await line.until(lambda: self._now() - line.sounded_at > self._plan.quiet, self._plan.longest)
 
     # --- its end --------------------------------------------------------------------------------
 
