@@ -173,8 +173,21 @@ class BaseLink(ABC):
         except BrokenMessage as error:
             self._break(str(error), error.close_code)
         except Exception:
-            self.log.failure("a message of the agent's could not be dealt with")
-            self._fail(Failure("internal", "the gateway failed on a message of the agent's; see its log", 1011))
+            self._baffled()
+
+    def _heard(self, message: Frame) -> None:
+        """A message that came whole in one frame, no longer than it may be; never raises.
+
+        Not while another is under way, nor when nothing is sent any more.
+        """
+        try:
+            self._events.link_received(message)
+        except Exception:
+            self._baffled()
+
+    def _baffled(self) -> None:
+        self.log.failure("a message of the agent's could not be dealt with")
+        self._fail(Failure("internal", "the gateway failed on a message of the agent's; see its log", 1011))
 
     def _take(self, opcode: int, fin: bool, payload: bytes) -> None:
         if opcode in (CONTINUATION, TEXT, BINARY):

@@ -27,12 +27,14 @@ class Assembly:
     """Puts one direction's fragments together.
 
     :param limit: octets of a message's payload, its fragments together.
+    :ivar under_way: fragments of a message have come, and more have to.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._opcode = CONTINUATION
         self._fragments = bytearray()
+        self.under_way = False
 
     def add(self, opcode: int, fin: bool, payload: bytes) -> Frame | None:
         """The message that this data frame completes; None where more has to come.
@@ -48,10 +50,11 @@ class Assembly:
             raise BrokenMessage(f"a message of more than {self._limit} octets", 1009)
         if not fin:
             self._opcode = opcode or self._opcode
+            self.under_way = True
             self._fragments += payload
             return None
         if opcode == CONTINUATION:
-            opcode, self._opcode = self._opcode, CONTINUATION
+            opcode, self._opcode, self.under_way = self._opcode, CONTINUATION, False
             payload = bytes(self._fragments + payload)
             self._fragments = bytearray()
         return payload if opcode == BINARY else _text(payload)

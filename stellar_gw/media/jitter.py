@@ -251,19 +251,22 @@ class Reorder:
 
 
 class Framer:
-    """Audio from pieces of any length to frames of one length (packets of 30 ms to frames of 20 ms)."""
+    """Audio from pieces of any length to frames of one length (packets of 30 ms to frames of 20 ms).
+
+    :ivar rest: what does not fill a frame yet.
+    """
 
     def __init__(self, octets: int) -> None:
         """:param octets: length of a frame."""
-        self._octets = octets
-        self._rest = b""
+        self.octets = octets
+        self.rest = b""
 
     def push(self, audio: bytes) -> Iterable[bytes]:
         """The whole frames so far; the rest waits for the next piece."""
-        octets = self._octets
-        if not self._rest and len(audio) == octets:
+        octets = self.octets
+        if not self.rest and len(audio) == octets:
             return (audio,)
-        audio = self._rest + audio
+        audio = self.rest + audio
         whole = len(audio) - len(audio) % octets
-        self._rest = audio[whole:]
+        self.rest = audio[whole:]
         return [audio[start : start + octets] for start in range(0, whole, octets)]

@@ -48,6 +48,7 @@ class Playout:
     :meth:`reached` then returns it once; ask after the frame has been written, so that "reached" means sent.
 
     :ivar taken: octets of the agent's that were taken.
+    :ivar marks: those not returned yet, each behind so many octets.
     """
 
     def __init__(self, encoding: Encoding, rate: int) -> None:
@@ -60,7 +61,7 @@ class Playout:
         self._pieces: deque[bytes] = deque()
         self._start = 0
         self._half_sample = b""
-        self._marks: deque[tuple[int, str]] = deque()
+        self.marks: deque[tuple[int, str]] = deque()
         self._mark_octets = 0
         self.taken = 0
         self._padded = 0
@@ -159,14 +160,14 @@ class Playout:
         :raise PlayoutFlood: more than 4,096 marks, or 1 MiB of names, are pending.
         """
         octets = len(name)
-        if len(self._marks) >= MAX_MARKS or self._mark_octets + octets > MAX_MARK_OCTETS:
-            raise PlayoutFlood(f"{len(self._marks)} marks are pending: more than the gateway keeps for a call")
-        self._marks.append((self._pushed, name))
+        if len(self.marks) >= MAX_MARKS or self._mark_octets + octets > MAX_MARK_OCTETS:
+            raise PlayoutFlood(f"{len(self.marks)} marks are pending: more than the gateway keeps for a call")
+        self.marks.append((self._pushed, name))
         self._mark_octets += octets
 
     def reached(self) -> tuple[str, ...]:
         """The marks reached since the last time, in order."""
-        marks = self._marks
+        marks = self.marks
         if not marks or marks[0][0] > self.taken:
             return ()
         names: list[str] = []
@@ -181,8 +182,8 @@ class Playout:
         What is pushed next starts with a whole sample.
         """
         names: list[str] = []
-        while self._marks and self._marks[-1][0] > self.taken:
-            names.append(self._marks.pop()[1])
+        while self.marks and self.marks[-1][0] > self.taken:
+            names.append(self.marks.pop()[1])
         self._mark_octets -= sum(map(len, names))
         discarded = self.queued_ms
         self._pieces.clear()

@@ -11,7 +11,7 @@ from attrs import define, field
 Kind = Literal["stun", "zrtp", "dtls", "turn", "rtp", "other"]
 
 _HEADER = struct.Struct("!BBHII")
-_pack = _HEADER.pack
+_pack, _pack_into = _HEADER.pack, _HEADER.pack_into
 _EXTENSION = struct.Struct("!HH")
 _VERSION_2_ALONE = 0x80
 
@@ -161,6 +161,21 @@ class RtpSender:
         self.packets_sent += 1
         self.octets_sent += len(payload)
         return _pack(_VERSION_2_ALONE, second, number, timestamp, self.ssrc) + payload
+
+    def head(self, packet: memoryview, samples: int) -> None:
+        """Write the next packet's header where it belongs; its payload has an octet for each unit of the RTP clock.
+
+        :param samples: its length in these units, and in octets, as in all our codecs.
+        """
+        second, number, timestamp = self.payload_type, self.sequence_number, self.timestamp
+        if self._talkspurt:
+            second |= 0x80
+            self._talkspurt = False
+        self.sequence_number = (number + 1) & 0xFFFF
+        self.timestamp = (timestamp + samples) & 0xFFFFFFFF
+        self.packets_sent += 1
+        self.octets_sent += samples
+        _pack_into(packet, 0, _VERSION_2_ALONE, second, number, timestamp, self.ssrc)
 
     def packet_at(self, timestamp: int, payload: bytes, payload_type: int, marker: bool = False) -> bytes:
         """A packet with a timestamp of its own, in the same sequence; the media clock stays (RFC 4733 2.5.1)."""

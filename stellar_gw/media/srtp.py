@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from attrs import field, frozen
 from pylibsrtp import Error, Policy, Session
@@ -67,6 +68,19 @@ class SrtpKey:
             raise LocalProtocolError(f"a key of {len(self.octets)} octets for {self.suite}")
 
 
+_length = ffi.new("int *")
+"""Of the packet that is being deciphered or enciphered: one for all, so that it is in the processor's cache."""
+_addresses: WeakKeyDictionary[Workspace, Any] = WeakKeyDictionary()
+
+
+def _address(workspace: Workspace) -> Any:
+    """Where a workspace is, for libsrtp; one for all as well."""
+    found = _addresses.get(workspace)
+    if found is None:
+        found = _addresses[workspace] = ffi.from_buffer(workspace.buffer)
+    return found
+
+
 class _Context:
     """One key in one direction."""
 
@@ -112,8 +126,8 @@ class _Context:
         return self._in_place(lib.srtp_protect, workspace)
 
     def _in_place(self, transform: Callable[[Any, Any, Any], int], workspace: Workspace) -> InPlace:
-        session, length = self._session, ffi.new("int *")
-        handle, packet = session._srtp[0], ffi.from_buffer(workspace.buffer)
+        session, length, packet = self._session, _length, _address(workspace)
+        handle = session._srtp[0]
 
         def in_place(octets: int, session: Session = session) -> bool:  # which keeps what the handle is of
             length[0] = octets

@@ -9,6 +9,8 @@ from __future__ import annotations
 LARGEST_DATAGRAM = 65535
 TRAILER = 256
 """Octets behind the largest datagram, for what SRTP adds to it."""
+HEADER = 12
+"""Octets of an RTP header without CSRC list (RFC 3550 5.1)."""
 USUAL = 512
 """Octets; a view of a shorter packet is there already, and costs nothing."""
 
@@ -23,6 +25,7 @@ class Workspace:
         self._view = memoryview(self._octets)
         self.whole = self._view[:LARGEST_DATAGRAM]
         self._pieces = [self._view[:octets] for octets in range(USUAL)]
+        self._payloads: dict[int, memoryview] = {}
 
     @property
     def buffer(self) -> bytearray:
@@ -37,6 +40,13 @@ class Workspace:
     def piece(self, octets: int) -> memoryview:
         """The packet of so many octets that is in it."""
         return self._pieces[octets] if octets < USUAL else self._view[:octets]
+
+    def payload(self, octets: int) -> memoryview:
+        """Of the RTP packet that is in it, so many octets behind a header without CSRC list."""
+        found = self._payloads.get(octets)
+        if found is None:
+            found = self._payloads[octets] = self._view[HEADER : HEADER + octets]
+        return found
 
     def put(self, packet: bytes) -> memoryview:
         """Lay a packet into it, as if it had been received."""

@@ -143,8 +143,13 @@ class CallerAudio:
         path = self._paths.get(payload_type)
         if path is None:
             return None
-        push, convert = self._framer.push, path.payload
-        return lambda payload: push(convert(payload))
+        framer, octets, convert = self._framer, self._framer.octets, path.payload
+
+        def frames(payload: bytes) -> Iterable[bytes]:
+            audio = convert(payload)
+            return (audio,) if len(audio) == octets and not framer.rest else framer.push(audio)
+
+        return frames
 
     def frames(self, pieces: Sequence[Piece]) -> Iterable[bytes]:
         """The frames that are whole now."""

@@ -31,13 +31,13 @@ _NUMBER = 1 << 32
 class Hearing:
     """One caller, from the packet after the one that was heard last.
 
-    :param source: the latched address, for good.
     :param packet: that one.
     :param reorder: what put it in order.
     :param hear: is handed each payload.
     :param workspace: what its packets are in when they are shown to it.
     :param opened: deciphers them; None where they are plain.
     :ivar heard: when the last one came, in seconds of ``now``.
+    :ivar source: the latched address, for good.
     :ivar socket: where its packets come from; for the poller, as ``certain`` is.
     """
 
@@ -51,16 +51,16 @@ class Hearing:
         "_next",
         "_now",
         "_open",
-        "_plain",
+        "_payload",
         "_reorder",
         "_samples",
         "_size",
-        "_source",
         "_ssrc",
         "_step",
         "certain",
         "heard",
         "socket",
+        "source",
     )
 
     def __init__(
@@ -80,7 +80,7 @@ class Hearing:
         self.heard = heard
         samples = self._samples = len(packet.payload)  # one octet in each unit of the clock, in all our codecs
         number, timestamp = (packet.sequence_number + 1) & 0xFFFF, (packet.timestamp + samples) & 0xFFFFFFFF
-        self._source = source
+        self.source = source
         self._reorder = reorder
         self._counted = counted
         self._now = now
@@ -89,7 +89,7 @@ class Hearing:
         self._open = None if opened is None else opened.apply
         self._forged = None if opened is None else opened.failed
         self._size = _OCTETS + samples + (0 if opened is None else opened.tag)
-        self._plain = workspace.piece(_OCTETS + samples)
+        self._payload = workspace.payload(samples)
         self._step = _NUMBER + samples
         self._first = self._next = (_VERSION_2_ALONE | packet.payload_type) << 48 | number << 32 | timestamp
         # Before a number or a timestamp goes over its end, and carries into what stands before it.
@@ -98,7 +98,8 @@ class Hearing:
 
     def take(self, packet: memoryview, source: Address) -> bool:
         """Hand a datagram's payload on; False where it has to go the long way, and is as it was."""
-        if packet.nbytes != self._size or source != self._source:
+        # Where the source is known, it is the very same object, whose parts need not be fetched.
+        if packet.nbytes != self._size or (source is not self.source and source != self.source):
             return False
         head, ssrc = _unpack(packet)
         if head != self._next or ssrc != self._ssrc or head > self._last:
@@ -109,16 +110,14 @@ class Hearing:
             late = -late
         if late > IN_TIME:
             return False
-        if self._open is not None:
-            if not self._open(self._size):
-                assert self._forged is not None
-                self._forged()
-                return True
-            packet = self._plain
+        if self._open is not None and not self._open(self._size):
+            assert self._forged is not None
+            self._forged()
+            return True
         self.heard = now
         self._jitter += (late - self._jitter) * 0.0625
         self._next = head + self._step
-        self._hear(bytes(packet[_OCTETS:]))
+        self._hear(bytes(self._payload))
         return True
 
     def settle(self) -> None:

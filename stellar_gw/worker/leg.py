@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -13,6 +14,7 @@ from stellar_gw.media.dtmf import DtmfSender, are_digits
 from stellar_gw.worker.agreed import srtp_keys
 from stellar_gw.worker.leg_audio import TONE_MS, LegAudio, Silence
 from stellar_gw.worker.rtp_port import RtpPort
+from stellar_gw.worker.speaking import Speaking
 
 TICK_MS = 20
 LONGEST_PTIME = 200
@@ -112,6 +114,16 @@ class Leg:
                 self.port.send_events(datagrams)
                 return False
         return self._send_audio()
+
+    def speaking(self, due: float, played: Callable[[], None]) -> Speaking | None:
+        """The short way of this leg's ticks, where they are one packet of audio each.
+
+        :param due: when more is to be done.
+        :param played: to be told of each packet.
+        """
+        if self._ptime != TICK_MS or self._due or self.relay is not None or self.sounding:
+            return None
+        return self.port.speaking(self, TICK_MS, due, played)
 
     def _send_audio(self) -> bool:
         """Packets of the negotiated length, as many as are due; what is taken is sent at once."""

@@ -61,9 +61,14 @@ class Offload:
     def open(self) -> bool:
         return self._state is State.OPEN
 
+    @property
+    def wanted(self) -> bool:
+        """The kernel may be asked for."""
+        return self._state is State.OFF and self._fast_path.available
+
     def at_ease(self, ports: Sequence[RtpPort]) -> None:
         """Nothing has happened to the call's ports since the last look."""
-        if self._state is not State.OFF or not self._fast_path.available or len(ports) != 2:
+        if not self.wanted or len(ports) != 2:
             return
         self._calm += 1
         if self._calm >= CALM and self._now() >= self._again_at:

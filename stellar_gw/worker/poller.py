@@ -258,7 +258,9 @@ class PolledTransport:
         """Let a shortcut take what it can; None: nobody but the protocol."""
         self._shortcut = shortcut
         if shortcut is not None:
-            shortcut.socket, shortcut.certain = self.socket, self.certain
+            shortcut.socket = self.socket
+            # The very same object, if it is that address, so that it is known at a glance.
+            shortcut.certain = shortcut.source if self.certain == shortcut.source else self.certain
         self._poller.read_by(self, self if shortcut is None else shortcut)
 
     def _guarded_refusal(self) -> None:

@@ -7,6 +7,8 @@ source. Times are seconds of a clock that does not run backwards.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.defer import Deferred
 
 from stellar_gw.control.fastpath import OVERHEAD, FastLeg, Tally
@@ -27,17 +29,16 @@ from stellar_gw.worker.port_contracts import Clocks, Offloaded, Onward, PortList
 from stellar_gw.worker.port_digits import PortDigits
 from stellar_gw.worker.sending_port import SendingPort
 from stellar_gw.worker.short_way import QuickTransport, ShortWay
-from stellar_gw.worker.shortcut import Counted, Exit
+from stellar_gw.worker.shortcut import CLOCK, Counted, Exit
+from stellar_gw.worker.speaking import FRESH, Frames, Speaker, Speaking
 from stellar_gw.worker.tap import Tap
 
 LONGEST_PAYLOAD = 2048
 """Octets: 256 ms of any of our codecs; RFC 3551 4.2 asks for 200 ms."""
 ORDERLY = 4
 """Packets in order and alone after one that was not like the others, before the next may take the short way."""
-FRESH = 0.1
-"""Seconds since the last packet in which nothing can have gone missing yet."""
-CARE = 1.0
-"""Seconds that a port which only passes packets on may be left alone."""
+CARE = 5.0
+"""Seconds that a port which only passes packets on, and does pass them, may be left alone."""
 
 
 class RtpPort(SendingPort):
@@ -62,7 +63,7 @@ class RtpPort(SendingPort):
         self._patience = Patience(self._liveness, listener)
         self._look_at = 0.0
         self._orderly = 0
-        self._care_due = 0.0
+        self._ease_ends = 0.0
         self._rejected = 0
         self._ordered = True
         self._short_way = ShortWay()
@@ -108,6 +109,7 @@ class RtpPort(SendingPort):
             self._reorder.reset()
         self._listens = said.listens
         self._liveness.hold(not said.listens, now)
+        self._ease_ends = 0.0
         if before is None and self._patience.answered_at is not None:
             self.rtcp.reports.start(now)
             self._look_at = 0.0
@@ -127,7 +129,7 @@ class RtpPort(SendingPort):
         """From now on the peer owes media, and reports are exchanged."""
         now = self._now()
         if self._patience.answered(now):
-            self._look_at = 0.0
+            self._look_at = self._ease_ends = 0.0
             if self._media is not None:
                 self.rtcp.reports.start(now)
 
@@ -242,6 +244,24 @@ class RtpPort(SendingPort):
             opener = _plain if srtp is None else srtp.opener
             self._short_way.hear(latch, packet, self._reorder, counted, now, self._now, hear, opener)
 
+    def speaking(self, leg: Speaker, ms: int, due: float, played: Callable[[], None]) -> Speaking | None:
+        """The short way back for this leg's frames, where there is one.
+
+        :param due: when something else is to be done.
+        """
+        way, destination = self._short_way, self.destination
+        hearing, transport = way.hearing, way.transport
+        if hearing is None or destination is None or transport is None or not self.sender.packets_sent:
+            return None
+        octets = ms * CLOCK // 1000
+
+        def write(payload: bytes) -> None:
+            self.send_audio(payload, octets, destination)
+
+        frames, until = Frames(ms=ms, octets=octets, write=write), min(due, self._look_at)
+        out, workspace = self.exit(destination), transport.workspace
+        return Speaking(leg, way, hearing, self.sender, out, workspace, frames, until, played)
+
     # --- relaying -------------------------------------------------------------------------------
 
     def order(self, wanted: bool) -> None:
@@ -293,12 +313,12 @@ class RtpPort(SendingPort):
         self._short_way.disconnect()
 
     def _connect(self, now: float) -> None:
-        """A plain leg that only sends what another brings, or that is heard by an agent, has its socket connected while
-        it hears its peer."""
+        """A leg that only sends what another brings, or that is heard by an agent, has its socket connected while it
+        hears its peer; not with ICE, whose checks may come from elsewhere at any time."""
         way, latch = self._short_way, self._latch
         if latch is None or (self.fed_by is None and (self.relays or not self._ordered)):
             changed = way.disconnect()
-        elif self._srtp is None and self._ice is None:
+        elif self._ice is None:
             changed = way.connect(latch, now)
         else:
             changed = way.disconnect()
@@ -308,8 +328,7 @@ class RtpPort(SendingPort):
 
     def at_ease(self, now: float) -> bool:
         """Packets take the short way, and nothing else is to be done: :meth:`advance` may wait."""
-        quiet = now < self.rtcp.reports.due and now < self._care_due
-        return quiet and (self.in_kernel or self._short_way.moves())
+        return now < self._ease_ends and (self.in_kernel or self._short_way.moves())
 
     # --- in the kernel --------------------------------------------------------------------------
 
@@ -341,7 +360,7 @@ class RtpPort(SendingPort):
     def taken_back(self, now: float) -> None:
         """The kernel does so no longer."""
         self.rtcp.onward = None
-        self._care_due = now
+        self._ease_ends = now
         if self.splice is not None:
             self.splice.anew(now)
 
@@ -386,11 +405,9 @@ class RtpPort(SendingPort):
                     self._look(now)
                 return
             self.take_the_long_way()
-        if self.relays or self.fed_by is not None or self._ordered:
-            self._care_due = now if self._liveness.lost else now + CARE
-            if not self.in_kernel:
-                self.settle()
-                self._connect(now)
+        if (self.relays or self.fed_by is not None or self._ordered) and not self.in_kernel:
+            self.settle()
+            self._connect(now)
         if self._listens:
             if self._ordered:
                 pieces = self._reorder.advance(now)
@@ -400,6 +417,7 @@ class RtpPort(SendingPort):
                 self._digits.advance(now)
         if now >= self._look_at:
             self._look(now)
+        self._ease_ends = now if self._liveness.lost else min(self.rtcp.reports.due, now + CARE)
 
     def _look(self, now: float) -> None:
         """What is due less often."""

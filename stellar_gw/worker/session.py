@@ -45,6 +45,7 @@ from stellar_gw.worker.pacer import FRAME, SLOW_FRAME
 from stellar_gw.worker.quality import QualityWatch
 from stellar_gw.worker.recording import Recorded
 from stellar_gw.worker.resumption import WITHIN, Resumption
+from stellar_gw.worker.speaking import Speaking
 from stellar_gw.worker.surroundings import Surroundings
 from stellar_gw.worker.wiring import Wiring
 
@@ -75,6 +76,7 @@ class MediaSession:
         self._slow = False
         self.legs: dict[str, Leg] = {}
         self._in_turn: tuple[tuple[str, Leg], ...] = ()
+        self._speaking: Speaking | None = None
         self._quality = QualityWatch()
         self._recording = LegRecording(call, surroundings.recorder, surroundings.now, self._answered, self._recorded)
         self._offload = Offload(surroundings.fast_path, surroundings.now)
@@ -97,6 +99,7 @@ class MediaSession:
             if leg is None:
                 return None
             self.legs[name] = leg
+            self._speaking = None
             self._in_turn = tuple(self.legs.items())
             self._keep_pace()
         return Allocated(
@@ -268,6 +271,7 @@ class MediaSession:
         leg = self.legs.pop(name, None)
         if leg is None:
             return ()
+        self._speaking = None
         self._in_turn = tuple(self.legs.items())
         if name == self._agent_leg:
             self._stop_agent(cause, by)
@@ -302,12 +306,14 @@ class MediaSession:
     # --- every 20 ms (Paced) --------------------------------------------------------------------
 
     def tick(self, missed: int) -> None:
+        now, speaking = self._now(), self._speaking
+        if speaking is not None and not missed and speaking.tick(now):
+            return
+        self._speaking = None
         conversation, told = self._conversation, self._wiring.hears_agent
-        now = self._now()
         if now >= self._quality.due:
             self._look_at_quality(now)
-        if self._slow and all(leg.port.at_ease(now) for leg in self.legs.values()):
-            self._offload.at_ease([leg.port for leg in self.legs.values()])
+        if self._slow and self._at_ease(now):
             if conversation is not None:
                 conversation.muted(round(SLOW_FRAME * 1000))
             return
@@ -316,6 +322,18 @@ class MediaSession:
                 conversation.played()
         if conversation is not None and not told:
             conversation.muted(round((SLOW_FRAME if self._slow else FRAME) * 1000))
+
+        if len(self._in_turn) == 1 and conversation is not None and told == self._in_turn[0][0]:
+            self._speaking = self._in_turn[0][1].speaking(self._quality.due, conversation.played)
+
+    def _at_ease(self, now: float) -> bool:
+        """Every leg is."""
+        for _, leg in self._in_turn:
+            if not leg.port.at_ease(now):
+                return False
+        if self._offload.wanted:
+            self._offload.at_ease([leg.port for _, leg in self._in_turn])
+        return True
 
     def _look_at_quality(self, now: float) -> None:
         leg = self.legs.get(self._wiring.heard_by_agent)

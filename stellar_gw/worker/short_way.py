@@ -41,29 +41,6 @@ class QuickTransport(Protocol):
         """What its outlet raised."""
 
 
-class Sealed:
-    """The outlet of a leg whose packets are enciphered on their way out, where they are in the workspace."""
-
-    def __init__(self, seal: Transform, workspace: Workspace, outlet: Outlet) -> None:
-        self._seal, self._tag, self._failed = seal.apply, seal.tag, seal.failed
-        self._piece = workspace.piece
-        self._outlet = outlet
-
-    def send(self, data: memoryview | bytes, /) -> int:
-        octets = len(data)
-        if self._seal(octets):
-            return self._outlet.send(self._piece(octets + self._tag))
-        self._failed()  # it must not go out
-        return 0
-
-    def sendto(self, data: memoryview | bytes, address: Address, /) -> int:
-        octets = len(data)
-        if self._seal(octets):
-            return self._outlet.sendto(self._piece(octets + self._tag), address)
-        self._failed()
-        return 0
-
-
 class Written:
     """The outlet of a leg whose packets are listened to on their way out."""
 
@@ -211,8 +188,8 @@ class ShortWay:
         if heard or transport is None:
             return Exit(Written(write), destination, _ignore)
         seal = sealed(transport.workspace)
-        outlet = transport.socket if seal is None else Sealed(seal, transport.workspace, transport.socket)
-        return Exit(outlet, None if transport.connected == destination else destination, transport.not_sent)
+        connected = transport.connected == destination
+        return Exit(transport.socket, None if connected else destination, transport.not_sent, seal)
 
 
 def _ignore(reason: OSError) -> None:

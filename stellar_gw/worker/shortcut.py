@@ -60,11 +60,13 @@ class Exit:
 
     :ivar destination: None where the outlet is connected to it.
     :ivar failed: told what the outlet raised.
+    :ivar seal: enciphers packets where they are, before they leave; None where the outlet is to have them plain.
     """
 
     outlet: Outlet
     destination: Address | None
     failed: Callable[[OSError], None]
+    seal: Transform | None = None
 
 
 @frozen
@@ -79,10 +81,10 @@ class Counted:
 class Shortcut:
     """One direction of a bridge, from the packet after the one that was passed on last.
 
-    :param source: the latched address, for good.
     :param payload_type: theirs and ours.
     :param workspace: what its packets are in when they are shown to it.
     :param opened: deciphers them; None where they are plain.
+    :ivar source: the latched address, for good.
     :ivar socket: where its packets come from; for the poller, as ``certain`` is.
     """
 
@@ -103,14 +105,17 @@ class Shortcut:
         "_our_ssrc",
         "_outlet",
         "_plain",
+        "_seal",
+        "_sealed",
         "_seen",
         "_size",
-        "_source",
         "_splice",
         "_ssrc",
         "_step",
+        "_unsealed",
         "certain",
         "socket",
+        "source",
     )
 
     def __init__(
@@ -131,7 +136,7 @@ class Shortcut:
         our_number = (number + splice.sequence_offset) & 0xFFFF
         our_timestamp = (timestamp + splice.timestamp_offset) & 0xFFFFFFFF
         theirs, ours = payload_type
-        self._source = source
+        self.source = source
         self._splice = splice
         self._counted = counted
         self._now = now
@@ -143,6 +148,10 @@ class Shortcut:
         self._forged = None if opened is None else opened.failed
         self._size = self._octets + (0 if opened is None else opened.tag)
         self._plain = workspace.piece(self._octets)
+        seal = out.seal
+        self._seal = None if seal is None else seal.apply
+        self._unsealed = None if seal is None else seal.failed
+        self._sealed = workspace.piece(self._octets + (0 if seal is None else seal.tag))
         self._step = _NUMBER + samples
         self._first = self._seen = self._next = (_VERSION_2_ALONE | theirs) << 48 | number << 32 | timestamp
         self._difference = ((_VERSION_2_ALONE | ours) << 48 | our_number << 32 | our_timestamp) - self._next
@@ -155,7 +164,8 @@ class Shortcut:
 
     def take(self, packet: memoryview, source: Address) -> bool:
         """Pass a datagram on, changed where it is; False where it has to go the long way, and is as it was."""
-        if packet.nbytes != self._size or source != self._source:
+        # Where the source is known, it is the very same object, whose parts need not be fetched.
+        if packet.nbytes != self._size or (source is not self.source and source != self.source):
             return False
         head, ssrc = _unpack(packet)
         if head != self._next or ssrc != self._ssrc or head > self._last:
@@ -176,6 +186,12 @@ class Shortcut:
         self._jitter += (late - self._jitter) * 0.0625
         self._next = head + self._step
         _pack(packet, 0, head + self._difference, self._our_ssrc)
+        if self._seal is not None:
+            packet = self._sealed
+            if not self._seal(self._octets):
+                assert self._unsealed is not None
+                self._unsealed()  # it must not go out
+                return True
         try:
             if self._destination is None:
                 self._outlet.send(packet)

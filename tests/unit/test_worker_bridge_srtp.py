@@ -90,11 +90,12 @@ class SrtpBridgeTests(BridgeTestCase):
         self.assertEqual(self.unauthentic()["caller"], 150)
 
     def test_a_caller_that_moves(self) -> None:
-        """In mid-bridge, too, an authentic caller is followed at once."""
+        """In mid-bridge, too, an authentic caller is followed, after half a second of silence where it was."""
         self.set_up(caller=keys(1, 2))
         self.bridge()
         self.exchange(50, caller=True, target=False)
         moved = Phone(self.world.network, MOVED)
+        self.world.tick(35)
         self.say(self.caller, self.rtp, b"\x11" * 160, MOVED)
         self.world.tick()
         self.forget()

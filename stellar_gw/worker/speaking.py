@@ -1,0 +1,150 @@
+"""The short way of an agent's audio to its caller, every 20 ms, for as long as nothing else is to be done for a leg.
+
+What :mod:`stellar_gw.worker.hearing` is to the caller's audio, this is to the agent's, and it holds for as long as that
+does: then the peer is where it was, nothing was negotiated, no digit is on its way, nobody listens in, and the leg's
+own 20 ms consist of one packet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from attrs import frozen
+
+from stellar_gw.media.rtp import RtpSender
+from stellar_gw.media.workspace import HEADER, Workspace
+from stellar_gw.worker.hearing import Hearing
+from stellar_gw.worker.shortcut import Exit
+
+FRESH = 0.1
+"""Seconds since the last packet of the peer's in which nothing can have gone missing yet."""
+
+
+class Payloads(Protocol):
+    """What payloads come from (:class:`stellar_gw.worker.leg_audio.LegAudio`)."""
+
+    def payload(self, ms: int, *, sent: bool = True) -> bytes: ...
+
+
+class Speaker(Protocol):
+    """A leg (:class:`stellar_gw.worker.leg.Leg`)."""
+
+    @property
+    def audio(self) -> Payloads:
+        """What it is sent at our pace."""
+
+    @property
+    def relay(self) -> object | None:
+        """What it is sent without it."""
+
+
+class Way(Protocol):
+    """How the peer's packets pass (:class:`stellar_gw.worker.short_way.ShortWay`)."""
+
+    @property
+    def hearing(self) -> Hearing | None:
+        """The short way to an agent, if they take it."""
+
+
+@frozen(kw_only=True)
+class Frames:
+    """Of what length they are.
+
+    :ivar octets: of a payload, and units of the RTP clock, as in all our codecs.
+    :ivar write: sends a payload of any other length.
+    """
+
+    ms: int
+    octets: int
+    write: Callable[[bytes], None]
+
+
+class Speaking:
+    """One leg's.
+
+    :param hearing: what the peer's packets take.
+    :param sender: numbers our packets.
+    :param out: the way out of the leg.
+    :param workspace: what packets are in while they are sent.
+    :param until: when something else is to be done, in seconds of ``hearing``'s clock.
+    :param played: to be told of each packet once it was sent.
+    """
+
+    __slots__ = (
+        "_audio",
+        "_body",
+        "_destination",
+        "_failed",
+        "_hearing",
+        "_leaving",
+        "_leg",
+        "_ms",
+        "_octets",
+        "_outlet",
+        "_packet",
+        "_payload",
+        "_played",
+        "_seal",
+        "_sender",
+        "_unsealed",
+        "_until",
+        "_way",
+        "_write",
+    )
+
+    def __init__(
+        self,
+        leg: Speaker,
+        way: Way,
+        hearing: Hearing,
+        sender: RtpSender,
+        out: Exit,
+        workspace: Workspace,
+        frames: Frames,
+        until: float,
+        played: Callable[[], None],
+    ) -> None:
+        self._leg, self._way = leg, way
+        self._hearing = hearing
+        self._audio, self._payload = leg.audio, leg.audio.payload
+        self._sender = sender
+        self._outlet, self._destination, self._failed = out.outlet, out.destination, out.failed
+        self._packet, self._body = workspace.piece(HEADER + frames.octets), workspace.payload(frames.octets)
+        seal = out.seal
+        self._seal = None if seal is None else seal.apply
+        self._unsealed = _nothing if seal is None else seal.failed
+        self._leaving = workspace.piece(HEADER + frames.octets + (0 if seal is None else seal.tag))
+        self._ms, self._octets, self._write = frames.ms, frames.octets, frames.write
+        self._until = until
+        self._played = played
+
+    def tick(self, now: float) -> bool:
+        """A frame is due: send it; False where that has to go the long way, and nothing was done."""
+        hearing, leg = self._hearing, self._leg
+        if now >= self._until or self._way.hearing is not hearing or now - hearing.heard >= FRESH:
+            return False
+        if leg.audio is not self._audio or leg.relay is not None:
+            return False
+        payload, octets = self._payload(self._ms), self._octets
+        if len(payload) == octets:
+            self._sender.head(self._packet, octets)
+            self._body[:] = payload
+            if self._seal is None or self._seal(HEADER + octets):
+                try:
+                    if self._destination is None:
+                        self._outlet.send(self._leaving)
+                    else:
+                        self._outlet.sendto(self._leaving, self._destination)
+                except OSError as reason:
+                    self._failed(reason)
+            else:
+                self._unsealed()  # it must not go out
+        else:
+            self._write(payload)
+        self._played()
+        return True
+
+
+def _nothing() -> None:
+    """What leaves plain is never left unsealed."""
