@@ -53,7 +53,6 @@ class BaseLink(ABC):
         self._assembly = Assembly(limits.max_message)
         self._rota = rota
         self._ration = Ration()
-        self._frames = 0
         self._deaf = False
         self._started = monotonic()
         self._task: asyncio.Task[None] | None = None
@@ -165,7 +164,7 @@ class BaseLink(ABC):
 
     def _received(self, opcode: int, fin: bool, payload: bytes) -> None:
         """A frame without RSV bits; never raises."""
-        self._frames += 1
+        self._ration.frames += 1
         if self._over:
             return
         try:
@@ -180,6 +179,7 @@ class BaseLink(ABC):
 
         Not while another is under way, nor when nothing is sent any more.
         """
+        self._ration.frames += 1
         try:
             self._events.link_received(message)
         except Exception:
@@ -222,8 +222,7 @@ class BaseLink(ABC):
 
     def _was_read(self, octets: int, asked: int) -> None:
         """So many octets of those asked for have been read, and all frames in them received."""
-        frames, self._frames = self._frames, 0
-        if self._ration.spent(octets, asked, frames) and not self._deaf:
+        if self._ration.spent(octets, asked) and not self._deaf:
             self._reads(False)
             self._rota.wait(self._read_on)
 

@@ -28,19 +28,21 @@ class Ration:
     """What one link may read at a time.
 
     :ivar room: octets.
+    :ivar frames: those of this reading so far.
     """
 
-    __slots__ = ("room",)
+    __slots__ = ("frames", "room")
 
     def __init__(self) -> None:
         self.room = FIRST
+        self.frames = 0
 
-    def spent(self, octets: int, asked: int, frames: int) -> bool:
-        """Whether the link has to wait for its turn.
+    def spent(self, octets: int, asked: int) -> bool:
+        """Whether the link has to wait for its turn; the next reading begins.
 
         :param octets: that came of the ``asked`` for; as many mean that there are more.
-        :param frames: that were in them.
         """
+        frames, self.frames = self.frames, 0
         if frames > MANY:
             self.room = max(LEAST, self.room * MANY // frames)
             return True

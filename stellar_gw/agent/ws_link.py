@@ -48,7 +48,7 @@ from stellar_gw.agent.base_link import PING, BaseLink
 from stellar_gw.agent.dial import dial
 from stellar_gw.agent.failure import Failure
 from stellar_gw.agent.link import Link, LinkEvents, LinkLimits, Target
-from stellar_gw.agent.reading import Ration, Rota
+from stellar_gw.agent.reading import MANY, Ration, Rota
 from stellar_gw.agent.request import Endpoint
 from stellar_gw.agent.tls import client_tls
 from stellar_gw.dialects.contract import Frame
@@ -116,25 +116,40 @@ class _Rationed(asyncio.BufferedProtocol):
     """Gives picows no more to read at a time than the link's ration.
 
     :param inner: picows' protocol.
-    :param was_read: told the octets that came, and those that were asked for.
+    :param was_read: told the octets that came, and those that were asked for, unless it was little.
     """
 
-    def __init__(self, inner: asyncio.BufferedProtocol, ration: Ration, was_read: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        inner: asyncio.BufferedProtocol,
+        transport: WSTransport,
+        ration: Ration,
+        was_read: Callable[[int, int], None],
+    ) -> None:
         self._inner = inner
         self._inner_buffer = cast(Callable[[int], memoryview], inner.get_buffer)
         self._inner_updated = inner.buffer_updated
+        self._transport = transport
         self._ration = ration
         self._was_read = was_read
         self._asked = 0
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        buffer = self._inner_buffer(sizehint)[: self._ration.room]
-        self._asked = len(buffer)
+        buffer, room = self._inner_buffer(sizehint), self._ration.room
+        asked = len(buffer)
+        if asked > room:
+            asked, buffer = room, buffer[:room]
+        self._asked = asked
         return buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         self._inner_updated(nbytes)
-        self._was_read(nbytes, self._asked)
+        # Nearly always that was all there is, and little; this is done for each call and 20 ms.
+        ration = self._ration
+        if nbytes < self._asked and ration.frames <= MANY and not self._transport.is_close_frame_sent:
+            ration.frames = 0
+        else:
+            self._was_read(nbytes, self._asked)
 
     def eof_received(self) -> bool | None:
         return self._inner.eof_received()
@@ -214,7 +229,7 @@ class _WsLink(BaseLink):
         below = transport.underlying_transport
         self._unsent_octets = below.get_write_buffer_size
         picows = cast(asyncio.BufferedProtocol, below.get_protocol())
-        below.set_protocol(_Rationed(picows, self._ration, self._was_read))
+        below.set_protocol(_Rationed(picows, transport, self._ration, self._was_read))
         self._opened()
 
     def _was_read(self, octets: int, asked: int) -> None:

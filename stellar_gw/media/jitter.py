@@ -256,6 +256,11 @@ class Framer:
     :ivar rest: what does not fill a frame yet.
     """
 
+    __slots__ = (
+        "octets",
+        "rest",
+    )
+
     def __init__(self, octets: int) -> None:
         """:param octets: length of a frame."""
         self.octets = octets

@@ -51,6 +51,22 @@ class Playout:
     :ivar marks: those not returned yet, each behind so many octets.
     """
 
+    __slots__ = (
+        "_half_sample",
+        "_mark_octets",
+        "_padded",
+        "_pieces",
+        "_pushed",
+        "_start",
+        "_width",
+        "_zero",
+        "capacity",
+        "encoding",
+        "marks",
+        "rate",
+        "taken",
+    )
+
     def __init__(self, encoding: Encoding, rate: int) -> None:
         self.encoding = encoding
         self.rate = rate

@@ -69,6 +69,23 @@ class Turns:
     :ivar caller: the caller's side.
     """
 
+    __slots__ = (
+        "_agent",
+        "_barge_ins",
+        "_both",
+        "_caller",
+        "_early",
+        "_heard_at",
+        "_listener",
+        "_longest",
+        "_now",
+        "_owed",
+        "_sounded_at",
+        "_times",
+        "_turns",
+        "caller",
+    )
+
     def __init__(self, now: Callable[[], float], listener: TurnListener) -> None:
         self._now = now
         self._listener = listener

@@ -26,6 +26,21 @@ class AgentAudio:
 
     sounding = False
 
+    __slots__ = (
+        "_codec",
+        "_encoder",
+        "_format",
+        "_g711",
+        "_octets_per_second",
+        "_peak",
+        "_resampler",
+        "_sent_octets",
+        "_spoke",
+        "_to_pcm",
+        "playout",
+        "sounded_ms",
+    )
+
     def __init__(self, audio_format: AudioFormat) -> None:
         self._format = audio_format
         self._octets_per_second = audio_format.width * audio_format.rate
