@@ -158,8 +158,13 @@ def start_gateway(test: SynchronousTestCase, **settings: str) -> RealGateway:
     return gateway
 
 
-def start_with(test: SynchronousTestCase, *changes: tuple[str, str], **settings: str) -> RealGateway:
-    """A gateway whose configuration differs from the usual one."""
+def start_with(
+    test: SynchronousTestCase, *changes: tuple[str, str], authority: Authority | None = None, **settings: str
+) -> RealGateway:
+    """A gateway whose configuration differs from the usual one.
+
+    :param authority: issues its certificate, and is its ``ca.pem``; by default one of its own.
+    """
     block = take_ports()
     test.addCleanup(block.release)
     folder = Path(test.mktemp())
@@ -170,6 +175,8 @@ def start_with(test: SynchronousTestCase, *changes: tuple[str, str], **settings:
         assert text.count(old) == 1, old
         text = text.replace(old, new)
     gateway.path.write_text(text)
+    if authority is not None:
+        authority.write(gateway.folder, DOMAIN, settings.get("host", HOST))
     test.addCleanup(gateway.stop)
     gateway.start()
     test.addCleanup(check_nothing_left, test, gateway)
