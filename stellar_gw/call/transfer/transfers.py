@@ -22,6 +22,11 @@ from stellar_gw.sip.refer import read_notify
 SHORTEST_RING, LONGEST_RING = 5.0, 180.0
 """Seconds: an agent that wishes for less or more gets these."""
 
+MOST_TOLD = 10
+"""Refused requests of one call that the operator is told of: an agent may ask for ever."""
+MOST_QUOTED = 80
+"""Characters of what an agent asked for."""
+
 Choose = Callable[[str, str | None], Target | TargetRefused]
 """What a name, number or URI and a method come to, for this call."""
 
@@ -69,6 +74,7 @@ class Transfers:
     hold_direction: Direction = "sendonly"
     _current: Transfer | None = field(default=None, init=False)
     _held: bool = field(default=False, init=False)
+    _times_refused: int = field(default=0, init=False)
 
     @property
     def active(self) -> bool:
@@ -86,10 +92,10 @@ class Transfers:
         """
         target = self.choose(request.to, request.method)
         if isinstance(target, TargetRefused):
-            return succeed(_refused(target))
+            return succeed(self._refused(request, target))
         refused = self.begin()
         if refused is not None:
-            return succeed(_refused(refused))
+            return succeed(self._refused(request, refused))
         if request.ring_timeout is not None:
             ring = min(max(request.ring_timeout, SHORTEST_RING), LONGEST_RING)
             target = evolve(target, ring_timeout=ring)
@@ -106,6 +112,15 @@ class Transfers:
 
         outcome.addCallback(ended)
         transfer.start()
+        return outcome
+
+    def _refused(self, request: TransferRequest, refused: TargetRefused) -> Outcome:
+        """It was not even tried: nobody was asked or called, and the record knows nothing of it."""
+        outcome = Outcome(result="failed", failure=Failure(code=refused.code, reason=refused.message))
+        self._times_refused += 1
+        if self._times_refused <= MOST_TOLD:
+            asked = "".join(each if each.isprintable() else "?" for each in request.to[:MOST_QUOTED])
+            self.around.note("transfer_failed", outcome.line(asked))
         return outcome
 
     # --- what happens to the call ---------------------------------------------------------------
@@ -187,10 +202,6 @@ class Transfers:
 
 _WAITING = Binding(leg="caller", source="tone", tone="425/150,0/9850")
 """Where there is no music: a short tone every ten seconds says that the caller is not forgotten."""
-
-
-def _refused(refused: TargetRefused) -> Outcome:
-    return Outcome(result="failed", failure=Failure(code=refused.code, reason=refused.message))
 
 
 def _seconds(text: str) -> float | None:
