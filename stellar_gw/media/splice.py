@@ -42,6 +42,7 @@ class Splice:
         self.passed_at = 0.0
         self._passed = 0
         self._bad: int | None = None
+        self._event = (-1, 0, 0)  # SSRC and timestamp of the last event, and ours
 
     def rewrite(self, packet: RtpPacket, payload_type: int, now: float, *, event: bool = False) -> bytes | None:
         """The packet as one of ours; None where it is a duplicate, or from before a new start.
@@ -56,7 +57,7 @@ class Splice:
         elif 0 < step < MAX_DROPOUT:
             marker = self._go_on(packet, step, now, event)
         elif step > 0x10000 - min(self._passed, MAX_MISORDER):
-            return self._datagram(packet, payload_type, packet.marker)  # late, but in its own place
+            return self._datagram(packet, payload_type, packet.marker, event)  # late, but in its own place
         elif step and number == self._bad:
             marker = self._start(packet, now)
         else:
@@ -65,13 +66,18 @@ class Splice:
         if not event:
             self.timestamp, self.heard, self.samples = packet.timestamp, now, len(packet.payload)
         self.passed_at = now
-        datagram = self._datagram(packet, payload_type, marker or packet.marker)
+        datagram = self._datagram(packet, payload_type, marker or packet.marker, event)
         self.sender.sequence_number = (number + self.sequence_offset + 1) & 0xFFFF
         return datagram
 
-    def _datagram(self, packet: RtpPacket, payload_type: int, marker: bool) -> bytes:
+    def _datagram(self, packet: RtpPacket, payload_type: int, marker: bool, event: bool) -> bytes:
         number = (packet.sequence_number + self.sequence_offset) & 0xFFFF
         timestamp = packet.timestamp + self.timestamp_offset
+        if event:
+            # Its timestamp is what an event is known by: even where our stream has started anew in its middle.
+            if self._event[:2] != (packet.ssrc, packet.timestamp):
+                self._event = packet.ssrc, packet.timestamp, timestamp
+            timestamp = self._event[2]
         return self.sender.numbered(number, timestamp, packet.payload, payload_type, marker)
 
     def _start(self, packet: RtpPacket, now: float) -> bool:

@@ -207,7 +207,8 @@ class TwoGatewaysTests(CallTestCase):
         }
         self.assertGreater(tone_ms(heard(calls["B's fallback"]), RATE, PROMPT_HZ), HEARD)
         self.assertIn("59", keys_in(heard(calls["digits through both, B ends"])))
-        self.assertEqual(theirs["digits through both, B ends"]["legs"][0]["digits"], "59#")
+        pressed = [legs["digits through both, B ends"]["legs"][0]["digits"] for legs in (records, theirs)]
+        self.assertEqual([pressed[0][:2], pressed[1]], ["59", "59#"], pressed)  # B may be faster than the end of #
         [at_desk] = self.at_desk
         self.assertGreater(tone_ms(heard(at_desk), RATE, own_hz("B sends on, by INVITE")), HEARD)
         self.assertEqual(theirs["B sends on, by INVITE"]["transfers"][0]["result"], "bridged")

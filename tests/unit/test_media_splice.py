@@ -168,6 +168,21 @@ class EventTests(SpliceTestCase):
         ]
         self.assertEqual([each[1] for each in seen if each], [100_000, 100_160, 100_160, 100_160, 100_320])
 
+    def test_interrupted(self) -> None:
+        """An event that stalls, so that our stream has gone on alone meanwhile, goes on as the same event: its receiver
+        counts one press. One with another timestamp is another press."""
+        seen = [self.numbers(packet(7, 0), 0.0), self.event(8, 160, 0.02)]
+        self.splice.leave(1.5)
+        self.sender.packet(AUDIO, 160)
+        seen += [self.event(9, 160, 1.52), self.event(10, 160, 1.54), self.event(11, 1440, 1.7)]
+        self.assertEqual(
+            seen,
+            [
+                (500, 100_000, True), (501, 100_160, False),
+                (503, 100_160, True), (504, 100_160, False), (505, 113_440, False),
+            ],
+        )  # fmt: skip
+
     def test_event_first(self) -> None:
         """A stream may begin with an event."""
         self.assertEqual(self.event(8, 160, 0.0), (500, 100_000, True))
