@@ -55,6 +55,11 @@ def certificate() -> str:
     return str(Authority.create().write(folder, "sip.acme.example", "127.0.0.1")[0])
 
 
+@cache
 def configuration(text: str = CONFIGURATION) -> Config:
-    """The configuration above, or another text; ``tls.pem`` in it is a certificate that can be used."""
+    """The configuration above, or another text; ``tls.pem`` in it is a certificate that can be used.
+
+    Nothing in it can be changed, so that whoever asks for the same text may have the same one: reading it is most of
+    what a story costs.
+    """
     return parse_config(text.replace("tls.pem", certificate()), "conf.yaml", {})

@@ -147,15 +147,7 @@ def _socket_inodes(pid: int) -> Iterator[str]:
 
 def start_gateway(test: SynchronousTestCase, **settings: str) -> RealGateway:
     """A gateway for one test; after it nothing may be left: no call, no open port, no traceback."""
-    block = take_ports()
-    test.addCleanup(block.release)
-    folder = Path(test.mktemp())
-    folder.mkdir(parents=True)
-    gateway = RealGateway(folder, block, **settings)
-    test.addCleanup(gateway.stop)
-    gateway.start()
-    test.addCleanup(check_nothing_left, test, gateway)
-    return gateway
+    return start_with(test, **settings)
 
 
 def start_with(
@@ -169,17 +161,22 @@ def start_with(
     test.addCleanup(block.release)
     folder = Path(test.mktemp())
     folder.mkdir(parents=True)
-    gateway = RealGateway(folder, block, **settings)
-    text = gateway.path.read_text()
-    for old, new in changes:
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    gateway.path.write_text(text)
+    gateway = changed(RealGateway(folder, block, **settings), *changes)
     if authority is not None:
         authority.write(gateway.folder, DOMAIN, settings.get("host", HOST))
     test.addCleanup(gateway.stop)
     gateway.start()
     test.addCleanup(check_nothing_left, test, gateway)
+    return gateway
+
+
+def changed(gateway: RealGateway, *changes: tuple[str, str]) -> RealGateway:
+    """The same, its configuration rewritten: each text that is to be replaced stands in it once."""
+    text = gateway.path.read_text()
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    gateway.path.write_text(text)
     return gateway
 
 
@@ -194,13 +191,15 @@ def check_nothing_left(test: SynchronousTestCase, gateway: RealGateway) -> None:
 class Silent:
     """A TCP port that takes connections and says nothing: an agent that never answers the upgrade.
 
+    :param test: after which it is closed; None: with the process.
     :ivar url: where it listens.
     """
 
-    def __init__(self, test: SynchronousTestCase) -> None:
+    def __init__(self, test: SynchronousTestCase | None) -> None:
         self._server = socket.create_server((HOST, 0))
         self._server.settimeout(5.0)
-        test.addCleanup(self._server.close)
+        if test is not None:
+            test.addCleanup(self._server.close)
         self.url = f"ws://{HOST}:{self._server.getsockname()[1]}/ws"
 
     def left(self) -> bool:

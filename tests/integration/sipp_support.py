@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import re
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from shutil import which
+from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from attrs import field, frozen
@@ -90,6 +92,28 @@ class Result:
         return [message for message in self.messages if not message.sent and message.name == name][place]
 
 
+class Run:
+    """A run of SIPp that has begun."""
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path, timeout: float) -> None:
+        self._process, self._folder, self._timeout = process, folder, timeout
+
+    def result(self) -> Result:
+        """Wait for its end."""
+        try:
+            status = self._process.wait(self._timeout)
+        finally:
+            self._process.kill()
+            self._process.wait()
+        errors = self._folder / "errors.log"
+        return Result(
+            status=status,
+            counts=_counts(self._folder / "stat.csv"),
+            errors=errors.read_text(encoding="utf-8", errors="replace")[-3000:] if errors.exists() else "",
+            messages=tuple(_messages(self._folder / "messages.log")),
+        )
+
+
 class Sipp:
     """SIPp on ports of its own, calling from the trunk's address; :meth:`run` may be called again and again."""
 
@@ -98,12 +122,16 @@ class Sipp:
         program = which("sipp")
         if program is None:
             raise SkipTest("sipp is not installed (Debian: apt install sip-tester)")
-        self._program, self._gateway = program, gateway
+        self._program, self._gateway, self._test = program, gateway, test
         self._ports: PortBlock = take_ports()
         test.addCleanup(self._ports.release)
         self._runs = 0
 
-    def run(
+    def run(self, scenario: Path | str, *options: str, to: str, **more: Any) -> Result:
+        """Run a scenario to its end; the parameters are those of :meth:`begin`."""
+        return self.begin(scenario, *options, to=to, **more).result()
+
+    def begin(
         self,
         scenario: Path | str,
         *options: str,
@@ -113,20 +141,19 @@ class Sipp:
         media: str = "",
         host: str = HOST,
         calls: int = 1,
-        rate: int = 1,
+        rate: int = 50,
         timeout: int = 60,
         trace: bool = True,
         at: str = "",
-    ) -> Result:
-        """Run a scenario: a file, or the XML itself.
+    ) -> Run:
+        """Begin a scenario: a file, or the XML itself. Others may run at the same time.
 
         :param source: the address that it calls from; ``media`` that of its RTP, where it is another.
         :param host: of the gateway.
         :param at: ``host:port`` of whom to call, where that is not the gateway itself.
         """
         self._runs += 1
-        folder = self._gateway.folder / f"sipp-{self._ports.first}-{self._runs}"
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(prefix="sipp-", dir=self._gateway.folder))
         if isinstance(scenario, str):
             path = folder / "scenario.xml"
             path.write_text(scenario, encoding="utf-8")
@@ -137,7 +164,7 @@ class Sipp:
         first = self._ports.first
         command = [
             self._program, "-sf", str(path), "-i", source, "-mi", media or source, "-p", str(first + self._runs),
-            "-mp", str(first + 100), "-s", to, "-t", transport, "-max_socket", "1000",
+            "-mp", str(first + 100 + 8 * self._runs), "-s", to, "-t", transport, "-max_socket", "1000",
             "-m", str(calls), "-r", str(rate), "-nostdin", "-timeout", str(timeout), "-timeout_error",
             "-trace_stat", "-stf", "stat.csv", "-trace_err", "-error_file", "errors.log",
             *(("-trace_msg", "-message_file", "messages.log") if trace else ()),
@@ -146,18 +173,9 @@ class Sipp:
         process = subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        try:
-            status = process.wait(timeout + 20)
-        finally:
-            process.kill()
-            process.wait()
-        errors = folder / "errors.log"
-        return Result(
-            status=status,
-            counts=_counts(folder / "stat.csv"),
-            errors=errors.read_text(encoding="utf-8", errors="replace")[-3000:] if errors.exists() else "",
-            messages=tuple(_messages(folder / "messages.log")),
-        )
+        self._test.addCleanup(process.wait)
+        self._test.addCleanup(process.kill)
+        return Run(process, folder, timeout + 20)
 
 
 def _counts(path: Path) -> dict[str, str]:

@@ -14,7 +14,6 @@ def info(cseq: int, content_type: str, body: str, *headers: str) -> str:
 class InfoTests(DialogCase):
     def test_digits(self) -> None:
         """Both bodies are accepted, other INFOs refused by name; the record has the digits, the call goes on."""
-        self.start()
         result = self.run_steps(
             answered(), talk(),
             info(2, "application/dtmf-relay", "Signal=5\nDuration=160"), receive(200),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.testing.agents import AgentServer, Behaviour, closing
-from tests.integration.gateway_support import BOT, CLOSED, ECHO, HOST, NOBODY, PASSWORD, USER, Silent, start_gateway
+from stellar_gw.testing.agents import AgentServer, closing
+from stellar_gw.testing.gateway_process import wait_until
+from tests.integration.gateway_support import BOT, CLOSED, ECHO, HOST, NOBODY, PASSWORD, USER, Silent
+from tests.integration.shared_gateway import share_gateway
 from tests.integration.sipp_support import (
     OFFER,
     Result,
@@ -31,15 +34,42 @@ from tests.integration.sipp_support import (
 SDES = "\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz"
 
 
+@cache
+def silent() -> Silent:
+    """Behind :data:`NOBODY`."""
+    return Silent(None)
+
+
+class Closing(AgentServer):
+    """Behind :data:`BOT`: closes each call's link at once, with the code that is set.
+
+    :ivar code: for the next call.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(lambda call: closing(self.code)(call))
+        self.code = 1000
+
+
+@cache
+def agent() -> Closing:
+    made = Closing()
+    made.__enter__()  # its thread ends with the process
+    return made
+
+
 class DialogCase(SynchronousTestCase):
-    """A gateway with quick timers, and SIPp."""
+    """A gateway with quick timers, which all of these tests share, and SIPp."""
 
     timeout = 90
-    t1 = "100ms"
 
-    def start(self, **settings: str) -> None:
-        self.gateway = start_gateway(self, t1=self.t1, **settings)
+    def setUp(self) -> None:
+        self.gateway = share_gateway(self, t1="100ms", nobody=silent().url, bot=agent().url)
         self.sipp = Sipp(self, self.gateway)
+
+    def records(self, result: Result, name: str = "cdr") -> list[dict[str, Any]]:
+        """The run's own."""
+        return [record for record in self.gateway.records(name) if record["sip_call_id"] == result.call_id]
 
     def run_steps(self, *steps: str, to: str = ECHO, **options: Any) -> Result:
         """One call by these steps; all of them came true."""
@@ -64,7 +94,6 @@ class SetUpTests(DialogCase):
 
     def test_delayed_offer(self) -> None:
         """An INVITE without SDP gets our offer in the 200; its answer comes in the ACK, and RTP flows both ways."""
-        self.start()
         result = self.run_steps(invite(""), receive(180), receive(200), ack(sdp()), talk(), pause(1000), bye())
         offer = result.one("200 INVITE")
         self.assertEqual((offer.direction, self.ending(result)), ("sendrecv", (200, "caller_hangup", "caller", "PCMU")))
@@ -74,26 +103,22 @@ class SetUpTests(DialogCase):
 
     def test_delayed_offer_without_an_answer(self) -> None:
         """An ACK that does not answer our offer leaves nothing to talk with: BYE."""
-        self.start()
         result = self.run_steps(invite(""), receive(180), receive(200), ack(), awaits("BYE"))
         self.assertEqual(self.ending(result), (200, "not_acceptable", "gateway", ""))
 
     def test_cancel_while_ringing(self) -> None:
         """CANCEL while the agent is still being connected: 200, 487; the agent's connection is given up."""
-        agent = Silent(self)
-        self.start(nobody=agent.url)
         result = self.run_steps(
             invite(), receive(180), pause(300),
             request("CANCEL", branch="INVITE", dialog=False), receive(200), receive(487), ack_refusal(),
             to=NOBODY,
         )  # fmt: skip
         self.assertEqual(result.received(), ["100 INVITE", "180 INVITE", "200 CANCEL", "487 INVITE"])
-        self.assertEqual((self.ending(result), agent.left()), ((487, "cancelled", "caller", "PCMU"), True))
-        self.assertEqual(self.gateway.records("refusals"), [])
+        self.assertEqual((self.ending(result), silent().left()), ((487, "cancelled", "caller", "PCMU"), True))
+        self.assertEqual(self.records(result, "refusals"), [])
 
     def test_cancel_after_the_answer(self) -> None:
         """A CANCEL that comes too late is answered and changes nothing (RFC 3261 9.2)."""
-        self.start()
         result = self.run_steps(
             answered(), request("CANCEL", branch="INVITE", dialog=False), receive(200), pause(300), bye()
         )
@@ -102,27 +127,23 @@ class SetUpTests(DialogCase):
 
     def test_early_bye(self) -> None:
         """A BYE in the early dialog ends it: 200, and 487 to the INVITE (RFC 3261 15.1.2)."""
-        agent = Silent(self)
-        self.start(nobody=agent.url)
         result = self.run_steps(
             invite(), receive(180), pause(300), request("BYE", cseq=2), receive(200), receive(487), ack_refusal(),
             to=NOBODY,
         )  # fmt: skip
         self.assertEqual(sorted(result.received()[2:]), ["200 BYE", "487 INVITE"])
-        self.assertEqual((self.ending(result)[:3], agent.left()), ((487, "caller_hangup", "caller"), True))
+        self.assertEqual((self.ending(result)[:3], silent().left()), ((487, "caller_hangup", "caller"), True))
 
     def test_retransmitted_invite(self) -> None:
         """An INVITE that comes again after its 200 is absorbed: one call, one agent, one and the same 200."""
-        self.start()
         again = request("INVITE", OFFER, dialog=False, retransmit=False)
         result = self.run_steps(invite(), receive(180), receive(200), again, again, ack(), pause(300), bye())
         self.assertEqual(self.ending(result), (200, "caller_hangup", "caller", "PCMU"))
-        self.assertEqual(len(self.gateway.wait_for_records(2, timeout=0.5)), 1)
+        self.assertFalse(wait_until(lambda: len(self.records(result)) > 1, 0.5))
         self.assertEqual(len({each.text for each in result.messages if each.name == "200 INVITE"}), 1)
 
     def test_lost_ack(self) -> None:
         """A 200 that nobody acknowledges is repeated at T1, 2*T1, ... for 64*T1; then BYE (RFC 3261 13.3.1.4)."""
-        self.start()
         result = self.run_steps(invite(), receive(180), receive(200), awaits("BYE", timeout=12000))
         record = self.gateway.record(result.call_id)
         self.assertEqual(
@@ -138,7 +159,6 @@ class SetUpTests(DialogCase):
 
     def test_late_ack(self) -> None:
         """An ACK for the third 200 confirms the call; no more 200s come after it."""
-        self.start()
         result = self.run_steps(invite(), receive(180), receive(200), pause(500), ack(), pause(1500), bye())
         self.assertEqual(self.ending(result), (200, "caller_hangup", "caller", "PCMU"))
         names = [(message.sent, message.name) for message in result.messages]
@@ -152,7 +172,6 @@ class ChangeTests(DialogCase):
 
     def test_hold_and_resume(self) -> None:
         """sendonly is answered recvonly, sendrecv by sendrecv; the session version counts up (RFC 3264 8)."""
-        self.start()
         result = self.run_steps(
             answered(), talk(), pause(300),
             reinvite(sdp("sendonly", version=2)), receive(200), ack(cseq=2), pause(500),
@@ -168,7 +187,6 @@ class ChangeTests(DialogCase):
 
     def test_hold_by_an_address_of_zeros(self) -> None:
         """c=0.0.0.0 is the old way to say hold (RFC 3264 8.4): answered, and the call goes on."""
-        self.start()
         zeros = sdp("sendonly", version=2).replace("[media_ip]", "0.0.0.0")
         result = self.run_steps(
             answered(), reinvite(zeros), receive(200), ack(cseq=2), pause(300),
@@ -181,7 +199,6 @@ class ChangeTests(DialogCase):
 
     def test_reinvite_without_sdp(self) -> None:
         """It asks for an offer: ours comes in the 200, its answer in the ACK; another codec is taken up."""
-        self.start()
         result = self.run_steps(
             answered(), talk(), pause(300),
             reinvite(""), receive(200), ack(sdp(codecs="8", version=2), cseq=2), pause(500), bye(3),
@@ -192,7 +209,6 @@ class ChangeTests(DialogCase):
 
     def test_reinvite_that_does_not_fit(self) -> None:
         """A change that we cannot follow gets 488, and the call goes on as it was (RFC 3261 14.2)."""
-        self.start()
         result = self.run_steps(
             answered(), talk(), pause(300),
             reinvite(sdp(codecs="18", version=2)), receive(488), ack_refusal(cseq=2, dialog=True), pause(500), bye(3),
@@ -203,7 +219,6 @@ class ChangeTests(DialogCase):
 
     def test_options_in_the_dialog(self) -> None:
         """Asked whether it is still there, the gateway says yes, and what it can do."""
-        self.start()
         result = self.run_steps(answered(), request("OPTIONS", cseq=2), receive(200), bye(3))
         said = result.one("200 OPTIONS")
         self.assertEqual(
@@ -217,7 +232,6 @@ class ChangeTests(DialogCase):
 
     def test_other_methods_in_the_dialog(self) -> None:
         """UPDATE is taken, MESSAGE refused with what is allowed, an unknown method with 501; the call goes on."""
-        self.start()
         result = self.run_steps(
             answered(),
             request("UPDATE", cseq=2),
@@ -236,20 +250,19 @@ class ChangeTests(DialogCase):
 class AgentEndTests(DialogCase):
     """Calls that the agent ends: the phone system is told why (RFC 3326)."""
 
-    def reason_after(self, behaviour: Behaviour) -> tuple[str, str]:
+    def reason_after(self, code: int) -> tuple[str, str]:
         """The Reason of the BYE, and the record's cause."""
-        self.enterContext(agent := AgentServer(behaviour))
-        self.start(bot=agent.url)
+        agent().code = code
         result = self.run_steps(answered(), awaits("BYE"), to=BOT)
         return result.one("BYE").header("Reason"), self.gateway.record(result.call_id)["cause"]
 
     def test_hung_up(self) -> None:
         """Closed with 1000, a normal end: Q.850 cause 16."""
-        self.assertEqual(self.reason_after(closing(1000)), ('Q.850;cause=16;text="agent hangup"', "agent_hangup"))
+        self.assertEqual(self.reason_after(1000), ('Q.850;cause=16;text="agent hangup"', "agent_hangup"))
 
     def test_failed(self) -> None:
         """Closed with 1011, a failure: Q.850 cause 41."""
-        self.assertEqual(self.reason_after(closing(1011)), ('Q.850;cause=41;text="agent lost"', "agent_lost"))
+        self.assertEqual(self.reason_after(1011), ('Q.850;cause=41;text="agent lost"', "agent_lost"))
 
 
 class RefusalTests(DialogCase):
@@ -257,21 +270,18 @@ class RefusalTests(DialogCase):
 
     def test_unknown_extension(self) -> None:
         """Require names something we do not know: 420, with its name in Unsupported (RFC 3261 8.2.2.3)."""
-        self.start()
         result = self.run_steps(invite(headers=("Require: teleport",)), receive(420), ack_refusal())
         self.assertEqual(result.one("420 INVITE").header("Unsupported"), "teleport")
-        self.assertEqual(self.gateway.records(), [])
+        self.assertEqual(self.records(result), [])
 
     def test_bye_of_an_unknown_dialog(self) -> None:
         """481, and nothing is recorded: there is no call."""
-        self.start()
         result = self.run_steps(request("BYE", dialog=False, tag=";tag=nobody"), receive(481))
         self.assertEqual(result.received(), ["481 BYE"])
-        self.assertEqual((self.gateway.records(), self.gateway.records("refusals")), ([], []))
+        self.assertEqual((self.records(result), self.records(result, "refusals")), ([], []))
 
     def test_numbers_that_nobody_has(self) -> None:
         """Unknown and disabled numbers look the same from outside, 404; their records say which it was."""
-        self.start()
         steps = (invite(), receive(404), ack_refusal())
         results = [self.run_steps(*steps, to=number) for number in ("55555", CLOSED)]
         self.assertEqual(
@@ -280,7 +290,6 @@ class RefusalTests(DialogCase):
 
     def test_srtp_offer(self) -> None:
         """SRTP with its key in SDP is answered as it was offered; with its key by DTLS it is 488."""
-        self.start()
         offer = sdp(profile="RTP/SAVP") + SDES
         result = self.run_steps(invite(offer), receive(180), receive(200), ack(), pause(300), bye())
         self.assertEqual(self.ending(result), (200, "caller_hangup", "caller", "PCMU"))
@@ -290,7 +299,6 @@ class RefusalTests(DialogCase):
 
     def test_wrong_password(self) -> None:
         """401 again, with a reference; its one record names the user, and nothing was admitted."""
-        self.start()
         wrong = ("-au", USER, "-ap", f"not {PASSWORD}")
         result = self.sipp.run(
             scenario(
@@ -312,7 +320,7 @@ class RefusalTests(DialogCase):
             (401, "wrong_password", USER, HOST),
         )
         self.assertIn(f"ref {record['reference']}", result.one("401 INVITE", 1).header("Warning"))
-        self.assertEqual(self.gateway.records(), [])
+        self.assertEqual(self.records(result), [])
 
 
 def near(gap: float, due: float) -> bool:

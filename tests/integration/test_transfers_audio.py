@@ -91,7 +91,7 @@ class AudioTests(CallTestCase):
         gaps = {}
         for number, (side, other) in enumerate(CASES):
             call = self.place(
-                str(FIRST_NUMBER + number), side.transport, codecs=(side.codec,), srtp=side.srtp, duration=7.0
+                str(FIRST_NUMBER + number), side.transport, codecs=(side.codec,), srtp=side.srtp, duration=5.0
             )
             report = await call.ended
             [there] = taken[number]

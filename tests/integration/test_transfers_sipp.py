@@ -10,6 +10,7 @@ from tests.integration.gateway_support import RealGateway
 from tests.integration.sipp_support import (
     OFFER,
     Result,
+    Run,
     Sipp,
     answered,
     awaits,
@@ -21,6 +22,8 @@ from tests.integration.sipp_support import (
 )
 from tests.integration.transfer_support import SippTarget, answer, start_with_transfers
 
+BRIDGED_MS = 3500
+"""Of a call whose agent asks for the target a second after the answer: a bridge is one for good after two."""
 ALLOW = "Allow: INVITE, ACK, CANCEL, BYE, NOTIFY, REFER"
 
 
@@ -71,10 +74,14 @@ class SippCase(SynchronousTestCase):
     gateway: RealGateway
     sipp: Sipp
 
-    def call(self, *steps: str, to: str = "700") -> tuple[Result, dict[str, Any]]:
-        """A call of a phone system that takes REFER, and the one transfer in its record."""
+    def begin(self, *steps: str, to: str = "700") -> Run:
+        """A call of a phone system that takes REFER."""
         call = answered().replace("Max-Forwards: 70\n", f"Max-Forwards: 70\n{ALLOW}\n", 1)
-        result = self.sipp.run(scenario(call, talk(), *steps), to=to)
+        return self.sipp.begin(scenario(call, talk(), *steps), to=to)
+
+    def transferred(self, run: Run) -> tuple[Result, dict[str, Any]]:
+        """What it came to, and the one transfer in its record."""
+        result = run.result()
         self.assertEqual(result.ok, (0, 1, 0), result.errors)
         [transfer] = self.gateway.record(result.call_id)["transfers"]
         return result, transfer
@@ -85,8 +92,9 @@ class ReferTests(SippCase):
         """REFER is followed to its end as phone systems tell it, and never answered with a password."""
         self.gateway = start_with_transfers(self, ['to: "sip:200@127.0.0.2", method: refer'])
         self.sipp = Sipp(self, self.gateway)
-        for style, (steps, expected) in STYLES.items():
-            result, transfer = self.call(steps)
+        runs = {style: self.begin(steps) for style, (steps, _) in STYLES.items()}
+        for style, (_, expected) in STYLES.items():
+            result, transfer = self.transferred(runs[style])
             self.assertEqual(transfer["result"], expected, style)
             sent = result.one("REFER")
             names = ("Refer-To", "Referred-By", "Authorization")
@@ -118,9 +126,15 @@ class FallbackTests(SippCase):
             400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 405: "Method Not Allowed", 420: "Bad Extension",
             429: "Provide Referrer Identity", 501: "Not Implemented", 603: "Decline",
         }  # fmt: skip
-        for status, phrase in refusals.items():
-            refused = refer(f"{status} {phrase}", *([challenge] if status == 401 else []))
-            _, transfer = self.call(refused, pause(7000), request("BYE", cseq=2), receive(200))
+        runs = {
+            status: self.begin(
+                refer(f"{status} {phrase}", *([challenge] if status == 401 else [])),
+                pause(BRIDGED_MS), request("BYE", cseq=2), receive(200),
+            )
+            for status, phrase in refusals.items()
+        }  # fmt: skip
+        for status, run in runs.items():
+            _, transfer = self.transferred(run)
             tried = [(each["method"], each.get("status")) for each in transfer["attempts"]]
             self.assertEqual((transfer["result"], tried), ("bridged", [("refer", status), ("invite", None)]), status)
         self.assertEqual(target.errors, "")
@@ -162,8 +176,8 @@ class DigestTests(SippCase):
         self.sipp = Sipp(self, self.gateway)
         hold = request("INVITE", OFFER.replace("1 1 IN", "1 2 IN").replace("sendrecv", "sendonly"), cseq=2)
         steps = (
-            pause(7000), hold, receive(100, optional=True), receive(200), request("ACK", cseq=2), pause(3000),
-            request("BYE", cseq=3), receive(200), pause(1500),
+            pause(BRIDGED_MS), hold, receive(100, optional=True), receive(200), request("ACK", cseq=2), pause(1000),
+            request("BYE", cseq=3), receive(200), pause(500),
         )  # fmt: skip
-        _, transfer = self.call(*steps)
+        _, transfer = self.transferred(self.begin(*steps))
         self.assertEqual((transfer["result"], target.errors), ("bridged", ""))
