@@ -147,7 +147,7 @@ def _socket_inodes(pid: int) -> Iterator[str]:
 
 def start_gateway(test: SynchronousTestCase, **settings: str) -> RealGateway:
     """A gateway for one test; after it nothing may be left: no call, no open port, no traceback."""
-    return start_with(test, **settings)
+    return start_with(test, authority=None, **settings)
 
 
 def start_with(
