@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -11,7 +11,9 @@ from twisted.internet.defer import Deferred
 from stellar_gw.control.messages import Event as MediaEvent
 from stellar_gw.control.messages import Reply, Request
 from stellar_gw.errors import StellarError
+from stellar_gw.sip.checks import NOTHING_BESIDES, Besides
 from stellar_gw.sip.credentials import ClientCredentials
+from stellar_gw.sip.dialog import DialogKey
 from stellar_gw.sip.events import Token, UsageId
 from stellar_gw.sip.flow import ANY_PEER, Flow, TlsTerms, Way
 from stellar_gw.sip.message import Request as SipRequest
@@ -33,12 +35,23 @@ class Signalling(Protocol):
     ) -> None:
         """Answer a new request statelessly (RFC 3261 8.2.7)."""
 
-    def accept(self, request: SipRequest, flow: Flow, tcp_above: int = 0, tls: TlsTerms = ANY_PEER) -> UsageId | None:
+    def accept(
+        self,
+        request: SipRequest,
+        flow: Flow,
+        tcp_above: int = 0,
+        tls: TlsTerms = ANY_PEER,
+        besides: Besides = NOTHING_BESIDES,
+    ) -> UsageId | None:
         """Open a usage for an INVITE and send 100; None for a merged request, which got its 482.
 
         :param tcp_above: octets above which our requests in its dialog go over TCP rather than UDP; 0: none.
         :param tls: what holds where we have to connect to the peer, because its connection is gone.
+        :param besides: what this peer may in its dialog.
         """
+
+    def find(self, key: DialogKey) -> UsageId | Literal["early", "over", "unknown"]:
+        """The usage of a confirmed dialog; else what became of it. As in :class:`SipCore`."""
 
     def ring(self, usage: UsageId, status: int = 180, body: bytes = b"") -> None:
         """Send a provisional response; with a body, our answer to the INVITE's offer (RFC 3261 13.2.1).
@@ -65,6 +78,7 @@ class Signalling(Protocol):
         credentials: ClientCredentials | None = None,
         call_id: str | None = None,
         sequence: int = 1,
+        besides: Besides = NOTHING_BESIDES,
     ) -> UsageId:
         """Call somebody; nothing is told of the usage before this has returned. As in :class:`SipCore`."""
 

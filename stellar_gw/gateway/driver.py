@@ -7,15 +7,17 @@ core -> events -> calls -> effects -> core -> flows.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from stellar_gw.gateway.ladder import Ladders
+from stellar_gw.sip.checks import NOTHING_BESIDES, Besides
 from stellar_gw.sip.core import SipCore
 from stellar_gw.sip.credentials import ClientCredentials
+from stellar_gw.sip.dialog import DialogKey
 from stellar_gw.sip.events import Event, FlowNeeded, Token, UsageId
 from stellar_gw.sip.flow import ANY_PEER, Flow, TlsTerms, Way
 from stellar_gw.sip.message import Request
@@ -122,10 +124,21 @@ class Driver:
         self._core.respond(request, flow, status, reason, headers)
         self._turn()
 
-    def accept(self, request: Request, flow: Flow, tcp_above: int = 0, tls: TlsTerms = ANY_PEER) -> UsageId | None:
-        usage = self._core.accept(request, flow, self._clock.seconds(), tcp_above=tcp_above, tls=tls)
+    def accept(
+        self,
+        request: Request,
+        flow: Flow,
+        tcp_above: int = 0,
+        tls: TlsTerms = ANY_PEER,
+        besides: Besides = NOTHING_BESIDES,
+    ) -> UsageId | None:
+        now = self._clock.seconds()
+        usage = self._core.accept(request, flow, now, tcp_above=tcp_above, tls=tls, besides=besides)
         self._turn()
         return usage
+
+    def find(self, key: DialogKey) -> UsageId | Literal["early", "over", "unknown"]:
+        return self._core.find(key)
 
     def ring(self, usage: UsageId, status: int = 180, body: bytes = b"") -> None:
         self._core.ring(usage, self._clock.seconds(), status, body=body)
@@ -155,6 +168,7 @@ class Driver:
         credentials: ClientCredentials | None = None,
         call_id: str | None = None,
         sequence: int = 1,
+        besides: Besides = NOTHING_BESIDES,
     ) -> UsageId:
         usage = self._core.invite(
             uri,
@@ -167,6 +181,7 @@ class Driver:
             credentials=credentials,
             call_id=call_id,
             sequence=sequence,
+            besides=besides,
         )
         self._turn_soon()
         return usage

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from stellar_gw.sip.body import SDP, accepts_sdp, is_identity, is_readable
 from stellar_gw.sip.message import Request
@@ -45,17 +45,42 @@ class Refusal:
 
 
 @frozen
+class Besides:
+    """What one peer may besides what all may, in the dialogs with it.
+
+    :ivar methods: that are served, and named in Allow.
+    :ivar tags: option tags.
+    """
+
+    methods: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+NOTHING_BESIDES = Besides()
+
+
+@frozen
 class Capabilities:
     """What this user agent does (RFC 3261 20.5, 20.37).
 
     :ivar allow: every method that is served.
     :ivar supported: option tags.
     :ivar session: what we want of session timers (RFC 4028); None: none. Its tag is among the supported ones then.
+    :ivar judged: option tags that the floor above knows, some peers may demand, and nobody is told of.
     """
 
     allow: tuple[str, ...] = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "NOTIFY")
     supported: tuple[str, ...] = ()
     session: SessionTerms | None = None
+    judged: tuple[str, ...] = ()
+
+    def and_(self, besides: Besides) -> Capabilities:
+        """Those toward one peer."""
+        if not besides.methods and not besides.tags:
+            return self
+        return evolve(
+            self, allow=(*self.allow, *besides.methods), supported=(*self.supported, *besides.tags), judged=()
+        )
 
     @property
     def allow_header(self) -> tuple[str, str]:
@@ -102,7 +127,7 @@ def check_method(request: Request, able: Capabilities) -> Refusal | None:
 
 def check_content(request: Request, able: Capabilities) -> Refusal | None:
     """8.2.2.3 and 8.2.3: extensions and bodies; for INVITE what a dialog needs as well."""
-    lacking = [tag for tag in request.require if tag.lower() not in able.supported]
+    lacking = [tag for tag in request.require if tag.lower() not in (*able.supported, *able.judged)]
     if lacking:
         return Refusal(420, headers=(("Unsupported", ", ".join(lacking)),))
     if not is_identity(request):

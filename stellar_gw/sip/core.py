@@ -17,11 +17,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
 
 from stellar_gw.errors import LocalProtocolError
-from stellar_gw.sip.checks import Capabilities
+from stellar_gw.sip.checks import NOTHING_BESIDES, Besides, Capabilities
 from stellar_gw.sip.credentials import ClientCredentials
-from stellar_gw.sip.dialog import Dialog
+from stellar_gw.sip.dialog import Dialog, DialogKey
 from stellar_gw.sip.events import Event, Token, UsageId
 from stellar_gw.sip.flow import ANY_PEER, Flow, Listener, TlsTerms
 from stellar_gw.sip.headers import Headers
@@ -145,17 +146,25 @@ class SipCore:
         self._uas.respond(request, flow, status, reason, headers, body)
 
     def accept(
-        self, request: Request, flow: Flow, now: float, *, tcp_above: int = 0, tls: TlsTerms = ANY_PEER
+        self,
+        request: Request,
+        flow: Flow,
+        now: float,
+        *,
+        tcp_above: int = 0,
+        tls: TlsTerms = ANY_PEER,
+        besides: Besides = NOTHING_BESIDES,
     ) -> UsageId | None:
         """Begin a usage for an INVITE; 100 is sent.
 
         :param tcp_above: octets above which our requests in its dialog go over TCP where they would go over UDP,
             if a connection can be had (RFC 3261 18.1.1); 0: for peers that do not ask for it.
         :param tls: what holds where we have to connect to the peer, because its connection is gone.
+        :param besides: what this peer may in its dialog, and is told that it may.
         :return: None if it has come before: by another way (482 is sent), or just again.
         """
         self._heap.now = now
-        return self._uas.accept(request, flow, tcp_above, tls)
+        return self._uas.accept(request, flow, tcp_above, tls, besides)
 
     # A usage as UAS
 
@@ -276,6 +285,7 @@ class SipCore:
         credentials: ClientCredentials | None = None,
         call_id: str | None = None,
         sequence: int = 1,
+        besides: Besides = NOTHING_BESIDES,
     ) -> UsageId:
         """Call somebody.
 
@@ -295,6 +305,7 @@ class SipCore:
             credentials=credentials,
             call_id=call_id,
             sequence=sequence,
+            besides=besides,
         )
         self._usages.turn(usage)
         return usage.id
@@ -367,6 +378,10 @@ class SipCore:
         self._wire.flow_failed(token, why)
 
     # Looking inside
+
+    def find(self, key: DialogKey) -> UsageId | Literal["early", "over", "unknown"]:
+        """The usage of a confirmed dialog, for an INVITE that is to replace it (RFC 3891 3); else what became of it."""
+        return self._usages.standing(key)
 
     def dialog(self, usage: UsageId) -> Dialog:
         """The dialog of a usage that has not ended: the confirmed one, or as UAC the first early one.

@@ -6,14 +6,21 @@ import re
 
 from attrs import frozen
 
+from stellar_gw.errors import RemoteProtocolError
 from stellar_gw.sip.message import Message, Request
-from stellar_gw.sip.uri import Uri
-from stellar_gw.sip.values import NameAddr
+from stellar_gw.sip.params import Params
+from stellar_gw.sip.reasons import REASONS
+from stellar_gw.sip.replaces import Replaces, parse_replaces
+from stellar_gw.sip.uri import SipUri, Uri
+from stellar_gw.sip.values import NameAddr, parse_name_addr
 
 SIPFRAG = "message/sipfrag"
+NO_SUBSCRIPTION = "norefersub"
+"""The option tag of who can do without (RFC 4488 5)."""
 UNSUBSCRIBE = (("Event", "refer"), ("Expires", "0"))
 """Headers of the SUBSCRIBE that ends a subscription made by REFER (RFC 3515 2.4.4, RFC 6665 4.1.2.3)."""
 
+_LONGEST_NAME = 512
 _MOST = 2048
 """Octets of a sipfrag that are looked at; its first line is all that counts."""
 _STATUS_LINE = re.compile(rb"SIP/2\.0[ \t]+([1-6][0-9][0-9])(?:[ \t]+([^\r\n]*))?(?:\r|\n|$)", re.IGNORECASE)
@@ -90,3 +97,58 @@ def _status(request: Request) -> tuple[int, str]:
         return 0, ""
     text = (found[2] or b"").decode("utf-8", "replace")
     return int(found[1]), "".join(letter for letter in text if letter.isprintable())[:80].strip()
+
+
+@frozen(kw_only=True)
+class ReferTo:
+    """Whom a REFER toward us names.
+
+    :ivar uri: without what belongs to the request that it asks for.
+    :ivar replaces: the dialog that is to be replaced there.
+    :ivar silent: no NOTIFY is wanted (RFC 4488 4).
+    :ivar referred_by: who says so, as it came; empty where nobody does, or it is longer than anybody's name.
+    """
+
+    uri: Uri
+    replaces: Replaces | None = None
+    silent: bool = False
+    referred_by: str = ""
+
+
+def read_refer(request: Request) -> ReferTo:
+    """
+    :raise RemoteProtocolError: with the status that refuses it: 400 where there is no one Refer-To that can be read
+        (RFC 3515 2.4.2), 403 where another method than INVITE is asked for.
+    """
+    values = request.headers.all("Refer-To")
+    if len(values) != 1:
+        raise RemoteProtocolError("REFER must carry one Refer-To")
+    uri = parse_name_addr(values[0]).uri
+    replaces = None
+    if isinstance(uri, SipUri):
+        method = (uri.params.get("method") or "INVITE").upper()
+        if method != "INVITE":
+            raise RemoteProtocolError("only an INVITE can be asked for by REFER", 403)
+        wanted = [value for name, value in uri.headers if name.lower() == "replaces"]
+        if len(wanted) > 1:
+            raise RemoteProtocolError("Refer-To replaces one dialog")
+        replaces = parse_replaces(wanted[0]) if wanted else None
+        kept = ((name, value) for name, value in uri.params if name in ("transport", "user"))
+        uri = SipUri(scheme=uri.scheme, user=uri.user, host=uri.host, port=uri.port, params=Params(kept))
+    by = request.headers.first("Referred-By") or ""
+    silent = wants_no_subscription(request) or NO_SUBSCRIPTION in {each.lower() for each in request.require}
+    return ReferTo(uri=uri, replaces=replaces, silent=silent, referred_by=by if len(by) <= _LONGEST_NAME else "")
+
+
+def notify_headers(state: str, event_id: int | None = None) -> tuple[tuple[str, str], ...]:
+    """Of a NOTIFY of ours.
+
+    :param state: of the subscription, as ``active;expires=60``.
+    :param event_id: the CSeq number of the REFER, where it is not the first in its dialog (RFC 3515 2.4.6).
+    """
+    return ("Event", "refer" if event_id is None else f"refer;id={event_id}"), ("Subscription-State", state)
+
+
+def sipfrag(status: int, phrase: str = "") -> bytes:
+    """How far the INVITE has come that a REFER asked for (RFC 3515 2.4.5, RFC 3420)."""
+    return f"SIP/2.0 {status} {phrase or REASONS.get(status, 'Unknown')}\r\n".encode()

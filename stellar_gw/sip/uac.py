@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stellar_gw.errors import LocalProtocolError
 from stellar_gw.sip.acknowledging import Acknowledger
-from stellar_gw.sip.checks import Capabilities
+from stellar_gw.sip.checks import Besides, Capabilities
 from stellar_gw.sip.credentials import ClientCredentials
 from stellar_gw.sip.dialog import Dialog, dialog_as_uac, refresh, way
 from stellar_gw.sip.events import ResponseReceived, Token
@@ -58,6 +58,7 @@ class Uac:
         user_agent: str,
     ) -> None:
         self._wire, self._layer, self._usages, self._names, self._timers = wire, layer, usages, names, timers
+        self._able = able
         writer = RequestWriter(names, able, user_agent)
         self._sender = Sender(wire, layer, usages, writer, self)
         self._acknowledger = Acknowledger(wire, writer, self._sender)
@@ -90,9 +91,15 @@ class Uac:
         credentials: ClientCredentials | None,
         call_id: str | None,
         sequence: int,
+        besides: Besides,
     ) -> Usage:
         """Begin a usage with an INVITE."""
-        usage = Usage(id=self._names.tag(), contact_user=self._names.tag(), cancel_patience=self._timers.timeout)
+        usage = Usage(
+            id=self._names.tag(),
+            contact_user=self._names.tag(),
+            able=self._able.and_(besides),
+            cancel_patience=self._timers.timeout,
+        )
         usage.sips = getattr(uri, "scheme", "") == "sips"
         sending = self._outside(
             "INVITE",

@@ -8,7 +8,15 @@ from attrs import evolve
 
 from stellar_gw.errors import LocalProtocolError
 from stellar_gw.sip.body import SDP, sdp_body
-from stellar_gw.sip.checks import Capabilities, Refusal, check_content, check_initial, check_method
+from stellar_gw.sip.checks import (
+    NOTHING_BESIDES,
+    Besides,
+    Capabilities,
+    Refusal,
+    check_content,
+    check_initial,
+    check_method,
+)
 from stellar_gw.sip.dialog import Dialog, dialog_as_uas, dialog_of_request, is_out_of_order, refresh
 from stellar_gw.sip.events import Pinged, ProvisionalAcknowledged, RequestInDialog, RequestReceived, Token, UsageId
 from stellar_gw.sip.flow import ANY_PEER, Flow, TlsTerms
@@ -118,7 +126,7 @@ class Uas:
         if refusal is not None:
             self._refuse_statelessly(request, flow, refusal)
         elif request.method == "OPTIONS":
-            self._answer_options(request, flow, available=self.available)
+            self._answer_options(request, flow, self._able, available=self.available)
             self._wire.events.append(Pinged(flow))
         elif len(self._layer) >= self._max_transactions:
             self._refuse_statelessly(request, flow, self._overloaded())
@@ -126,12 +134,12 @@ class Uas:
             self._wire.events.append(RequestReceived(request, flow))
 
     def _receive_in_dialog(self, request: Request, flow: Flow) -> None:
-        refusal = check_method(request, self._able)
+        key = dialog_of_request(request)
+        found = self.usages.find(key)
+        refusal = check_method(request, self._able if found is None else found[0].able)
         if refusal is not None:
             self._refuse_statelessly(request, flow, refusal)
             return
-        key = dialog_of_request(request)
-        found = self.usages.find(key)
         if request.method == "NOTIFY" and (
             self.usages.lingers(key) or (found and found[0].ended and found[0].referred)
         ):
@@ -154,7 +162,7 @@ class Uas:
             return Refusal(500, "CSeq is lower than before")
         if usage.ended and request.method != "BYE":
             return Refusal(481)
-        refusal = check_content(request, self._able)
+        refusal = check_content(request, usage.able)
         if refusal is not None:
             return refusal
         if request.method not in ("INVITE", "BYE", "OPTIONS") and len(usage.asked) >= MAX_ASKED:
@@ -163,7 +171,7 @@ class Uas:
 
     def _serve_in_dialog(self, usage: Usage, dialog: Dialog, request: Request, flow: Flow) -> None:
         if request.method == "OPTIONS":
-            self._answer_options(request, flow, available=True)
+            self._answer_options(request, flow, usage.able, available=True)
             return
         leg = _Leg(self, usage) if request.method == "INVITE" else None
         transaction = self._layer.serve(request, flow, leg, request.to.tag or "")
@@ -240,8 +248,8 @@ class Uas:
     def _refuse_statelessly(self, request: Request, flow: Flow, refusal: Refusal) -> None:
         self.respond(request, flow, refusal.status, refusal.reason, refusal.headers, b"")
 
-    def _answer_options(self, request: Request, flow: Flow, *, available: bool) -> None:
-        headers = self._able.options_headers
+    def _answer_options(self, request: Request, flow: Flow, able: Capabilities, *, available: bool) -> None:
+        headers = able.options_headers
         if available:
             self.respond(request, flow, 200, "", headers, b"")
         else:
@@ -256,7 +264,14 @@ class Uas:
 
     # A usage as UAS
 
-    def accept(self, request: Request, flow: Flow, tcp_above: int = 0, tls: TlsTerms = ANY_PEER) -> UsageId | None:
+    def accept(
+        self,
+        request: Request,
+        flow: Flow,
+        tcp_above: int = 0,
+        tls: TlsTerms = ANY_PEER,
+        besides: Besides = NOTHING_BESIDES,
+    ) -> UsageId | None:
         """Begin a usage for an INVITE; None where it has begun already."""
         if request.method != "INVITE" or request.to.tag is not None:
             raise LocalProtocolError("only an INVITE outside any dialog can be accepted")
@@ -271,6 +286,7 @@ class Uas:
         usage = Usage(
             id=self._names.tag(),
             contact_user=self._names.tag(),
+            able=self._able.and_(besides),
             offer_is_ours=not sdp_body(request),
             sips=isinstance(request.uri, SipUri) and request.uri.secure,
         )
@@ -300,6 +316,9 @@ class Uas:
         if status >= 200:
             del self._asked[token]
             del usage.asked[token]
+        if transaction.request.method == "REFER" and 200 <= status < 300:  # it makes a dialog (RFC 3515 2.2)
+            contact = self._names.contact(transaction.flow, usage.contact_user, sips=usage.sips)
+            headers = [("Contact", str(NameAddr("", contact))), *headers]
         if transaction.request.method == "UPDATE" and 200 <= status < 300:
             headers = [*self._settle(usage, transaction), *headers, *([("Content-Type", SDP)] if body else [])]
         self._send(transaction, status, reason, headers, body)
@@ -321,7 +340,7 @@ class Uas:
         usage.rseq = usage.rseq + 1 if usage.rseq else 1 + self._names.below(2**31 - 1000)
         usage.awaited = RAck(usage.rseq, invite.request.cseq.number, "INVITE")
         contact = NameAddr("", self._names.contact(invite.flow, usage.contact_user, sips=usage.sips))
-        headers = [("Contact", str(contact)), self._able.allow_header, self._able.supported_header]
+        headers = [("Contact", str(contact)), usage.able.allow_header, usage.able.supported_header]
         headers += [("Require", TAG), ("RSeq", str(usage.rseq)), *effect.headers]
         headers += [("Content-Type", SDP)] if effect.body else []
         self._send(invite, effect.status, effect.reason, headers, effect.body)
@@ -339,12 +358,12 @@ class Uas:
         """Take target and interval from an UPDATE; the headers of its 200 (RFC 3311 5.2, RFC 4028 9)."""
         dialog = usage.dialog
         contact = NameAddr("", self._names.contact(update.flow, usage.contact_user, sips=usage.sips))
-        headers = [("Contact", str(contact)), self._able.allow_header, self._able.supported_header]
+        headers = [("Contact", str(contact)), usage.able.allow_header, usage.able.supported_header]
         if dialog is None or usage.ended:
             return headers
         refresh(dialog, update.request)
         if usage.success or usage.initial is not None:  # before its 2xx there is no session to time
-            self.usages.time_session(usage, settle_as_uas(update.request, self._able.session))
+            self.usages.time_session(usage, settle_as_uas(update.request, usage.able.session))
             headers += headers_of_success(usage.session)
         return headers
 
@@ -362,12 +381,12 @@ class Uas:
         headers = list(effect.headers)
         if 100 < effect.status < 300:
             contact = NameAddr("", self._names.contact(invite.flow, usage.contact_user, sips=usage.sips))
-            headers[:0] = [("Contact", str(contact)), self._able.allow_header, self._able.supported_header]
+            headers[:0] = [("Contact", str(contact)), usage.able.allow_header, usage.able.supported_header]
         if effect.body and not any(name.lower() == "content-type" for name, _ in headers):
             headers.append(("Content-Type", SDP))
         if 200 <= effect.status < 300 and usage.dialog is not None:
             refresh(usage.dialog, invite.request)
-            self.usages.time_session(usage, settle_as_uas(invite.request, self._able.session))
+            self.usages.time_session(usage, settle_as_uas(invite.request, usage.able.session))
             headers += headers_of_success(usage.session)
         data = self._send(invite, effect.status, effect.reason, headers, effect.body)
         if 200 <= effect.status < 300:

@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 from attrs import define, field, frozen
 
+from stellar_gw.sip.checks import Capabilities
 from stellar_gw.sip.credentials import ClientCredentials
 from stellar_gw.sip.dialog import Dialog
 from stellar_gw.sip.digest import DigestChallenge
@@ -126,6 +127,7 @@ class Usage:
 
     :ivar machine: its table; made with it.
     :ivar contact_user: the user part of our Contact, the same in all its messages.
+    :ivar able: what its peer is told that we can.
     :ivar sips: whether the INVITE was for a sips URI.
     :ivar dialog: the confirmed one, or as UAS the only one; None while we call.
     :ivar early: as UAC, the early dialogs by To tag.
@@ -151,6 +153,7 @@ class Usage:
 
     id: UsageId
     contact_user: str
+    able: Capabilities
     sips: bool = False
     dialog: Dialog | None = None
     early: dict[str, Dialog] = field(factory=dict)
@@ -176,6 +179,11 @@ class Usage:
     effects: list[UsageEffect] = field(factory=list)
     running: dict[str, Alarm] = field(factory=dict)
     machine: InviteUsage = field(init=False)
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether a 2xx has made its dialog more than an early one."""
+        return bool(self.success) if self.initial is None else self.dialog is not None
 
     def note_allow(self, message: Request | Response) -> None:
         """What the peer takes, where it says so."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from stellar_gw.sip.dialog import Dialog, DialogKey
 from stellar_gw.sip.events import Ended, ResponseReceived, UsageId
@@ -19,6 +19,8 @@ from stellar_gw.sip.wire import Wire
 LINGER = 32.0
 """Seconds that a subscription made by REFER outlives its call: 64*T1, as long as a NOTIFY is repeated."""
 MOST_LINGERING = 10_000
+MOST_OVER = 1_000
+"""Dialogs that are remembered when they are over: who wants to replace one of them hears that it is too late."""
 
 
 class Usages:
@@ -32,6 +34,7 @@ class Usages:
         self._known: dict[UsageId, Usage] = {}
         self._expired = self._expire  # bound once, for all timers
         self._dialogs: dict[DialogKey, tuple[Usage, Dialog]] = {}
+        self._over: dict[DialogKey, None] = {}
         self._lingering: dict[DialogKey, Alarm] = {}
         self.perform: dict[type, Callable[[Usage, Any], None]] = {
             Tell: self._tell,
@@ -78,6 +81,9 @@ class Usages:
         if entry is not None and entry[1] is dialog:
             del self._dialogs[dialog.key]
             self._wire.release(dialog.flow, dialog)
+            self._over[dialog.key] = None
+            if len(self._over) > MOST_OVER:
+                del self._over[next(iter(self._over))]
             if entry[0].referred and len(self._lingering) < MOST_LINGERING:
                 self._lingering[dialog.key] = self._heap.start(LINGER, self._forget, dialog.key)
 
@@ -100,6 +106,16 @@ class Usages:
             self._wire.release(dialog.flow, dialog)
             self._wire.hold(flow, dialog)
         dialog.flow = flow
+
+    def standing(self, key: DialogKey) -> UsageId | Literal["early", "over", "unknown"]:
+        """What an INVITE that wants to replace a dialog finds (RFC 3891 3): the usage, where it is confirmed."""
+        found = self._dialogs.get(key)
+        if found is None:
+            return "over" if key in self._over else "unknown"
+        usage, _ = found
+        if usage.ended:
+            return "over"
+        return usage.id if usage.confirmed else "early"
 
     # Effects
 

@@ -52,12 +52,13 @@ class RequestWriter:
 
     def _own_headers(self, sending: Sending, method: str, flow: Flow) -> list[tuple[str, str]]:
         usage = sending.usage
+        able = self._able if usage is None else usage.able
         contact = self._names.contact(flow, sending.contact_user, sips=usage is not None and usage.sips)
         own = [("Contact", str(NameAddr("", contact)))]
         if method in ("INVITE", "OPTIONS"):
-            own += [self._able.allow_header, self._able.supported_header]
+            own += [able.allow_header, able.supported_header]
         elif method == "UPDATE":
-            own.append(self._able.supported_header)
+            own.append(able.supported_header)
         if method in ("INVITE", "UPDATE") and self._able.session is not None and usage is not None:
             own += headers_of_request(usage.session, self._able.session, first=sending.dialog is None)
         return [item for item in own if item[0] not in sending.headers]

@@ -84,7 +84,9 @@ class RefreshTests(Story):
     def test_an_update_that_is_refused_is_followed_by_a_reinvite(self) -> None:
         """The peer's Allow named UPDATE, and it does not do it after all."""
         self.begin()
-        self.caller.core._uas._able = WITHOUT_UPDATE
+        usage = self.caller.core._usages.get(self.usage)
+        assert usage is not None
+        usage.able = WITHOUT_UPDATE
         self.network.run(200.0)
         self.assertEqual((self.said(self.callee, "UPDATE"), self.said(self.callee, "INVITE")), (1, 4))
         self.hang_up()

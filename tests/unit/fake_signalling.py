@@ -8,7 +8,9 @@ from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, fail, succeed
 
 from stellar_gw.call.ports import NoWay
+from stellar_gw.sip.checks import NOTHING_BESIDES, Besides
 from stellar_gw.sip.credentials import ClientCredentials
+from stellar_gw.sip.dialog import DialogKey
 from stellar_gw.sip.flow import ANY_PEER, Flow, TlsTerms, Way
 from stellar_gw.sip.message import Request
 from stellar_gw.sip.uri import SipUri, Uri
@@ -108,7 +110,17 @@ class FakeSignalling:
     def respond(self, request: Request, flow: Flow, status: int, reason: str = "", headers: Items = ()) -> None:
         self.said.append(("respond", status, *sorted(name for name, _ in headers)))
 
-    def accept(self, request: Request, flow: Flow, tcp_above: int = 0, tls: TlsTerms = ANY_PEER) -> str | None:
+    def find(self, key: DialogKey) -> str:
+        return "unknown"
+
+    def accept(
+        self,
+        request: Request,
+        flow: Flow,
+        tcp_above: int = 0,
+        tls: TlsTerms = ANY_PEER,
+        besides: Besides = NOTHING_BESIDES,
+    ) -> str | None:
         return None if self.merged else f"usage of {request.call_id}"
 
     def ring(self, usage: str, status: int = 180, body: bytes = b"") -> None:
@@ -135,6 +147,7 @@ class FakeSignalling:
         credentials: ClientCredentials | None = None,
         call_id: str | None = None,
         sequence: int = 1,
+        besides: Besides = NOTHING_BESIDES,
     ) -> str:
         usage = f"usage {len(self.invites) + 1}"
         self.invites.append(
