@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -18,6 +17,14 @@ from stellar_gw.call.agent.agent import AgentLimits, start_agent
 from stellar_gw.call.agent.asks import Asks, Told
 from stellar_gw.call.agent.fallback import FallingBack
 from stellar_gw.call.agent.links import AgentLinks
+from stellar_gw.call.call_terms import (
+    DECISION_TIMEOUT,
+    RELEASE_TIMEOUT,
+    CallTimers,
+    MakeTransfers,
+    Refuse,
+    Tell,
+)
 from stellar_gw.call.endings import (
     MEDIA_FAILURE,
     agent_ending,
@@ -29,17 +36,20 @@ from stellar_gw.call.endings import (
     template_ending,
     undecided_ending,
 )
-from stellar_gw.call.events import CallAnswered, CallConfirmed, CallEnded, CallEvent, CallNoted, CallStarted
+from stellar_gw.call.events import CallAnswered, CallConfirmed, CallEnded, CallNoted, CallStarted
 from stellar_gw.call.leg.caller import CallerLeg
 from stellar_gw.call.leg.media import LegMedia
+from stellar_gw.call.leg.standing import Respond
 from stellar_gw.call.machine import Effect, Ending, InboundCallMachine, Outbox
 from stellar_gw.call.ports import MediaPlane, Signalling
 from stellar_gw.call.record import CallRecord
 from stellar_gw.call.recording import CallRecording
+from stellar_gw.call.succession import MakeLeg, Succession
 from stellar_gw.call.timers import Timers
 from stellar_gw.call.transfer.caller_side import CallerSide
 from stellar_gw.call.transfer.outcome import Outcome
-from stellar_gw.call.transfer.transfers import TransferRequest, Transfers
+from stellar_gw.call.transfer.referral import Referrals
+from stellar_gw.call.transfer.transfers import TransferRequest
 from stellar_gw.call.usages import Usages
 from stellar_gw.control import messages
 from stellar_gw.directory.records import Route
@@ -48,28 +58,6 @@ from stellar_gw.sip.events import UsageId
 from stellar_gw.sip.flow import Flow
 from stellar_gw.sip.message import Request
 from stellar_gw.sip.sdp import Direction
-
-RELEASE_TIMEOUT = 2.0
-"""Seconds a worker may take over its last numbers; then the record is written without them."""
-
-DECISION_TIMEOUT = 60.0
-"""Seconds that an agent may let it ring before it answers or rejects."""
-
-Tell = Callable[[CallEvent], None]
-MakeTransfers = Callable[[CallerSide, CallRecord, Callable[[str, str], None]], Transfers]
-"""From the call's side, its record, and what takes notes."""
-Refuse = Callable[[Ending, Request, Flow], list[tuple[str, str]]]
-"""Keeps the record of a refusal and returns the headers that go with it."""
-
-
-@frozen(kw_only=True)
-class CallTimers:
-    """Seconds; see ``TimersConfig``."""
-
-    duration: float = 7200.0
-    duration_warning: float = 60.0
-    no_media_extended: float = 300.0
-    probe_interval: float = 30.0
 
 
 class Call:
@@ -136,6 +124,25 @@ class Call:
             keep_leg=lambda numbers: record.legs.append(leg_numbers(numbers)),
         )
         self._transfers = transfers(self._side, record, self.note)
+        self.succession = Succession(
+            call_id=record.call_id,
+            side=self._side,
+            call=self,
+            signalling=signalling,
+            usages=usages,
+            plane=plane,
+            clock=clock,
+            wall=wall,
+            record=record.moves,
+            lost=self._lost_caller,
+        )
+        self._referrals = Referrals(
+            terms=self._transfers.referrals,
+            succession=self.succession,
+            usages=usages,
+            busy=lambda: not self.movable,
+            note=self.note,
+        )
         self._lost: Ending | None = None
         self._links = AgentLinks(route=route, record=record, now=clock.seconds, note=self.note)
         self._fallback = FallingBack(
@@ -164,6 +171,21 @@ class Call:
     def call_id(self) -> str:
         return self.record.call_id
 
+    @property
+    def usage(self) -> UsageId:
+        """Of the dialog with whoever is the caller by now."""
+        return self._side.leg.usage
+
+    @property
+    def route(self) -> Route:
+        return self._route
+
+    @property
+    def movable(self) -> bool:
+        """Up, and not being transferred: somebody else may become its caller."""
+        up = InboundCallMachine.state(self._machine) == "Up"
+        return up and not self.succession.open and (self._transfers.bridging or not self._transfers.active)
+
     # --- what happens to it ---------------------------------------------------------------------
 
     def start(self) -> None:
@@ -178,6 +200,8 @@ class Call:
         self._run()
 
     def leg_gone(self, ending: Ending, reason_header: str) -> None:
+        if self.succession.outlives(ending):
+            return
         self._transfers.caller_gone()
         self._machine.gone(ending)
         self.record.reason_header = reason_header or self.record.reason_header
@@ -192,6 +216,22 @@ class Call:
 
     def leg_turned(self, direction: Direction) -> None:
         self._transfers.caller_direction(direction)
+        if self.record.answered is not None and self._side.agent_listens:
+            held = direction in ("recvonly", "inactive")
+            self._tell_agent("hold", {"state": "held" if held else "resumed"})
+
+    def replace(self, make: MakeLeg, request: Request, reject: Callable[[int, str], None]) -> None:
+        """Another INVITE, which is admitted, is to be the caller's; see :meth:`Succession.replace`."""
+        ports = self._side.leg.ports
+        assert ports is not None, "a call that is up has them"
+        self.succession.replace(make, request, reject, ports)
+
+    def leg_referred(self, request: Request, respond: Respond) -> None:
+        self._referrals.asked(request, respond)
+
+    def _lost_caller(self, ending: Ending) -> None:
+        """The caller's dialog is over, and nobody came to be the caller instead."""
+        self.leg_gone(ending, "")
 
     def leg_notified(self, request: Request, respond: Callable[[int], None]) -> None:
         self._transfers.notified(request, respond)
@@ -224,7 +264,7 @@ class Call:
             case messages.RecordingEnded():
                 self._recording.ended(event)
             case _:
-                self.leg.heard(event)
+                self._side.leg.heard(event)
 
     def _agent_failed(self, event: messages.AgentFailed) -> None:
         self._links.failed(event)
@@ -388,11 +428,12 @@ class Call:
     def _bye(self) -> None:
         ending = self._outbox.ending
         assert ending is not None
-        self.leg.bye([("Reason", reason_header(ending))])
+        self._side.leg.bye([("Reason", reason_header(ending))])
 
     def _release(self) -> None:
         self._transfers.abandon()
-        self.leg.stop()
+        self.succession.abandon()
+        self._side.leg.stop()
         self._timers.stop_all()
         self._links.over()
         ending = self._outbox.ending
@@ -433,10 +474,12 @@ class Call:
 
     def _warn(self) -> None:
         """The agent hears of the limit in time to say good-bye."""
-        left = f"{self._settings.duration_warning:g}"
-        self._plane.ask(
-            messages.Tell(request=0, call=self.call_id, kind="limit", detail={"seconds_left": left})
-        ).addErrback(self.media_failed)
+        self._tell_agent("limit", {"seconds_left": f"{self._settings.duration_warning:g}"})
+
+    def _tell_agent(self, kind: str, detail: dict[str, str]) -> None:
+        self._plane.ask(messages.Tell(request=0, call=self.call_id, kind=kind, detail=detail)).addErrback(
+            self.media_failed
+        )
 
     def _limit_reached(self) -> None:
         limit = f"{self._settings.duration:g} s"

@@ -21,15 +21,18 @@ from stellar_gw.call.machine import Ending
 from stellar_gw.call.opening import Opening
 from stellar_gw.call.ports import MediaPlane, Signalling, WorkerLost
 from stellar_gw.call.record import make_call_id
+from stellar_gw.call.replacing import Replacing, demanded
+from stellar_gw.call.target.facts import besides_of
 from stellar_gw.call.transfer.transferring import Transferring
 from stellar_gw.call.trunk.trunks import Trunks
 from stellar_gw.call.usages import Usages
 from stellar_gw.config import Config
 from stellar_gw.control.messages import Event as MediaEvent
-from stellar_gw.directory.records import TrunkProvider
-from stellar_gw.sip.events import Event, Pinged, RequestReceived
+from stellar_gw.directory.records import Route, TrunkProvider
+from stellar_gw.sip.events import Event, Pinged, RequestReceived, UsageId
 from stellar_gw.sip.flow import Flow, Listener, TlsTerms
 from stellar_gw.sip.message import Request
+from stellar_gw.sip.replaces import TAG
 from stellar_gw.sip.uri import SipUri
 
 DRAINING = Refusal(
@@ -96,6 +99,7 @@ class Calls:
             refuse=self._refuse_ending,
             closed=self._closed,
         )
+        self._replacing = Replacing(signalling=signalling, opening=self._opening, call_of=self._call_of)
         self._trunks = Trunks(
             listeners=listeners,
             signalling=signalling,
@@ -139,6 +143,11 @@ class Calls:
         """A call that is up, or on its way; by our own id."""
         return self._by_id.get(call_id)
 
+    def _call_of(self, usage: UsageId) -> Call | None:
+        owner = self.usages.owner(usage)
+        call = self._by_id.get(getattr(owner, "call_id", ""))
+        return call if call is not None and call.usage == usage else None
+
     def banned(self, source: str) -> bool:
         """Whether nothing of this source is to be looked at."""
         return self._guard.banned(source, self._clock.seconds())
@@ -175,15 +184,20 @@ class Calls:
             headers = self._refusals.keep(DRAINING, request, flow)
             self._signalling.respond(request, flow, 503, "", [*headers, RETRY_AFTER])
             return
-        judgement = self._judge(request, flow)
+        replaced = self._replacing.find(request)
+        judgement = self._judge(request, flow, replaced.route if isinstance(replaced, Call) else replaced)
         if isinstance(judgement, Refused):
             self._refuse(judgement, request, flow)
+        elif judgement.replaces and isinstance(replaced, Call):
+            usage = self._accept(judgement, request, flow)
+            if usage is not None:
+                self._replacing.begin(replaced, usage, judgement, request, flow, self._config)
         elif (full := self._capacity.full(judgement, flow, self._config.limits.calls)) is not None:
             self._refuse_usage(full, request, flow)
         else:
             self._open(judgement, request, flow)
 
-    def _judge(self, request: Request, flow: Flow) -> Admitted | Refused:
+    def _judge(self, request: Request, flow: Flow, replaced: Route | Refused | None) -> Admitted | Refused:
         source, now = flow.remote[0], self._clock.seconds()
         presented = self._authentication.check(request, self._config.directory, self._wall(), reliable=flow.reliable)
         if isinstance(presented.result, Verified):
@@ -197,6 +211,8 @@ class Calls:
                 trunk=None if registration is None else registration.trunk.caller,
                 host=uri.host if isinstance(uri, SipUri) else self._config.domain,
                 digest=presented.result,
+                replaced=replaced,
+                demands_replaces=demanded(request),
             ),
             self._config.directory,
             self._config.hosts | {flow.local[0]},
@@ -255,15 +271,21 @@ class Calls:
         headers = self._refusals.keep(refusal, request, flow)
         if refusal.status == 503:
             headers.append(RETRY_AFTER)
+        if refusal.status == 420:
+            headers.append(("Unsupported", TAG))
         self._signalling.reject(usage, refusal.status, "", headers)
 
-    def _open(self, admitted: Admitted, request: Request, flow: Flow) -> None:
+    def _accept(self, admitted: Admitted, request: Request, flow: Flow) -> UsageId | None:
         self._refusals.answered(request.call_id)
         caller = admitted.caller
         provider = caller if isinstance(caller, TrunkProvider) else None
         large = provider is not None and provider.large_over_tcp
         tls = TlsTerms(caller.outbound.peer_name, caller.outbound.client_certificate)
-        usage = self._signalling.accept(request, flow, self._config.sip.udp_mtu if large else 0, tls)
+        mtu = self._config.sip.udp_mtu if large else 0
+        return self._signalling.accept(request, flow, mtu, tls, besides_of(caller))
+
+    def _open(self, admitted: Admitted, request: Request, flow: Flow) -> None:
+        usage = self._accept(admitted, request, flow)
         if usage is None:
             return
         call_id = make_call_id(self._rng(8))
@@ -345,7 +367,7 @@ class Calls:
         del self._by_id[call.call_id]
         self._capacity.release(call.call_id)
         self._transferring.forget(call.call_id)
-        self.usages.disown(call.leg.usage)
+        self.usages.disown(call.usage)
         self._perhaps_drained()
 
     def _perhaps_drained(self) -> None:

@@ -9,14 +9,17 @@ from twisted.internet.interfaces import IReactorTime
 
 from stellar_gw.call.admission.admission import Admitted
 from stellar_gw.call.agent.agent import AgentLimits
-from stellar_gw.call.call import Call, CallTimers, Refuse, Tell
+from stellar_gw.call.call import Call
+from stellar_gw.call.call_terms import CallTimers, Refuse, Tell
 from stellar_gw.call.context.context import bounded
+from stellar_gw.call.leg.caller import CallerLeg, CallerLegListener
 from stellar_gw.call.leg.media import LegMedia
 from stellar_gw.call.leg.srtp import srtp_terms
 from stellar_gw.call.media_address import media_address
 from stellar_gw.call.ports import MediaPlane, Signalling
 from stellar_gw.call.record import CallRecord
 from stellar_gw.call.target.facts import facts_of
+from stellar_gw.call.timers import Timers
 from stellar_gw.call.transfer.caller_side import CallerSide
 from stellar_gw.call.transfer.transferring import Transferring
 from stellar_gw.call.transfer.transfers import Transfers
@@ -52,7 +55,7 @@ class Opening:
         self, call_id: str, usage: UsageId, admitted: Admitted, request: Request, flow: Flow, config: Config, tell: Tell
     ) -> Call:
         """Make a call; it begins when it is started."""
-        caller, route = admitted.caller, admitted.route
+        route = admitted.route
         facts = facts_of(request, flow, admitted, config, self.listeners.values())
 
         def transfers(side: CallerSide, record: CallRecord, note: Callable[[str, str], None]) -> Transfers:
@@ -64,16 +67,7 @@ class Opening:
             request=request,
             flow=flow,
             route=route,
-            media=LegMedia(
-                session_id=int.from_bytes(self.rng(6), "big"),
-                advertise=media_address(self.listeners[flow.listener], request),
-                signalling_host=flow.remote[0],
-                rng=self.rng,
-                srtp=srtp_terms(config.media, caller, route.connector),
-                secure=flow.secure,
-                ice=caller.ice,
-                strict_latch=isinstance(caller, TrunkProvider) and caller.strict_latch,
-            ),
+            media=self._media(admitted, request, flow, config),
             signalling=self.signalling,
             plane=self.plane,
             clock=self.clock,
@@ -93,6 +87,45 @@ class Opening:
             tell=tell,
             refuse=self.refuse,
             closed=self.closed,
+        )
+
+    def _media(self, admitted: Admitted, request: Request, flow: Flow, config: Config) -> LegMedia:
+        caller = admitted.caller
+        return LegMedia(
+            session_id=int.from_bytes(self.rng(6), "big"),
+            advertise=media_address(self.listeners[flow.listener], request),
+            signalling_host=flow.remote[0],
+            rng=self.rng,
+            srtp=srtp_terms(config.media, caller, admitted.route.connector),
+            secure=flow.secure,
+            ice=caller.ice,
+            strict_latch=isinstance(caller, TrunkProvider) and caller.strict_latch,
+        )
+
+    def leg(
+        self,
+        listener: CallerLegListener,
+        call: Call,
+        usage: UsageId,
+        admitted: Admitted,
+        request: Request,
+        flow: Flow,
+        config: Config,
+    ) -> CallerLeg:
+        """A leg for a call that is up: of an INVITE that replaces its caller's."""
+        return CallerLeg(
+            listener,
+            call_id=call.call_id,
+            usage=usage,
+            request=request,
+            flow=flow,
+            media=self._media(admitted, request, flow, config),
+            signalling=self.signalling,
+            plane=self.plane,
+            usages=self.usages,
+            timers=Timers(self.clock),
+            probe_interval=CallTimers().probe_interval,
+            no_media_extended=config.timers.no_media_extended,
         )
 
     def _record(self, call_id: str, admitted: Admitted, request: Request, flow: Flow) -> CallRecord:

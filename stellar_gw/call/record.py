@@ -115,6 +115,7 @@ class CallRecord:
     conversation: dict[str, Any] | None = None
     recording: dict[str, Any] | None = None
     transfers: list[dict[str, Any]] = field(factory=list)
+    moves: list[dict[str, Any]] = field(factory=list)
     ladder: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
@@ -155,6 +156,7 @@ class CallRecord:
             "conversation": self.conversation,
             "recording": self.recording,
             "transfers": self.transfers,
+            "moves": self.moves,
             "ladder": list(self.ladder),
         }
 

@@ -76,6 +76,9 @@ class Usages:
         """What still comes of a usage matters to nobody."""
         self._owners.pop(usage, None)
 
+    def owner(self, usage: UsageId) -> UsageOwner | None:
+        return self._owners.get(usage)
+
     def ask(
         self,
         usage: UsageId,

@@ -108,6 +108,8 @@ class _Maker:
             platform=shape.platform,
             hold=shape.hold,
             rewrite=tuple(shape.rewrite.items()),
+            refer=shape.refer,
+            replaces=shape.replaces,
             outbound=_outbound(shape.outbound, shape.caller_id),
             large_over_tcp=shape.large_over_tcp,
             unconfirmed_calls=shape.unconfirmed_calls,
@@ -140,6 +142,8 @@ class _Maker:
             platform=shape.platform,
             hold=shape.hold,
             rewrite=tuple(shape.rewrite.items()),
+            refer=shape.refer,
+            replaces=shape.replaces,
             outbound=_outbound(shape.outbound, shape.caller_id),
             where=self._where(shape.place),
         )

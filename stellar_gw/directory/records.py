@@ -166,6 +166,10 @@ class Credential:
     """The direction of our offers that put it on hold."""
     rewrite: Rewrite = ()
     """What its user parts begin with and should not: tried where nothing answers to them as they came."""
+    refer: bool = False
+    """Whether its REFERs are followed: the call goes on with whom they name, as far as transfers may."""
+    replaces: bool = False
+    """Whether its INVITEs may take the place of a call of the same tenant (RFC 3891)."""
     outbound: Outbound = Outbound()
     where: Where = NOWHERE
 
@@ -189,6 +193,10 @@ class TrunkProvider:
     """The direction of our offers that put it on hold."""
     rewrite: Rewrite = ()
     """What its user parts begin with and should not: tried where nothing answers to them as they came."""
+    refer: bool = False
+    """Whether its REFERs are followed: the call goes on with whom they name, as far as transfers may."""
+    replaces: bool = False
+    """Whether its INVITEs may take the place of a call of the same tenant (RFC 3891)."""
     outbound: Outbound = Outbound()
     large_over_tcp: bool = False
     """Requests above 1,300 octets to it go over TCP first (RFC 3261 18.1.1)."""

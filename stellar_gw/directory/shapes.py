@@ -107,6 +107,8 @@ class CredentialShape:
     platform: Annotated[str, PlatformName()] = ""
     hold: Hold = "sendonly"
     rewrite: dict[Prefix, Replacement] = field(factory=dict)
+    refer: bool = False
+    replaces: bool = False
     outbound: OutboundShape = field(factory=OutboundShape)
     caller_id: Annotated[str, CallerId()] = ""
     place: Place = NOWHERE
@@ -124,6 +126,8 @@ class ProviderShape:
     platform: Annotated[str, PlatformName()] = ""
     hold: Hold = "sendonly"
     rewrite: dict[Prefix, Replacement] = field(factory=dict)
+    refer: bool = False
+    replaces: bool = False
     outbound: OutboundShape = field(factory=OutboundShape)
     caller_id: Annotated[str, CallerId()] = ""
     large_over_tcp: bool = False

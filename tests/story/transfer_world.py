@@ -42,6 +42,7 @@ class TransferWorld:
     :param refer: how the phone system answers a REFER.
     :param notifies: what it tells after it has taken one.
     :param house: the target's script.
+    :param text: the gateway's configuration.
     :ivar outcomes: what the agent was told, as states, in order; the final ones with result or code.
     """
 
@@ -54,10 +55,11 @@ class TransferWorld:
         house: Script | None = None,
         weather: Weather = FAIR,
         seed: int = 0,
+        text: str = TEXT,
     ) -> None:
         self.clock = Clock()
         self.network = Network(self.clock, seed=seed, weather=weather)
-        self.gateway = StoryGateway(self.network, configuration(TEXT), seed=seed + 1)
+        self.gateway = StoryGateway(self.network, configuration(text), seed=seed + 1)
         self.refer, self.refer_headers, self.notifies = refer, refer_headers, notifies
         self.referred: list[Request] = []
         self.notified: list[str] = []

@@ -38,6 +38,8 @@ def everything(dialect: NativeDialect) -> list[Any]:
         *dialect.told("quality", {"state": "poor", "mos": 2.1, "loss": 0.06, "remote_loss": 0.0, "jitter_ms": 12.5}),
         *dialect.told("limit", {"seconds_left": "60"}),
         *dialect.told("srtp", {"encrypted": "false", "suite": ""}),
+        *dialect.told("hold", {"state": "held"}),
+        *dialect.told("moved", {"by": "refer", "uri": "sip:200@pbx.example"}),
         *dialect.outcome("t1", "ringing", final=False, detail={"method": "invite"}),
         *dialect.outcome("t1", "failed", final=True, detail={"code": "unavailable", "message": "no"}),
         *dialect.outcome("o1", "failed", final=True, detail={"code": "unavailable", "message": "no"}),

@@ -515,7 +515,7 @@ class MidCallTests(CallCase):
             request = parsed(invite(MAIN_LINE))
             request.method = method
             self.calls.handle(RequestInDialog("usage of a1", 9, request))
-        self.assertEqual(self.said(), [("respond_in", status) for status in (481, 405, 405)])
+        self.assertEqual(self.said(), [("respond_in", status) for status in (481, 603, 405)])
         self.hang_up()
         self.settle()
 

@@ -50,6 +50,9 @@ class Attempt:
     """What admission looks at; the source is the socket's peer address and never comes from a header.
 
     :ivar trunk: who has a registration of ours on the flow that the call came on.
+    :ivar demands_replaces: it is to be refused by whoever does not do that (RFC 3261 8.2.2.3).
+    :ivar replaced: where the call leads whose dialog it wants to replace, or why there is none (RFC 3891); it counts
+        for callers that may replace, once it is known who they are.
     """
 
     source: Address
@@ -58,15 +61,21 @@ class Attempt:
     host: str
     digest: DigestResult
     trunk: Credential | TrunkProvider | None = None
+    replaced: Route | Refused | None = None
+    demands_replaces: bool = False
 
 
 @frozen(kw_only=True)
 class Admitted:
-    """:ivar how: in words, for records and ``stellar-gw-check``."""
+    """
+    :ivar how: in words, for records and ``stellar-gw-check``.
+    :ivar replaces: it takes the place of a call that is up, and is none of its own.
+    """
 
     caller: Credential | TrunkProvider
     route: Route
     how: str
+    replaces: bool = False
 
 
 @frozen(kw_only=True)
@@ -140,6 +149,10 @@ def _by_credential(
         )
     if foreign := _foreign_host(attempt, hosts):
         return foreign
+    if attempt.demands_replaces and not credential.replaces:
+        return _replaces_off(credential)
+    if attempt.replaced is not None and credential.replaces:
+        return _replacing(attempt.replaced, credential, (credential.tenant,), f"admitted by digest as {name}")
     route = directory.route_for_credential(attempt.user, credential)
     if isinstance(route, NoRoute):
         return _no_route(route, name)
@@ -174,12 +187,41 @@ def _by_provider(
         )
     if foreign := _foreign_host(attempt, hosts):
         return foreign
+    if attempt.demands_replaces and not provider.replaces:
+        return _replaces_off(provider)
+    if attempt.replaced is not None and provider.replaces:
+        return _replacing(attempt.replaced, provider, provider.tenants, f"admitted as provider {provider.name}")
     route = directory.route_for_provider(attempt.user, provider, attempt.source[0])
     if isinstance(route, NoRoute):
         return _no_route(route, "")
     network = next((n for n in provider.allowed_ips if _within(attempt.source[0], (n,))), None)
     by = f" (allowed IP {_network(network)})" if network is not None else ""
     return Admitted(caller=provider, route=route, how=f"admitted as provider {provider.name}{by}")
+
+
+def _replaces_off(caller: Credential | TrunkProvider) -> Refused:
+    return Refused(
+        status=420,
+        check="replaces_off",
+        reason="an INVITE demands to replace another call (Require: replaces)",
+        fix=f"Set replaces: true, if its phone system may ({caller.where})",
+    )
+
+
+def _replacing(
+    replaced: Route | Refused, caller: Credential | TrunkProvider, tenants: tuple[str, ...], how: str
+) -> Admitted | Refused:
+    """What it dials does not matter, it is our own Contact; whose call it replaces does."""
+    if isinstance(replaced, Refused):
+        return replaced
+    if replaced.tenant.name not in tenants:
+        return Refused(
+            status=403,
+            check="replaces_tenant",
+            reason="an INVITE wants to replace a call of another tenant",
+            fix="Only a phone system of the same tenant may take a call over",
+        )
+    return Admitted(caller=caller, route=replaced, how=how, replaces=True)
 
 
 _UNVERIFIED = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 from attrs import define, field
 from twisted.python.failure import Failure
 
@@ -43,6 +44,15 @@ class Agreement:
         self._suite = self.media.srtp
         self.keep(self.media.codec, self.media.srtp)
         self._tell()
+
+    def mute(self) -> None:
+        """Neither hear nor send any more, until something is put into force again: the dialog is over."""
+        silent = msgspec.structs.replace(self.media.set_media(self.call_id), direction="inactive")
+        self.plane.ask(silent).addErrback(self.failed)
+
+    def takes_over_from(self, other: Agreement) -> None:
+        """The agent knows how it was with the other leg, and hears of what is different now."""
+        self._told = other._told
 
     def agent_begins(self) -> None:
         """The agent's context says how it is now; it hears of changes from here on."""

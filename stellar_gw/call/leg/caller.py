@@ -19,6 +19,7 @@ from stellar_gw.call.leg.exchanges import Exchanges
 from stellar_gw.call.leg.informed import informed
 from stellar_gw.call.leg.media import LegMedia
 from stellar_gw.call.leg.silence import Silence
+from stellar_gw.call.leg.standing import Respond
 from stellar_gw.call.machine import Ending
 from stellar_gw.call.ports import HeaderItems, MediaPlane, Signalling
 from stellar_gw.call.timers import Timers
@@ -34,6 +35,7 @@ from stellar_gw.sip.events import (
     ReinviteRefused,
     Reoffered,
     RequestInDialog,
+    Token,
     Trying,
     UsageId,
 )
@@ -41,6 +43,7 @@ from stellar_gw.sip.flow import Flow
 from stellar_gw.sip.message import Request
 from stellar_gw.sip.reliable import demanded_by
 from stellar_gw.sip.sdp import Direction
+from stellar_gw.sip.uri import Uri
 
 
 class CallerLegListener(Protocol):
@@ -61,6 +64,9 @@ class CallerLegListener(Protocol):
     def leg_notified(self, request: Request, respond: Callable[[int], None]) -> None:
         """A NOTIFY; to be answered before anything comes of it."""
 
+    def leg_referred(self, request: Request, respond: Respond) -> None:
+        """A REFER; to be answered."""
+
     def media_failed(self, failure: Failure) -> None: ...
 
     def give_up(self, ending: Ending) -> None: ...
@@ -74,6 +80,7 @@ class CallerLeg:
     :param media: our side of the caller's session description.
     :param usages: where the events of all usages come by.
     :param timers: of the call; all of them end with it.
+    :ivar ports: of its media, once there are any.
     :param probe_interval: seconds, as of :class:`Silence`; so is ``no_media_extended``.
     """
 
@@ -94,8 +101,9 @@ class CallerLeg:
         no_media_extended: float,
     ) -> None:
         self.usage, self.request, self.flow, self.media = usage, request, flow, media
-        self._listener, self._call_id = listener, call_id
+        self._listener, self.call_id = listener, call_id
         self._described = False
+        self.ports: messages.Allocated | None = None
         self._signalling, self._plane, self._usages = signalling, plane, usages
         self.agreement = Agreement(
             call_id=call_id,
@@ -123,6 +131,28 @@ class CallerLeg:
             longest=no_media_extended,
         )
 
+    @property
+    def local_uri(self) -> Uri:
+        """What the caller dialled: who we are in its dialog."""
+        return self.request.to.uri
+
+    @property
+    def far(self) -> Direction:
+        return self.media.far
+
+    @property
+    def codec(self) -> str:
+        return self.media.codec
+
+    @property
+    def version(self) -> int:
+        return self.media.version
+
+    @property
+    def allow(self) -> tuple[str, ...] | None:
+        request = self.request
+        return tuple(method.upper() for method in request.allow) if "Allow" in request.headers else None
+
     # --- verbs ----------------------------------------------------------------------------------
 
     def allocated(self, ports: messages.Allocated) -> None:
@@ -130,6 +160,7 @@ class CallerLeg:
 
         :raise RemoteProtocolError: with the status that refuses the INVITE's offer.
         """
+        self.ports = ports
         self.media.allocated(ports)
         self.media.respond(self.request)
         if self.media.negotiated is not None:
@@ -161,9 +192,18 @@ class CallerLeg:
         """Send a request inside the dialog; ``heard`` is called once."""
         self._usages.ask(self.usage, method, heard, headers)
 
+    def reapply(self) -> None:
+        """Have the worker do once more what was agreed on."""
+        self.agreement.apply()
+
+    def mute(self) -> None:
+        """The dialog is over, and the worker keeps the leg for another one."""
+        self.agreement.mute()
+
     def stop(self) -> None:
         """Wait for nothing any more; the dialog's end comes from elsewhere."""
         self._exchanges.stop()
+        self._silence.over()
 
     def heard(self, event: messages.Event) -> None:
         """Something the worker says of this leg."""
@@ -202,11 +242,11 @@ class CallerLeg:
         self._exchanges.refresh()
 
     def request_in_dialog(self, event: RequestInDialog) -> None:
-        """INFO may tell a digit, UPDATE make an offer, NOTIFY say how a REFER goes on; the rest is not allowed."""
+        """INFO may tell a digit, UPDATE make an offer, NOTIFY say how our REFER goes on, REFER send us elsewhere."""
         if event.request.method == "INFO":
             informed(
                 event,
-                call_id=self._call_id,
+                call_id=self.call_id,
                 leg=self.media.leg,
                 signalling=self._signalling,
                 plane=self._plane,
@@ -214,10 +254,15 @@ class CallerLeg:
             )
         elif event.request.method in ("UPDATE", "PRACK"):
             self._exchanges.updated(event)
-        elif event.request.method != "NOTIFY":
-            self._signalling.respond_in(event.token, 405)
-        else:
+        elif event.request.method == "NOTIFY":
             self._listener.leg_notified(event.request, partial(self._signalling.respond_in, event.token))
+        elif event.request.method == "REFER":
+            self._listener.leg_referred(event.request, partial(self._respond, event.token))
+        else:
+            self._signalling.respond_in(event.token, 405)
+
+    def _respond(self, token: Token, status: int, reason: str, headers: HeaderItems) -> None:
+        self._signalling.respond_in(token, status, reason, headers)
 
     def trying(self, event: Trying) -> None:
         """A re-INVITE of ours is on its way; so says the next one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -11,7 +12,8 @@ from stellar_gw.call.leg.agreement import Agreement
 from stellar_gw.call.leg.exchanges import Exchanges
 from stellar_gw.call.leg.informed import informed
 from stellar_gw.call.leg.media import LegMedia
-from stellar_gw.call.ports import MediaPlane, Signalling
+from stellar_gw.call.leg.standing import Respond
+from stellar_gw.call.ports import HeaderItems, MediaPlane, Signalling
 from stellar_gw.call.timers import Timers
 from stellar_gw.errors import RemoteProtocolError
 from stellar_gw.sip.body import sdp_body
@@ -25,6 +27,7 @@ from stellar_gw.sip.events import (
     ReinviteRefused,
     Reoffered,
     RequestInDialog,
+    Token,
     Trying,
     UsageId,
 )
@@ -52,13 +55,18 @@ class Calling(Protocol):
 
     def media_failed(self, failure: Failure) -> None: ...
 
+    def asked(self, event: RequestInDialog, respond: Respond) -> bool:
+        """A request that is none of the dialog's business; whether it is answered."""
+
     def note(self, kind: str, line: str) -> None: ...
 
 
 class LegDialog:
     """A :class:`~stellar_gw.call.usages.UsageOwner`.
 
+    :param early: the answer of a provisional response counts; otherwise nothing changes before the 2xx.
     :ivar codec, srtp: in force.
+    :ivar allow: the methods of the Allow in the 2xx, upper-case; None where it had none.
     """
 
     def __init__(
@@ -71,21 +79,25 @@ class LegDialog:
         plane: MediaPlane,
         timers: Timers,
         calling: Calling,
+        early: bool = True,
     ) -> None:
         self.usage, self.media = usage, media
         self.codec = self.srtp = ""
-        self._call_id, self._signalling, self._plane, self._calling = call_id, signalling, plane, calling
+        self.allow: tuple[str, ...] | None = None
+        self._early = early
+        self.call_id, self._signalling, self._plane, self._calling = call_id, signalling, plane, calling
+        self._agreement = Agreement(
+            call_id=call_id,
+            media=media,
+            plane=plane,
+            failed=calling.media_failed,
+            note=calling.note,
+            keep=self._keep,
+        )
         self._exchanges = Exchanges(
             usage,
             media=media,
-            agreement=Agreement(
-                call_id=call_id,
-                media=media,
-                plane=plane,
-                failed=calling.media_failed,
-                note=calling.note,
-                keep=self._keep,
-            ),
+            agreement=self._agreement,
             signalling=signalling,
             timers=timers,
             note=calling.note,
@@ -99,6 +111,14 @@ class LegDialog:
     def offer(self, wish: Direction) -> Deferred[bool]:
         """See :meth:`Exchanges.offer`."""
         return self._exchanges.offer(wish)
+
+    def reapply(self) -> None:
+        """Have the worker do once more what was agreed on."""
+        self._agreement.apply()
+
+    def mute(self) -> None:
+        """The dialog is over, and the worker keeps the leg for another one."""
+        self._agreement.mute()
 
     def stop(self) -> None:
         """It is over."""
@@ -117,7 +137,7 @@ class LegDialog:
 
     def _take_early(self, response: Response) -> bool:
         """Put the answer of a 1xx into force; whether there is early media."""
-        body = sdp_body(response)
+        body = sdp_body(response) if self._early else b""
         if not body:
             return False
         try:
@@ -138,8 +158,10 @@ class LegDialog:
         except RemoteProtocolError as error:
             self._calling.unusable(error.reason)
             return
-        if changed:
+        if changed or not self._early:
             self._exchanges.agreed()
+        response = event.response
+        self.allow = tuple(each.upper() for each in response.allow) if "Allow" in response.headers else None
         self._calling.was_answered()
 
     def confirmed(self, event: Confirmed) -> None:
@@ -162,7 +184,7 @@ class LegDialog:
         if event.request.method == "INFO":
             informed(
                 event,
-                call_id=self._call_id,
+                call_id=self.call_id,
                 leg=self.media.leg,
                 signalling=self._signalling,
                 plane=self._plane,
@@ -170,8 +192,12 @@ class LegDialog:
             )
         elif event.request.method in ("UPDATE", "PRACK"):
             self._exchanges.updated(event)
-        else:
-            self._signalling.respond_in(event.token, 481 if event.request.method == "NOTIFY" else 405)
+        elif not self._calling.asked(event, partial(self._respond, event.token)):
+            refused = {"NOTIFY": 481, "REFER": 603}  # RFC 6665 4.1.3; no transfer of ours is sent on
+            self._signalling.respond_in(event.token, refused.get(event.request.method, 405))
+
+    def _respond(self, token: Token, status: int, reason: str, headers: HeaderItems) -> None:
+        self._signalling.respond_in(token, status, reason, headers)
 
     def ended(self, event: Ended) -> None:
         self._calling.was_ended(event)

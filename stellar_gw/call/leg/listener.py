@@ -10,9 +10,11 @@ from twisted.internet.interfaces import IReactorTime
 
 from stellar_gw.call.leg.dial_failure import DialFailure
 from stellar_gw.call.leg.dialing import Rungs
+from stellar_gw.call.leg.standing import Respond
 from stellar_gw.call.ports import MediaPlane, Signalling
 from stellar_gw.call.usages import Usages
 from stellar_gw.control import messages
+from stellar_gw.sip.events import RequestInDialog
 from stellar_gw.sip.flow import Listener
 from stellar_gw.sip.sdp import Direction
 
@@ -36,6 +38,9 @@ class LegListener(Protocol):
 
     def digit(self, event: messages.DigitReceived) -> None:
         """It pressed a key."""
+
+    def asked(self, event: RequestInDialog, respond: Respond) -> bool:
+        """A request inside its dialog that is none of the leg's business, such as REFER; whether it is answered."""
 
     def released(self, numbers: messages.LegStatistics | None) -> None:
         """The last: the worker has let go of the leg, its name is free. None: there are no numbers of it."""

@@ -19,13 +19,15 @@ from stellar_gw.call.leg.dialog import LegDialog
 from stellar_gw.call.leg.listener import LegListener, LegSurroundings
 from stellar_gw.call.leg.media import LegMedia
 from stellar_gw.call.leg.silence import Silence
+from stellar_gw.call.leg.standing import Respond
 from stellar_gw.call.leg.target_machine import Effect, LegEnding, Outbox, OutgoingLegMachine
 from stellar_gw.call.machine import Ending
 from stellar_gw.call.target.target import Target
 from stellar_gw.call.timers import Timers
 from stellar_gw.control import messages
 from stellar_gw.sip.audio_media import CODECS
-from stellar_gw.sip.events import Ended
+from stellar_gw.sip.checks import NOTHING_BESIDES, Besides
+from stellar_gw.sip.events import Ended, RequestInDialog, UsageId
 from stellar_gw.sip.flow import Flow, Way, ip_version
 from stellar_gw.sip.message import Response
 from stellar_gw.sip.sdp import Direction
@@ -52,8 +54,12 @@ class TargetLeg:
     :param codec_first: the caller's codec, so that nothing need be coded anew.
     :param extra_headers: of the INVITE, validated.
     :param signalling_listener: the caller's, whose Via and Contact are used if possible.
+    :param ports: of a leg that is there already, and stays when this is over: nothing of it changes before the answer.
+    :param version: the IP version of these.
+    :param besides: what its peer may in its dialog.
     :param note: a kind and a line for the operator.
     :ivar sip_call_id: of all its INVITEs.
+    :ivar ports: of its media, once there are any.
     """
 
     def __init__(
@@ -68,6 +74,9 @@ class TargetLeg:
         listener: LegListener,
         signalling_listener: str = "",
         note: Callable[[str, str], None],
+        ports: messages.Allocated | None = None,
+        version: int = 0,
+        besides: Besides = NOTHING_BESIDES,
     ) -> None:
         self.call_id, self.leg, self.target, self.note = call_id, leg, target, note
         self.sip_call_id = around.rng(16).hex()
@@ -81,8 +90,8 @@ class TargetLeg:
         self._outbox = Outbox()
         self._machine = OutgoingLegMachine(self._outbox)
         self._running = False
-        self._ports: messages.Allocated | None = None
-        self._version = 0
+        self.ports, self._borrowed, self._besides = ports, ports is not None, besides
+        self._version = version
         self._waiting: object = None
         self._flow: Flow | None = None
         self._dialog: LegDialog | None = None
@@ -112,6 +121,28 @@ class TargetLeg:
         """The SRTP suite in force; empty for plain RTP."""
         return self._dialog.srtp if self._dialog is not None else ""
 
+    @property
+    def version(self) -> int:
+        """The IP version of its media; 0: the worker's usual one."""
+        return self._version
+
+    @property
+    def usage(self) -> UsageId:
+        return self._dialog.usage if self._dialog is not None else ""
+
+    @property
+    def flow(self) -> Flow:
+        assert self._flow is not None, "it has been answered"
+        return self._flow
+
+    @property
+    def far(self) -> Direction:
+        return self._dialog.media.far if self._dialog is not None else "sendrecv"
+
+    @property
+    def allow(self) -> tuple[str, ...] | None:
+        return self._dialog.allow if self._dialog is not None else None
+
     # --- verbs ----------------------------------------------------------------------------------
 
     def dial(self) -> None:
@@ -134,6 +165,21 @@ class TargetLeg:
         :return: fires with whether the far side has answered; False too where the leg is not up, or ends before.
         """
         return self._dialog.offer(direction) if self._dialog is not None and self.up else succeed(False)
+
+    def reapply(self) -> None:
+        if self._dialog is not None:
+            self._dialog.reapply()
+
+    def mute(self) -> None:
+        if self._dialog is not None:
+            self._dialog.mute()
+
+    def retire(self) -> None:
+        """Its dialog is somebody else's from now on."""
+        self._stop()
+
+    def asked(self, event: RequestInDialog, respond: Respond) -> bool:
+        return self._listener.asked(event, respond)
 
     def heard(self, event: messages.Event) -> None:
         """Something that the worker says of this leg."""
@@ -268,13 +314,16 @@ class TargetLeg:
 
     def _allocate(self) -> None:
         self._timers.start("ring", self.target.ring_timeout, self._rung_out)
+        if self.ports is not None:
+            self._await(succeed(self.ports), lambda _: self._machine.allocated(), self.media_failed)
+            return
         listener = self._around.listeners.get(self._listener_name)
         self._take_ports(0 if listener is None else ip_version(listener.media_advertise), self._machine.allocated)
 
     def _take_ports(self, version: int, then: Callable[[], None]) -> None:
         def came(reply: messages.Reply) -> None:
             assert isinstance(reply, messages.Allocated)
-            self._ports, self._version = reply, version
+            self.ports, self._version = reply, version
             then()
 
         asked = self._plane.ask(messages.Allocate(request=0, call=self.call_id, leg=self.leg, version=version))
@@ -309,6 +358,8 @@ class TargetLeg:
         version = ip_version(self._around.listeners[flow.listener].media_advertise)
         if version == self._version:
             self._machine.opened()
+        elif self._borrowed:  # a leg that is up keeps its sockets
+            self._way_failed("not_acceptable", "the call's media is of the other IP version")
         else:  # this way's listener describes us by the other IP version
             self._take_ports(version, self._machine.opened)
 
@@ -335,6 +386,7 @@ class TargetLeg:
             credentials=self.target.credentials,
             call_id=self.sip_call_id,
             sequence=self._sequence,
+            besides=self._besides,
         )
         self._dialog = LegDialog(
             usage,
@@ -344,6 +396,7 @@ class TargetLeg:
             plane=self._plane,
             timers=self._timers,
             calling=self,
+            early=not self._borrowed,
         )
         self._around.usages.own(usage, self._dialog)
         if self._dialing.more_ways:
@@ -351,7 +404,7 @@ class TargetLeg:
 
     def _make_media(self) -> LegMedia:
         """A session description anew for each INVITE: another rung, another flow."""
-        flow, ports, around = self._flow, self._ports, self._around
+        flow, ports, around = self._flow, self.ports, self._around
         assert flow is not None and ports is not None
         media = LegMedia(
             leg=self.leg,
@@ -370,8 +423,9 @@ class TargetLeg:
         self._timers.stop("ring")
         self._timers.stop("unheard")
         self._dialing.answered(self._around.clock.seconds())
-        up = messages.Answered(request=0, call=self.call_id, leg=self.leg)
-        self._plane.ask(up).addErrback(self.media_failed)
+        if not self._borrowed:
+            up = messages.Answered(request=0, call=self.call_id, leg=self.leg)
+            self._plane.ask(up).addErrback(self.media_failed)
         self._listener.answered()
         self._told = True
         if self._dialog is not None and self._dialog.media.far != "sendrecv":
@@ -408,6 +462,9 @@ class TargetLeg:
             self._dialog.stop()
 
     def _release(self) -> None:
+        if self._borrowed:
+            self._listener.released(None)
+            return
         cause = self._outbox.ending.cause if self._outbox.ending else "not_answered"
         asked = self._plane.ask(messages.Release(request=0, call=self.call_id, leg=self.leg, cause=cause))
         asked.addTimeout(RELEASE_TIMEOUT, self._around.clock)

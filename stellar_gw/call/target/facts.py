@@ -11,8 +11,11 @@ from stellar_gw.call.target.rules import Ours
 from stellar_gw.config import Config
 from stellar_gw.config.records import MediaConfig
 from stellar_gw.directory.records import Connector, Credential, Environment, Tenant, TrunkProvider
+from stellar_gw.sip import replaces
+from stellar_gw.sip.checks import Besides
 from stellar_gw.sip.flow import Address, Flow, Listener, Transport
 from stellar_gw.sip.message import Request
+from stellar_gw.sip.refer import NO_SUBSCRIPTION
 from stellar_gw.sip.uri import SipUri
 from stellar_gw.sip.values import NameAddr
 
@@ -74,6 +77,12 @@ def wants_privacy(request: Request) -> bool:
     """Whether the caller does not want to be known (RFC 3323 4.2, RFC 3325 9.3)."""
     asked = {each.strip().lower() for value in request.headers.all("Privacy") for each in value.split(";")}
     return bool(asked & {"id", "user", "header", "session"})
+
+
+def besides_of(caller: Caller) -> Besides:
+    """What a caller may in its dialogs that others may not (``refer``, ``replaces``)."""
+    tags = [*([NO_SUBSCRIPTION] if caller.refer else []), *([replaces.TAG] if caller.replaces else [])]
+    return Besides(methods=("REFER",) if caller.refer else (), tags=tuple(tags))
 
 
 def name_of(caller: Caller) -> str:

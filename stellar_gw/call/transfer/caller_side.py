@@ -7,7 +7,7 @@ from collections.abc import Callable
 from attrs import define
 from twisted.internet.defer import Deferred
 
-from stellar_gw.call.leg.caller import CallerLeg
+from stellar_gw.call.leg.standing import StandingLeg
 from stellar_gw.call.machine import Ending
 from stellar_gw.call.ports import MediaPlane
 from stellar_gw.call.transfer.ports import Headers
@@ -25,13 +25,14 @@ NO_CALL = (408, 481)
 class CallerSide:
     """Implements :class:`stellar_gw.call.transfer.ports.Caller`.
 
+    :ivar leg: the caller's, whoever that is by now.
     :ivar end: ends the call from our side.
     :ivar left: called when the agent has been sent away, and the call goes on without it.
     :ivar keep_leg: keeps what a leg that is gone came to.
     """
 
     call_id: str
-    leg: CallerLeg
+    leg: StandingLeg
     plane: MediaPlane
     end: Callable[[Ending], None]
     left: Callable[[], None]
@@ -40,11 +41,11 @@ class CallerSide:
 
     @property
     def local_uri(self) -> Uri:
-        return self.leg.request.to.uri
+        return self.leg.local_uri
 
     @property
     def far(self) -> Direction:
-        return self.leg.media.far
+        return self.leg.far
 
     def refer(self, headers: Headers, heard: Callable[[Response | None], None]) -> None:
         def answered(event: ResponseReceived) -> None:

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from stellar_gw.call.leg.dial_failure import DialFailure
+from stellar_gw.call.leg.standing import Respond
 from stellar_gw.call.machine import Ending
 from stellar_gw.call.target.target import Target
 from stellar_gw.call.timers import Timers
@@ -20,6 +21,7 @@ from stellar_gw.call.transfer.ports import Caller, CallingLeg, Headers, MakeLeg
 from stellar_gw.call.transfer.refer import refer_headers, refusal_of
 from stellar_gw.control import messages
 from stellar_gw.control.messages import Binding, Direction
+from stellar_gw.sip.events import RequestInDialog
 from stellar_gw.sip.message import Response
 from stellar_gw.sip.refer import Progress, wants_no_subscription
 
@@ -189,6 +191,9 @@ class Transfer:
         if confirm is not None and event.digit == confirm.digit:
             self._machine.confirmed()
             self._run()
+
+    def asked(self, event: RequestInDialog, respond: Respond) -> bool:
+        return False
 
     def released(self, numbers: messages.LegStatistics | None) -> None:
         if numbers is not None:

@@ -13,6 +13,7 @@ from stellar_gw.call.target.target import Target
 from stellar_gw.call.transfer.headers import asked_headers
 from stellar_gw.call.transfer.outcome import Failure, Outcome
 from stellar_gw.call.transfer.ports import Headers
+from stellar_gw.call.transfer.referral_terms import NOT_FOLLOWED, ReferralTerms
 from stellar_gw.call.transfer.transfer import Surroundings, TellProgress, Transfer
 from stellar_gw.control import messages
 from stellar_gw.control.messages import Binding, Direction
@@ -62,6 +63,7 @@ class Transfers:
     :ivar choose: finds the target.
     :ivar begin: counts an attempt, or says why there may be none; ``end`` is called with its outcome.
     :ivar record: of the call: one entry for each transfer that was tried.
+    :ivar referrals: what the caller's phone system may send us to itself.
     :ivar hold_direction: by which the caller is held: ``sendonly``, or ``inactive`` for systems that know nothing else.
     """
 
@@ -70,6 +72,7 @@ class Transfers:
     begin: Callable[[], TargetRefused | None]
     end: Callable[[], None]
     record: list[dict[str, Any]]
+    referrals: ReferralTerms = NOT_FOLLOWED
     music: str = ""
     hold_direction: Direction = "sendonly"
     _current: Transfer | None = field(default=None, init=False)
