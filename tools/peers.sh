@@ -11,6 +11,7 @@ wants() {
 
 wants sipp sip-tester
 wants baresip baresip-core
+wants linphonec linphone-cli
 wants unbound unbound
 wants kamailio "kamailio kamailio-tls-modules"
 [ "${1:-}" != bench ] || wants rtpengine rtpengine-daemon
