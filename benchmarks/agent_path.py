@@ -16,7 +16,7 @@ from statistics import median
 from types import TracebackType
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 from twisted.internet.threads import deferToThread
 
 from benchmarks.load import bare_path
@@ -66,7 +66,6 @@ async def work(reactor: Any, effort: Effort) -> Report:
         "load of the core", "off p99, ms",
     )  # fmt: skip
     report = Report("The way through an agent and back, on one core", columns)
-    effort = evolve(effort, runs=min(effort.runs, 3))
     runs: dict[str, list[Measured]] = {case.name: [] for case in CASES}
     lost = dict.fromkeys(runs, 0)
     for number in range(effort.runs):

@@ -10,8 +10,6 @@ import sys
 from statistics import median
 from typing import Any
 
-from attrs import evolve
-
 from benchmarks.load.plot import bars
 from benchmarks.load.relays import OURS, PEER, Relays, compare
 from benchmarks.load.report import Effort, Report, bench, spread, verdict
@@ -27,7 +25,6 @@ async def work(reactor: Any, effort: Effort) -> Report:
         "Relay of SRTP to plain RTP, AES_CM_128_HMAC_SHA1_80",
         ("CPU per packet, us", OURS, PEER, "ratio", "goal", "verdict"),
     )
-    effort = evolve(effort, runs=min(effort.runs, 3))
     medians: dict[str, list[float]] = {OURS: [], PEER: []}
     async with WorkerEnd(reactor) as end:
         with Rtpengine() as engine:

@@ -11,8 +11,6 @@ import sys
 from statistics import median
 from typing import Any
 
-from attrs import evolve
-
 from benchmarks.load.machine import LOAD_CORE, RELAY_CORE
 from benchmarks.load.plot import bars
 from benchmarks.load.report import Effort, Report, bench, say, spread, verdict
@@ -30,7 +28,6 @@ async def work(reactor: Any, effort: Effort) -> Report:
         f"Two workers against one, {CALLS} bridged calls each",
         ("CPU per packet, us", "median", "ratio", "goal", "verdict", "packets lost"),
     )
-    effort = evolve(effort, runs=min(effort.runs, 3))
     costs: dict[str, list[float]] = {name: [] for name in KINDS}
     lost = dict.fromkeys(KINDS, 0)
     for number in range(effort.runs):

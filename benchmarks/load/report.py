@@ -39,7 +39,7 @@ class Effort:
     quick: bool
 
 
-FULL = Effort(runs=5, seconds=5, warmup=2, quick=False)
+FULL = Effort(runs=5, seconds=3, warmup=2, quick=False)
 QUICK = Effort(runs=1, seconds=2, warmup=1, quick=True)
 
 

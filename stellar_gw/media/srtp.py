@@ -47,8 +47,9 @@ _PROFILES = MappingProxyType(
 )
 """libsrtp's profile of a suite, the octets of master key and master salt together, and those of its tag."""
 
-InPlace = Callable[[int], bool]
-"""Deciphers or enciphers the packet of so many octets in the workspace; False where that cannot be."""
+InPlace = Callable[[Any, Any, int], bool]
+"""Deciphers or enciphers, by libsrtp's handle of a context, the packet of so many octets at an address; False where it
+cannot be."""
 
 
 @frozen
@@ -79,6 +80,23 @@ def _address(workspace: Workspace) -> Any:
     if found is None:
         found = _addresses[workspace] = ffi.from_buffer(workspace.buffer)
     return found
+
+
+_open, _seal = lib.srtp_unprotect, lib.srtp_protect
+
+
+def deciphered(handle: Any, address: Any, octets: int) -> bool:
+    """A packet of a stream that the context has heard before."""
+    _length[0] = octets
+    status: int = _open(handle, address, _length)
+    return status == 0
+
+
+def enciphered(handle: Any, address: Any, octets: int) -> bool:
+    """A packet of a stream of ours that has begun."""
+    _length[0] = octets
+    status: int = _seal(handle, address, _length)
+    return status == 0
 
 
 class _Context:
@@ -117,36 +135,34 @@ class _Context:
 
         return bounded
 
-    def opener(self, workspace: Workspace) -> InPlace:
-        """Deciphers packets of streams that :attr:`unprotect` knows."""
-        return self._in_place(lib.srtp_unprotect, workspace)
-
-    def sealer(self, workspace: Workspace) -> InPlace:
-        """Enciphers packets of streams that :attr:`protect` knows."""
-        return self._in_place(lib.srtp_protect, workspace)
-
-    def _in_place(self, transform: Callable[[Any, Any, Any], int], workspace: Workspace) -> InPlace:
-        session, length, packet = self._session, _length, _address(workspace)
-        handle = session._srtp[0]
-
-        def in_place(octets: int, session: Session = session) -> bool:  # which keeps what the handle is of
-            length[0] = octets
-            return transform(handle, packet, length) == 0
-
-        return in_place
+    @property
+    def handle(self) -> Any:
+        """Of libsrtp; good for as long as this context is."""
+        return self._session._srtp[0]
 
 
 @frozen
 class Transform:
-    """How packets are deciphered or enciphered where they are.
+    """How packets of one context are deciphered or enciphered where they are.
+
+    ``apply(handle, address, octets)`` does it, one function for all: with a function for each context a packet would
+    have to fetch that from memory first.
 
     :ivar tag: octets by which they are then shorter or longer.
     :ivar failed: to be told of those that cannot be.
+    :ivar context: to be kept for as long as the handle is used.
     """
 
     apply: InPlace
+    handle: Any
+    address: Any
     tag: int
     failed: Callable[[], None]
+    context: object
+
+
+def _transform(apply: InPlace, context: _Context, workspace: Workspace, failed: Callable[[], None]) -> Transform:
+    return Transform(apply, context.handle, _address(workspace), context.tag, failed, context)
 
 
 class Srtp:
@@ -182,12 +198,12 @@ class Srtp:
     def opener(self, workspace: Workspace) -> Transform | None:
         """For packets of a stream that was heard, while :attr:`settled` and until new keys; None: they are plain."""
         current = self._in
-        return None if current is None else Transform(current.opener(workspace), current.tag, self._reject)
+        return None if current is None else _transform(deciphered, current, workspace, self._reject)
 
     def sealer(self, workspace: Workspace) -> Transform | None:
         """For packets of a stream of ours that has begun, until new keys; None: they are plain."""
         current = self._out
-        return None if current is None else Transform(current.sealer(workspace), current.tag, self._fail)
+        return None if current is None else _transform(enciphered, current, workspace, self._fail)
 
     def _reject(self) -> None:
         self.rejected += 1

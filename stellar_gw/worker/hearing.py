@@ -11,6 +11,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable
+from typing import Any
 
 from stellar_gw.media.jitter import Reorder
 from stellar_gw.media.latch import Address
@@ -39,18 +40,22 @@ class Hearing:
     :ivar heard: when the last one came, in seconds of ``now``.
     :ivar source: the latched address, for good.
     :ivar socket: where its packets come from; for the poller, as ``certain`` is.
+    :ivar certain: they can come from ``source`` alone.
     """
 
     __slots__ = (
+        "_address",
         "_counted",
         "_first",
         "_forged",
+        "_handle",
         "_hear",
         "_jitter",
         "_last",
         "_next",
         "_now",
         "_open",
+        "_opened",
         "_payload",
         "_reorder",
         "_samples",
@@ -76,7 +81,7 @@ class Hearing:
         opened: Transform | None = None,
     ) -> None:
         self.socket: socket.socket
-        self.certain: Address | None = None
+        self.certain = False
         self.heard = heard
         samples = self._samples = len(packet.payload)  # one octet in each unit of the clock, in all our codecs
         number, timestamp = (packet.sequence_number + 1) & 0xFFFF, (packet.timestamp + samples) & 0xFFFFFFFF
@@ -86,7 +91,10 @@ class Hearing:
         self._now = now
         self._hear = hear
         self._ssrc = packet.ssrc
+        self._opened = opened
         self._open = None if opened is None else opened.apply
+        self._handle: Any = None if opened is None else opened.handle
+        self._address: Any = None if opened is None else opened.address
         self._forged = None if opened is None else opened.failed
         self._size = _OCTETS + samples + (0 if opened is None else opened.tag)
         self._payload = workspace.payload(samples)
@@ -96,10 +104,12 @@ class Hearing:
         self._last = self._next + min(0xFFFF - number, (0xFFFFFFFF - timestamp) // samples) * self._step
         self._jitter = counted.reception.jitter
 
-    def take(self, packet: memoryview, source: Address) -> bool:
-        """Hand a datagram's payload on; False where it has to go the long way, and is as it was."""
-        # Where the source is known, it is the very same object, whose parts need not be fetched.
-        if packet.nbytes != self._size or (source is not self.source and source != self.source):
+    def take(self, packet: memoryview, source: Address | None) -> bool:
+        """Hand a datagram's payload on; False where it has to go the long way, and is as it was.
+
+        :param source: None where it is certain.
+        """
+        if packet.nbytes != self._size or (source is not None and source != self.source):
             return False
         head, ssrc = _unpack(packet)
         if head != self._next or ssrc != self._ssrc or head > self._last:
@@ -110,7 +120,7 @@ class Hearing:
             late = -late
         if late > IN_TIME:
             return False
-        if self._open is not None and not self._open(self._size):
+        if self._open is not None and not self._open(self._handle, self._address, self._size):
             assert self._forged is not None
             self._forged()
             return True

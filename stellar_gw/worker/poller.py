@@ -170,7 +170,7 @@ class PolledTransport:
             return
         self.connected = self.certain = None
         if self._shortcut is not None:
-            self._shortcut.certain = None
+            self._shortcut.certain = False
         if self._closed:
             return
         try:
@@ -219,9 +219,14 @@ class PolledTransport:
         return self._fd
 
     def take(self, packet: memoryview, source: Any) -> bool:
-        """Hand a datagram on to the protocol."""
+        """Hand a datagram on to the protocol.
+
+        :param source: None where it can only be :attr:`connected`.
+        """
         self._poller.counts.received += 1
-        if len(source) != 2:  # IPv6 adds flow label and scope
+        if source is None:
+            source = self.connected
+        elif len(source) != 2:  # IPv6 adds flow label and scope
             source = source[:2]
         if self.connected is None:
             self.protocol.datagramReceived(bytes(packet), source)
@@ -259,8 +264,7 @@ class PolledTransport:
         self._shortcut = shortcut
         if shortcut is not None:
             shortcut.socket = self.socket
-            # The very same object, if it is that address, so that it is known at a glance.
-            shortcut.certain = shortcut.source if self.certain == shortcut.source else self.certain
+            shortcut.certain = self.certain == shortcut.source
         self._poller.read_by(self, self if shortcut is None else shortcut)
 
     def _guarded_refusal(self) -> None:
@@ -305,7 +309,8 @@ class DatagramPoller:
         self.workspace = Workspace()
         self._epoll = select.epoll()
         self._transports: dict[int, PolledTransport] = {}
-        self._readers: dict[int, PolledTransport | Shortcut | Hearing] = {}
+        # By descriptor, which are small numbers: a look at a list is a look at one place in memory.
+        self._readers: list[PolledTransport | Shortcut | Hearing | None] = []
         reactor.addReader(self)
 
     def __len__(self) -> int:
@@ -332,6 +337,7 @@ class DatagramPoller:
             sock.close()
             raise
         self._transports[sock.fileno()] = transport
+        self._readers += [None] * (sock.fileno() + 1 - len(self._readers))
         self._readers[sock.fileno()] = transport
         self._epoll.register(sock.fileno(), _READABLE)
         return transport
@@ -353,7 +359,8 @@ class DatagramPoller:
     def forget(self, transport: PolledTransport) -> None:
         """Read the transport's socket no more; always before it is closed, for its number is used again."""
         if self._transports.get(transport.fileno()) is transport:
-            del self._transports[transport.fileno()], self._readers[transport.fileno()]
+            del self._transports[transport.fileno()]
+            self._readers[transport.fileno()] = None
             self._epoll.unregister(transport.fileno())
 
     def read_by(self, transport: PolledTransport, reader: PolledTransport | Shortcut | Hearing) -> None:
@@ -382,15 +389,15 @@ class DatagramPoller:
         while left > 0 and not self._epoll.closed and (ready := self._epoll.poll(0, left)):
             left -= len(ready)
             for fd, _ in ready:
-                reader = readers.get(fd)
+                reader = readers[fd]
                 if reader is None:  # closed by a datagram earlier in this batch
                     continue
-                source = reader.certain
+                source = None
                 try:
-                    if source is None:
-                        size, source = reader.socket.recvfrom_into(whole)
-                    else:
+                    if reader.certain:
                         size = reader.socket.recv_into(whole)
+                    else:
+                        size, source = reader.socket.recvfrom_into(whole)
                 except OSError as reason:
                     self._transports[fd].not_read(reason)
                     continue

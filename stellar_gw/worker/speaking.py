@@ -8,7 +8,7 @@ own 20 ms consist of one packet.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import frozen
 
@@ -72,10 +72,12 @@ class Speaking:
     """
 
     __slots__ = (
+        "_address",
         "_audio",
         "_body",
         "_destination",
         "_failed",
+        "_handle",
         "_hearing",
         "_leaving",
         "_leg",
@@ -87,6 +89,7 @@ class Speaking:
         "_played",
         "_seal",
         "_sender",
+        "_transform",
         "_unsealed",
         "_until",
         "_way",
@@ -112,7 +115,10 @@ class Speaking:
         self._outlet, self._destination, self._failed = out.outlet, out.destination, out.failed
         self._packet, self._body = workspace.piece(HEADER + frames.octets), workspace.payload(frames.octets)
         seal = out.seal
+        self._transform = seal
         self._seal = None if seal is None else seal.apply
+        self._handle: Any = None if seal is None else seal.handle
+        self._address: Any = None if seal is None else seal.address
         self._unsealed = _nothing if seal is None else seal.failed
         self._leaving = workspace.piece(HEADER + frames.octets + (0 if seal is None else seal.tag))
         self._ms, self._octets, self._write = frames.ms, frames.octets, frames.write
@@ -130,7 +136,7 @@ class Speaking:
         if len(payload) == octets:
             self._sender.head(self._packet, octets)
             self._body[:] = payload
-            if self._seal is None or self._seal(HEADER + octets):
+            if self._seal is None or self._seal(self._handle, self._address, HEADER + octets):
                 try:
                     if self._destination is None:
                         self._outlet.send(self._leaving)
