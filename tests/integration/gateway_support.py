@@ -33,6 +33,7 @@ listeners:
   tls: {bind: "@host:0", certificate: tls.pem}
 media: {ports: @ports, bind: "@media", workers: 1, quarantine: 500ms}
 sip: {t1: @t1}
+agent: {ping_interval: @ping, ping_timeout: @ping}
 limits: {requests: 10000, burst: 10000}
 records: {directory: "{records}"}
 http: {bind: "@host:0"}
@@ -83,6 +84,7 @@ class RealGateway(GatewayProcess):
     :param prompt: a WAV file that both connectors fall back on; empty for none.
     :param t1: as ``sip.t1`` is written.
     :param host: where it listens.
+    :param ping: from ping to ping, and for an agent's pong.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class RealGateway(GatewayProcess):
         prompt: str = "",
         t1: str = "500ms",
         host: str = HOST,
+        ping: str = "5s",
     ) -> None:
         self._block = block
         unused = "ws://127.0.0.1:9/ws"
@@ -104,6 +107,7 @@ class RealGateway(GatewayProcess):
             "@media": host,
             "@ports": block.range,
             "@t1": t1,
+            "@ping": ping,
             "@bot": bot or unused,
             "@nobody": nobody or unused,
             "@resumes": resumes,

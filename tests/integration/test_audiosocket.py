@@ -43,6 +43,7 @@ class Server:
         self._listening.settimeout(20.0)
         self.url = f"audiosocket://127.0.0.1:{self._listening.getsockname()[1]}"
         self._behave = behave
+        self.stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -72,6 +73,7 @@ class Server:
         return kind, payload
 
     def stop(self) -> None:
+        self.stopped.set()
         self._listening.close()
         self._thread.join(10.0)
 
@@ -110,7 +112,7 @@ def in_pieces(server: Server, connection: socket.socket) -> None:
 def deaf(server: Server, connection: socket.socket) -> None:
     """Never read; leave when the gateway does."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    threading.Event().wait(6.0)
+    server.stopped.wait(20.0)
 
 
 class Events:
@@ -264,7 +266,7 @@ class CallTests(SynchronousTestCase):
             "--dtmf",
             "#",
             "--dtmf-after",
-            "2.5",
+            "1.5",
             "--record",
             str(recording),
             "--duration",
