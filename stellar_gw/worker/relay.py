@@ -14,6 +14,7 @@ from stellar_gw.control.messages import Codec
 from stellar_gw.media.dtmf import Digit
 from stellar_gw.media.jitter import Piece
 from stellar_gw.media.latch import COMFORT_NOISE
+from stellar_gw.media.presses import Way
 from stellar_gw.media.rtp import RtpPacket
 from stellar_gw.media.splice import Splice
 from stellar_gw.worker.leg import Leg
@@ -22,6 +23,9 @@ from stellar_gw.worker.shortcut import CLOCK, Exit
 
 QUIET = 1.0
 """Seconds without a packet after which silence is sent."""
+INFO_WAITS = 0.3
+"""Seconds for which a digit told by SIP INFO waits: the same press may be on its way as telephone events, which pass by
+themselves. Who has sent any tells every press by them."""
 ALIKE = 25
 """Packets of the codec in common, one after the other, after which audio is passed on again rather than coded anew."""
 
@@ -44,6 +48,8 @@ class Relay:
         self._coded: frozenset[int] = frozenset()
         self._foreign_events: frozenset[int] = frozenset()
         self._untold = False
+        self._by_events = False
+        self._held: tuple[float, Digit] | None = None
         self._alike = 0
         source.port.relays = (*source.port.relays, self)
         target.port.fed_by = source.port
@@ -96,6 +102,8 @@ class Relay:
             self._leave(now)
             return
         event = kind in self._events
+        if event:
+            self._by_events, self._held = True, None
         ours = self._events[kind] if event else self._types.get(kind)
         if self.audio.active:
             if ours is not None and not event:
@@ -119,7 +127,7 @@ class Relay:
         ours, destination = self._types.get(payload_type), self.target.port.destination
         if ours is None or destination is None or not self._splice.joined or self.target.sounding:
             return None
-        if self.source.port.in_kernel:
+        if self.source.port.in_kernel or self._held is not None:
             return None
         return self._splice, (payload_type, ours), self.target.port.exit(destination)
 
@@ -143,12 +151,20 @@ class Relay:
         self.audio.stop()
         self._changed()
 
-    def pressed(self, digit: Digit) -> None:
-        """A digit of the source's: send it, where its events cannot be passed on."""
+    def pressed(self, digit: Digit, way: Way) -> None:
+        """A digit of the source's: send it, where it does not pass as events."""
         untold, self._untold = self._untold, False
         if self.audio.active or untold or not self._events:
-            self.target.send_digits(digit.digit, digit.duration_ms)
-            self._leave(self._now())
+            self._send(digit)
+        elif way == "info" and not self._by_events:
+            if self._held is not None:
+                self._send(self._held[1])
+            self._held = self._now() + INFO_WAITS, digit
+            self.source.port.take_the_long_way()
+
+    def _send(self, digit: Digit) -> None:
+        self.target.send_digits(digit.digit, digit.duration_ms)
+        self._leave(self._now())
 
     # --- for the target's pace ------------------------------------------------------------------
 
@@ -160,6 +176,9 @@ class Relay:
     def flows(self) -> bool:
         """The same, once it has been looked after: after a second of quiet it is not so any more."""
         splice = self._splice
+        if self._held is not None and self._now() >= self._held[0]:
+            digit, self._held = self._held[1], None
+            self._send(digit)
         if not splice.joined or self.source.port.in_kernel:
             return splice.joined
         now = self._now()

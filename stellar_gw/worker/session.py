@@ -374,7 +374,7 @@ class MediaSession:
         if leg == self._wiring.heard_by_agent and self._conversation is not None:
             self._conversation.pressed(digit)
         if way != "inband":  # what was found in the audio goes on in the audio
-            self._wiring.pressed(leg, digit)
+            self._wiring.pressed(leg, digit, way)
         self.emit(partial(DigitReceived, leg=leg, digit=digit.digit, duration_ms=digit.duration_ms, way=way))
 
     def failed(self, what: str) -> None:

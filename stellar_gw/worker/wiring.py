@@ -13,6 +13,7 @@ from stellar_gw.errors import LocalProtocolError
 from stellar_gw.media.cadence import cadence
 from stellar_gw.media.dtmf import Digit
 from stellar_gw.media.jitter import Piece
+from stellar_gw.media.presses import Way
 from stellar_gw.media.source import Noise, Recording
 from stellar_gw.worker.agent_audio import AgentAudio
 from stellar_gw.worker.leg import Leg
@@ -190,10 +191,10 @@ class Wiring:
             if relay.source.name == name:
                 relay.audio.noise(payload)
 
-    def pressed(self, name: str, digit: Digit) -> None:
+    def pressed(self, name: str, digit: Digit, way: Way) -> None:
         for relay in tuple(self._relays.values()):
             if relay.source.name == name:
-                relay.pressed(digit)
+                relay.pressed(digit, way)
 
     # --- pace -----------------------------------------------------------------------------------
 

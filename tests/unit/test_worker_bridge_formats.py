@@ -87,15 +87,31 @@ class DigitTests(BridgeTestCase):
         self.assertEqual(self.told(), [("caller", "3", 100), ("caller", "4", 100)])
 
     def test_by_info(self) -> None:
-        """A digit by SIP INFO is sent on as an event where the caller has no events, and only then."""
-        for has_events, sent in ((False, [("9", 200)]), (True, [])):
+        """A digit that is told by SIP INFO alone is sent on as an event, whether the caller knows events or not."""
+        for media in ({}, {"dtmf_send": None, "dtmf_receive": ()}):
             self.setUp()
-            self.set_up(caller={} if has_events else {"dtmf_send": None, "dtmf_receive": ()})
+            self.set_up(caller=media)
             self.bridge()
+            self.talk(50)
+            for digit in "99":
+                self.world.ask(messages.Pressed(request=0, call="c-1", digit=digit, duration_ms=200))
+                self.talk(60)
+            self.assertEqual(self.heard(self.target, 101), [("9", 200)] * 2)
+            self.assertEqual(self.told(), [("caller", "9", 200)] * 2)
+            self.assertEqual(self.target.packets[-1].payload, SAID["caller"])
+
+    def test_by_info_and_events(self) -> None:
+        """One that comes both ways, in whatever order, reaches the other leg once."""
+        self.set_up()
+        self.bridge()
+        self.talk(50)
+        for digit in (5, 6):
+            self.world.ask(messages.Pressed(request=0, call="c-1", digit=str(digit), duration_ms=100))
             self.talk(5)
-            self.world.ask(messages.Pressed(request=0, call="c-1", digit="9", duration_ms=200))
-            self.talk(30)
-            self.assertEqual((self.heard(self.target, 101), self.told()), (sent, [("caller", "9", 200)]))
+            self.press(self.caller, self.rtp, digit, EVENTS.payload_type)
+            self.talk(60)
+        self.assertEqual(self.heard(self.target, 101), [("5", 100), ("6", 100)])
+        self.assertEqual(self.told(), [("caller", "5", 100), ("caller", "6", 100)])
 
     def test_as_tones(self) -> None:
         """A peer that knows no events hears tones, and then the other leg again, in one stream."""
