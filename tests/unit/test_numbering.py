@@ -23,6 +23,16 @@ class NumberingTests(SynchronousTestCase):
             "+447011123456": "premium rate",
             "+881612345678": "satellite or international network",
             "+97912345678": "premium rate",
+            "+80812345678": "international shared cost",
+            "+80012345678": "",
+            "+4990012345678": "premium rate",
+            "+4930123456": "",
+            "+33899123456": "premium rate",
+            "+33800123456": "",
+            "+353159912345": "premium rate",
+            "+35311234567": "",
+            "+390612345678": "",
+            "+39899123456": "premium rate",
             "+": "",
         }
         self.assertEqual({number: premium(number) for number in cases}, cases)
