@@ -20,6 +20,8 @@ from benchmarks.load.report import Effort, Report, bench, milliseconds, say, spr
 from benchmarks.load.worker_end import PCMU, Agent, EchoAgents, WorkerEnd
 
 CALLS = 200
+RUNS, SECONDS, WARMUP = 3, 3, 1
+"""At most, so that all of it takes three minutes."""
 
 
 @frozen(kw_only=True)
@@ -54,7 +56,12 @@ async def work(reactor: Any, effort: Effort) -> Report:
         f"The dialects, {CALLS} calls of PCMU each, on one core",
         ("CPU per call and 20 ms, us", "audio", "median", "to Twilio's", "packets missed", "off p99, ms"),
     )
-    effort = evolve(effort, runs=min(effort.runs, 3))
+    effort = evolve(
+        effort,
+        runs=min(effort.runs, RUNS),
+        seconds=min(effort.seconds, SECONDS),
+        warmup=min(effort.warmup, WARMUP),
+    )
     runs: dict[str, list[Measured]] = {case.name: [] for case in CASES}
     missed = dict.fromkeys(runs, 0)
     for number in range(effort.runs):
