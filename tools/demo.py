@@ -1,4 +1,4 @@
-"""``make demo``: the gateway, an example agent and three real calls on loopback, with a verdict from the audio itself.
+"""``make demo``: the gateway, an example agent and four real calls on loopback, with a verdict from the audio itself.
 
 ``--stay`` (``make run``): the same gateway and agent stay up for a softphone and for your own bot.
 """
@@ -57,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in SIGNALS:  # everything that was started ends with us
         signal.signal(number, signal.default_int_handler)
     sip, tls, agent = options.ports
-    ports = Ports(sip=sip, tls=tls, agent=agent, media=options.media_ports)
+    # The person's is the one after 5061, where these are the usual ones.
+    person = Ports().person if (sip, tls) == (Ports().sip, Ports().tls) else 0
+    ports = Ports(sip=sip, tls=tls, agent=agent, person=person, media=options.media_ports)
     try:
         own_agent = _check(ports, options.stay)
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""The calls of the demonstration: three real ones by the test phone, shown while they go on."""
+"""The calls of the demonstration: four real ones by the test phone, shown while they go on."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from twisted.python.failure import Failure
 
 from stellar_gw.errors import StellarError
 from stellar_gw.net.tls import ClientTls
+from stellar_gw.phone.ladder import Rung
 from stellar_gw.phone.phone import Phone
-from stellar_gw.phone.plan import CallPlan, playable
+from stellar_gw.phone.plan import AnswerPlan, CallPlan, playable
 from stellar_gw.phone.report import CallReport
 from stellar_gw.phone.runner import RunReactor
 from stellar_gw.sip.flow import Transport
@@ -27,6 +28,9 @@ from tools.demo_stage import DOMAIN, HOST, ROOT, SIGNALS, Stage
 
 SPEECH = ROOT / "stellar_gw" / "agent" / "greeting.wav"
 TONE = 440
+PERSON = 660
+"""Hz: what the person says to whom the caller is transferred."""
+_RINGS = 1.0
 _LOOK = 0.1
 _PLAIN_EVERY = 10
 """Looks between two lines of levels where they cannot be rewritten."""
@@ -44,6 +48,7 @@ class Scene:
     :ivar admitted: how, as the call's record says it.
     :ivar status: the final one.
     :ivar ended_by: ``caller`` or ``agent``.
+    :ivar transfer: the name of the person that the caller is put through to; empty for none.
     """
 
     name: str
@@ -63,6 +68,7 @@ class Scene:
     admitted: str = ""
     status: int = 200
     ended_by: str = "caller"
+    transfer: str = ""
 
     @property
     def uri(self) -> str:
@@ -79,7 +85,7 @@ SCENES = (
         user="demo-secure",
         password="demo-password",
         play=str(SPEECH),
-        seconds=5.5,
+        seconds=4.5,
         admitted="admitted by digest as demo-secure",
     ),
     Scene(
@@ -94,14 +100,28 @@ SCENES = (
         codecs=("PCMU", "PCMA"),
         seconds=15.0,
         digits="12#",
-        digits_after=5.0,
+        digits_after=3.0,
         admitted="admitted as provider demo-trunk (allowed IP 127.0.0.2)",
         ended_by="agent",
     ),
     Scene(
-        name="3-refused",
+        name="3-transfer",
+        head="put through, UDP",
+        title="3  The agent at 605 puts its caller through to a person: the gateway calls there and joins the two",
+        number="605",
+        transport="udp",
+        user="demo-phone",
+        password="demo-password",
+        play=str(SPEECH),
+        codecs=("PCMU", "PCMA"),
+        seconds=6.0,
+        admitted="admitted by digest as demo-phone",
+        transfer="desk",
+    ),
+    Scene(
+        name="4-refused",
         head="wrong password, TCP",
-        title="3  A PBX with a wrong password over TCP: refused, and you are told why",
+        title="4  A PBX with a wrong password over TCP: refused, and you are told why",
         number="600",
         transport="tcp",
         user="demo-phone",
@@ -113,7 +133,10 @@ SCENES = (
 
 @frozen(kw_only=True)
 class Recordings:
-    """The WAV files of one call, in the demonstration's folder; the agent's is brought there after the call."""
+    """The WAV files of one call, in the demonstration's folder; the agent's is brought there after the call.
+
+    :ivar agent: what the other end heard: the agent, or the person that the caller was put through to.
+    """
 
     sent: Path
     heard: Path
@@ -124,7 +147,7 @@ class Recordings:
         return cls(
             sent=folder / f"{scene.name}-phone-sent.wav",
             heard=folder / f"{scene.name}-phone-heard.wav",
-            agent=folder / f"{scene.name}-agent-heard.wav",
+            agent=folder / f"{scene.name}-{'person' if scene.transfer else 'agent'}-heard.wav",
         )
 
     def remove(self) -> None:
@@ -142,6 +165,8 @@ class Player:
     def __init__(self, reactor: RunReactor, stage: Stage, screen: Screen) -> None:
         self._reactor, self._stage, self._screen = reactor, stage, screen
         self._phone: Phone | None = None
+        self._person: Phone | None = None
+        self._person_left = False
         self._agent_said = 0
         self._looks = 0
         self.interrupted = False
@@ -160,6 +185,9 @@ class Player:
         recordings.remove()
         try:
             plan = self._plan(scene, port, recordings)
+            if scene.transfer:
+                self._person = self._make_person(scene, recordings)
+                self._person.open(self._stage.person_port)
             self._phone = phone = self._make_phone(scene)
             phone.open()
         except (StellarError, OSError) as error:
@@ -175,7 +203,29 @@ class Player:
             looking.stop()
             self._screen.status("")
             await phone.stop()
-            self._phone = None
+            if self._person is not None:
+                await self._person.stop()
+            self._phone = self._person = None
+
+    def _make_person(self, scene: Scene, recordings: Recordings) -> Phone:
+        """Rings, picks up, and says a tone; what happens there is told in a word each."""
+        answer = AnswerPlan(
+            play=playable(f"tone:{PERSON}"), codecs=scene.codecs, ring_for=_RINGS, record=str(recordings.agent)
+        )
+        return Phone(self._reactor, "udp", HOST, answer=answer, on_rung=self._rung_of_person)
+
+    def _rung_of_person(self, rung: Rung) -> None:
+        said = {
+            "INVITE": "is called by the gateway",
+            "SIP/2.0 180": "rings",
+            "SIP/2.0 200": "has picked up",
+            "BYE": "was left",
+        }
+        for begins, what in said.items():
+            picked_up_before = begins == "SIP/2.0 200" and self._person_left
+            if rung.start_line.startswith(begins) and not picked_up_before:
+                self._screen.beyond(f"person: {what}")
+        self._person_left = rung.start_line.startswith("BYE")
 
     def _plan(self, scene: Scene, port: int, recordings: Recordings) -> CallPlan:
         talks = scene.status == 200

@@ -18,6 +18,7 @@ from cryptography import x509
 from stellar_gw.errors import StellarError
 from stellar_gw.testing.certificates import Authority
 from stellar_gw.testing.gateway_process import GatewayProcess, wait_until
+from stellar_gw.testing.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGURATION = ROOT / "conf" / "demo.yaml"
@@ -42,12 +43,14 @@ class DemoError(StellarError):
 class Ports:
     """Where things listen; 0 is any that is free.
 
+    :ivar person: whom the caller is transferred to; ours only while that call goes on.
     :ivar media: the range of the media ports, as ``media.ports`` wants it.
     """
 
     sip: int = 5060
     tls: int = 5061
     agent: int = 7860
+    person: int = 5062
     media: str = "30000-30999"
 
     def taken(self) -> list[str]:
@@ -119,6 +122,7 @@ class Stage:
     """Gateway and agent, up within ``with``, gone after it, however that ends.
 
     :param own_agent: False: something of the user's answers at the agent's port.
+    :ivar person_port: where the person is called.
     :ivar configuration: the file that the gateway runs: conf/demo.yaml, or a copy with other ports in it.
     """
 
@@ -134,6 +138,7 @@ class Stage:
             self.agent = ExampleAgent(ports.agent, self.folder / "agent.log", self.agent_folder if record else None)
         self.gateway: GatewayProcess | None = None
         self.configuration = CONFIGURATION
+        self.person_port = ports.person or free_port()
 
     @property
     def authority(self) -> Path:
@@ -177,6 +182,7 @@ class Stage:
             f"{HOST}:5060": f"{HOST}:{ports.sip}",
             f"{HOST}:5061": f"{HOST}:{ports.tls}",
             f"{HOST}:7860": f"{HOST}:{self.agent_port}",
+            f"{HOST}:5062": f"{HOST}:{self.person_port}",
             "ports: 30000-30999": f"ports: {ports.media}",
             "../var/demo": str(self.folder),
         }

@@ -87,6 +87,10 @@ def what_to_dial(stage: Stage, screen: Screen) -> None:
         ("user", f"{bold('demo-phone')}  password {bold('demo-password')}   (domain {DOMAIN}; registration off)"),
         ("dial", f"{bold('600')}  echo: hear yourself"),
         ("", f"{bold('601')}  a tone   {bold('602')}  your digits read back   {bold('603')}  a greeting, then echo"),
+        (
+            "",
+            f"{bold('605')}  an agent that puts you through to sip:desk@{HOST}:{stage.person_port}, another softphone",
+        ),
         ("", f"{bold('999')}  your own bot at {bold(bot)}, which speaks Twilio Media Streams"),
         ("", dim(f"     ({answers})")),
         ("or call", command),

@@ -13,7 +13,7 @@ from stellar_gw.media.analysis import dominant_tone, find, tone_ms
 from stellar_gw.media.wav import WavError, read_wav
 from stellar_gw.phone.report import CallReport
 from stellar_gw.testing.gateway_process import wait_until
-from tools.demo_calls import TONE, Recordings, Scene
+from tools.demo_calls import PERSON, TONE, Recordings, Scene
 from tools.demo_screen import Screen
 from tools.demo_stage import Stage, shown
 
@@ -22,6 +22,8 @@ CORRELATED: Final = 0.6
 """Of speech with itself after G.722 and G.711, 0.9 and more is usual; of different speech, 0.2 or less."""
 TONE_SHARE: Final = 0.6
 """Of the call in which the tone must be there: the agent beeps first, and the keys take their time."""
+PERSON_SHARE: Final = 0.4
+"""The same of the person's: the agent is heard before, and the person's telephone rings."""
 CONTENT_MOS: Final = 3.6
 """Below it many users are dissatisfied (ITU-T G.107 annex B)."""
 MOST_LOST: Final = 0.02
@@ -59,7 +61,8 @@ def find_out(scene: Scene, report: CallReport, stage: Stage) -> Finding:
     record = _record(stage, report, "cdr" if scene.status == 200 else "refusals")
     agent = phone = None
     if scene.status == 200 and report.answered:
-        _fetch(stage, record, recordings.agent)
+        if not scene.transfer:
+            _fetch(stage, record, recordings.agent)
         agent = heard_of(scene, recordings.sent, recordings.agent, echo=False)
         phone = heard_of(scene, recordings.sent, recordings.heard, echo=True)
     faults = tuple(faults_of(scene, report, record, agent, phone))
@@ -104,8 +107,13 @@ def heard_of(scene: Scene, sent: Path, heard: Path, *, echo: bool) -> Sound:
     except (OSError, WavError) as error:
         return Sound(good=False, text=f"no recording ({error})")
     back = " back" if echo else ""
+    if echo and scene.transfer:
+        return _tone(target, "", PERSON, PERSON_SHARE)
     if scene.play.startswith("tone:"):
         return _tone(target, back)
+    if scene.transfer:
+        # The person has joined late: what was heard there is looked for in what was sent from a second on.
+        source, target = target, source[2 * RATE :]
     match = find(source, target, RATE)
     good = match.correlation >= CORRELATED
     if not good:
@@ -115,13 +123,13 @@ def heard_of(scene: Scene, sent: Path, heard: Path, *, echo: bool) -> Sound:
     return Sound(good=True, text=f"the speech{back}{after}, {match.correlation:.0%} alike")
 
 
-def _tone(pcm: bytes, back: str) -> Sound:
-    there, whole = tone_ms(pcm, RATE, TONE) / 1000, len(pcm) / 2 / RATE
-    if whole and there >= TONE_SHARE * whole:
-        return Sound(good=True, text=f"{TONE} Hz{back}, {there:.1f} of {whole:.1f} s")
+def _tone(pcm: bytes, back: str, hertz: int = TONE, share: float = TONE_SHARE) -> Sound:
+    there, whole = tone_ms(pcm, RATE, hertz) / 1000, len(pcm) / 2 / RATE
+    if whole and there >= share * whole:
+        return Sound(good=True, text=f"{hertz} Hz{back}, {there:.1f} of {whole:.1f} s")
     strongest = dominant_tone(pcm, RATE)
     instead = "silence" if strongest is None else f"mostly {strongest.hertz:.0f} Hz"
-    return Sound(good=False, text=f"{TONE} Hz for {there:.1f} of {whole:.1f} s only, {instead}")
+    return Sound(good=False, text=f"{hertz} Hz for {there:.1f} of {whole:.1f} s only, {instead}")
 
 
 def faults_of(
@@ -149,8 +157,10 @@ def faults_of(
         yield f"it was {record['admitted']}, not {scene.admitted}"
     if record["ended_by"] != scene.ended_by:
         yield f"the {record['ended_by']} ended it ({record['cause']} {record['reason']}), not the {scene.ended_by}"
+    if scene.transfer and _transferred(record) != f"to {scene.transfer}, bridged":
+        yield f"the transfer to {scene.transfer} is not in its record as bridged: {_transferred(record) or 'none'}"
     yield from _media_faults(scene, report, record)
-    for name, sound in (("agent", agent), ("phone", phone)):
+    for name, sound in (("person" if scene.transfer else "agent", agent), ("phone", phone)):
         if sound is None or not sound.good:
             yield f"the {name} heard {'nothing' if sound is None else sound.text}"
 
@@ -218,13 +228,19 @@ def _rows(findings: Sequence[Finding], screen: Screen) -> Iterator[tuple[str, li
     yield row("agent there", [_ms(each.record.get("agent_connect_ms")) for each in findings])
     yield row("packets", [_packets(each.report) for each in findings])
     yield row("lost, jitter", [_loss(each.report) for each in findings])
+    yield row("put through", [_transferred(each.record) for each in findings])
     yield row("keys", [each.scene.digits and f"{each.scene.digits} by RFC 4733" for each in findings])
-    for name, sounds in (("agent heard", [each.agent for each in findings]),
+    for name, sounds in (("agent heard", [None if each.scene.transfer else each.agent for each in findings]),
+                         ("person heard", [each.agent if each.scene.transfer else None for each in findings]),
                          ("phone heard", [each.phone for each in findings])):  # fmt: skip
         yield row(name, [_sound(sound, screen) for sound in sounds])
     yield row("MOS", [_mos(each.report) for each in findings])
     yield row("hung up", [f"by the {each.record['ended_by']}" if each.report.answered and each.record else ""
                           for each in findings])  # fmt: skip
+
+
+def _transferred(record: dict[str, Any]) -> str:
+    return ", ".join(f"to {each['target']}, {each['result']}" for each in record.get("transfers", ()))
 
 
 def _admitted(finding: Finding) -> str:

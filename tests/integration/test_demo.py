@@ -91,7 +91,9 @@ class DemoTests(SynchronousTestCase):
         return demo
 
     def test_all_calls_hold(self) -> None:
-        """Two calls are heard at both ends, one is refused and explained; the status is 0 and no process is left."""
+        """Two calls are heard at both ends, one is put through to a person and heard there, one is refused and
+        explained; the status is 0 and no process is left.
+        """
         demo = self.demo("--ports", "0,0,0")
         self.assertTrue(demo.wait_for("agent: call c-"), demo.output)
         self.assertEqual(demo.process.wait(60), 0, demo.output)
@@ -99,28 +101,40 @@ class DemoTests(SynchronousTestCase):
         verdict = {
             words[0]: words[1:]
             for line in demo.output.partition("\nVerdict\n")[2].splitlines()
-            if len(words := re.split(r"\s{2,}", line.strip())) == 4
+            if len(words := re.split(r"\s{2,}", line.strip())) == 5
         }
-        exact = {name: verdict.get(name) for name in ("called", "status", "admitted", "signalling", "codec", "hung up")}
+        exact = {
+            name: verdict.get(name)
+            for name in ("called", "status", "admitted", "signalling", "codec", "put through", "hung up")
+        }
         [refusal] = [json.loads(line) for line in (demo.folder / "refusals.jsonl").read_text().splitlines()]
         self.assertEqual(
             exact,
             {
-                "called": ["999", "+31201230000", "600"],
-                "status": ["200 OK", "200 OK", "401 Unauthorized"],
-                "admitted": ["by digest as demo-secure", "as provider demo-trunk", f"no: ref {refusal['reference']}"],
-                "signalling": ["TLS 1.3, certificate checked", "UDP", "TCP"],
-                "codec": ["G722, 20 ms a packet", "PCMU, 20 ms a packet", "-"],
-                "hung up": ["by the caller", "by the agent", "-"],
+                "called": ["999", "+31201230000", "605", "600"],
+                "status": ["200 OK", "200 OK", "200 OK", "401 Unauthorized"],
+                "admitted": [
+                    "by digest as demo-secure",
+                    "as provider demo-trunk",
+                    "by digest as demo-phone",
+                    f"no: ref {refusal['reference']}",
+                ],
+                "signalling": ["TLS 1.3, certificate checked", "UDP", "UDP", "TCP"],
+                "codec": ["G722, 20 ms a packet", "PCMU, 20 ms a packet", "PCMU, 20 ms a packet", "-"],
+                "put through": ["-", "-", "to desk, bridged", "-"],
+                "hung up": ["by the caller", "by the agent", "by the caller", "-"],
             },
         )
         for end in ("agent heard", "phone heard"):
             self.assertRegex(verdict[end][0], r"^the speech.* alike$")
             self.assertRegex(verdict[end][1], r"^440 Hz")
+        self.assertRegex(verdict["person heard"][2], r"^the speech, \d+% alike$")
+        self.assertRegex(verdict["phone heard"][2], r"^660 Hz")
         self.assertIn(f"  fix   {refusal['fix']}\n", demo.output)
         self.assertEqual(
             sorted(path.name for path in demo.folder.glob("*.wav")),
-            [f"{call}-{end}.wav" for call in ("1-tls", "2-trunk") for end in ENDS],
+            [f"{call}-{end}.wav" for call in ("1-tls", "2-trunk") for end in ENDS]
+            + [f"3-transfer-{end}.wav" for end in ("person-heard", "phone-heard", "phone-sent")],
         )
         self.assertNotIn("\x1b", demo.output)
 

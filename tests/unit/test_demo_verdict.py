@@ -13,7 +13,7 @@ from stellar_gw.phone.report import CallReport
 from tools.demo_calls import SCENES, SPEECH
 from tools.demo_verdict import RATE, Sound, faults_of, heard_of
 
-SPOKEN, TRUNK, REFUSED = SCENES
+SPOKEN, TRUNK, TRANSFERRED, REFUSED = SCENES
 REFUSAL = {"reference": "7K3F2S", "reason": "wrong password", "fix": "set the same"}
 
 
@@ -41,6 +41,15 @@ class HeardTests(SynchronousTestCase):
         self.assertEqual(
             heard_of(SPOKEN, sent, heard, echo=True), Sound(good=True, text="the speech back after 100 ms, 100% alike")
         )
+
+    def test_put_through(self) -> None:
+        """The person hears the speech from where it joined in, the phone the person's tone for most of the call."""
+        speech = read_wav(SPEECH.read_bytes()).at(RATE)[: 4 * RATE * 2]
+        sent, later = self.wav("sent", speech), self.wav("person", speech[4 * RATE :] + bytes(RATE))
+        other = self.wav("other", self.tone(880, 2.0) + bytes(RATE))
+        back = [self.wav(f"back{hertz}", self.tone(440, 2.0) + self.tone(hertz, 4.0)) for hertz in (660, 440)]
+        self.assertEqual([heard_of(TRANSFERRED, sent, each, echo=False).good for each in (later, other)], [True, False])
+        self.assertEqual([heard_of(TRANSFERRED, sent, each, echo=True).good for each in back], [True, False])
 
     def test_something_else_came_back(self) -> None:
         """A tone is not the speech that was sent, nor is silence."""
