@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.testing.gateway_process import wait_until
 from tests.integration.baresip_support import Baresip
-from tests.integration.gateway_support import ECHO, HOST, NOBODY, TRUNK, Silent
+from tests.integration.gateway_support import ECHO, HOST, NOBODY, READBACK, TRUNK, Silent, soon
 from tests.integration.kamailio_support import MISSING
 from tests.integration.proxy_support import Proxy, start_behind
 from tests.integration.sipp_support import (
@@ -51,15 +51,43 @@ class DialogTests(SynchronousTestCase):
         """Refreshes, REFER, CANCEL, refused changes, the last hop, and OPTIONS: each as without a proxy."""
         checks = (self.refreshes, self.refer, self.cancel, self.refused_change, self.last_hop, self.options)
         callers = [(check, Sipp(self, self.gateway)) for check in checks]
-        with ThreadPoolExecutor(4) as pool:
-            calls = [pool.submit(self.telephone), *(pool.submit(check, sipp) for check, sipp in callers)]
+        with ThreadPoolExecutor(5) as pool:
+            calls = [
+                pool.submit(self.telephone),
+                pool.submit(self.telephone_hung_up_on),
+                *(pool.submit(check, sipp) for check, sipp in callers),
+            ]
             for call in calls:
                 call.result()
 
-    def telephone(self) -> None:
-        """baresip by TLS, in front of the proxy: held, resumed, hung up, and its noise came back."""
+    def baresip(self, name: str) -> Baresip:
+        """A telephone in front of the proxy, by TLS; neither its messages nor its audio come from where it says."""
         at = f"{self.proxy.host}:{self.proxy.ports['tls']}"
-        with Baresip(self.gateway, "tls", transport="tls", codec="G722", play=noise(12.0), host=TRUNK, at=at) as phone:
+        return Baresip(self.gateway, name, transport="tls", codec="G722", play=noise(12.0), host=TRUNK, at=at)
+
+    def telephone_hung_up_on(self) -> None:
+        """The gateway's BYE finds the connection of a telephone that is not where its Contact says."""
+        with self.baresip("readback") as phone:
+            phone.dial(READBACK)
+            phone.wait_for("CALL_ESTABLISHED")
+            wait_until(lambda: False, 0.4)
+            phone.command("sndcode", "#")
+            phone.wait_for("CALL_CLOSED")
+        soon(lambda: self.records("readback"), "the record")
+        [record] = self.records("readback")
+        self.assertEqual((record["cause"], record["ended_by"]), ("agent_hangup", "agent"))
+        self.assertEqual(self.proxy.passed(record["sip_call_id"]), {f"ACK from {HOST}", f"BYE from {HOST}"})
+
+    def records(self, connector: str) -> list[dict[str, Any]]:
+        return [
+            record
+            for record in self.gateway.records()
+            if "baresip" in record["user_agent"] and record["connector"] == connector
+        ]
+
+    def telephone(self) -> None:
+        """Held, resumed, hung up, and its noise came back."""
+        with self.baresip("echo") as phone:
             phone.dial(ECHO)
             phone.wait_for("CALL_ESTABLISHED")
             for command, after in (("hold", 1.5), ("resume", 0.4)):
@@ -70,7 +98,8 @@ class DialogTests(SynchronousTestCase):
             phone.wait_for("CALL_CLOSED")
         # What it hears after a hold it does not write down.
         self.assertGreater(recognised(phone.said[: 2 * RATE], phone.heard), ENOUGH)
-        [record] = [each for each in self.gateway.wait_for_records(1) if "baresip" in each["user_agent"]]
+        soon(lambda: self.records("echo"), "the record")
+        [record] = self.records("echo")
         self.assertEqual((record["cause"], record["caller"], record["codec"]), ("caller_hangup", "edge", "G722"))
         # Its audio is from another address than it says, which the proxy has put right.
         self.assertLess(record["legs"][0]["packets_rejected"], 20)
