@@ -26,7 +26,7 @@ bench: venv      ## measurements, printed
 	@tools/peers.sh bench
 	@$(BIN)/python -m tools.bench
 
-soak: venv       ## the long runs: fuzz, chaos, agents, load, steady
+soak: venv       ## the long runs: fuzz, invite, chaos, agents, load, steady
 	@tools/peers.sh
 	@$(BIN)/python -m tools.soak
 

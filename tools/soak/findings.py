@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
 import tempfile
 import time
 import wave
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,8 +62,12 @@ NOWHERE = "ws://127.0.0.1:9/ws"
 
 @define
 class Findings:
-    """What was wrong, and what was done; each is printed as it comes."""
+    """What was wrong, and what was done; each is printed as it comes.
 
+    :ivar seed: of a run that is to be played again; None: chosen by chance.
+    """
+
+    seed: int | None = None
     wrong: list[str] = field(factory=list)
     done: list[str] = field(factory=list)
 
@@ -133,6 +140,26 @@ def soaked(
             findings.done.append(f"log and records of that run: {folder}")
     finally:
         block.release()
+
+
+ALONE = (("unshare", "-n"), ("unshare", "-rn"))
+"""Ways into a network that has nothing but loopback: mutated addresses must lead nowhere."""
+
+
+def alone(name: str, seconds: float, findings: Findings, run: Callable[[float, Findings], None]) -> None:
+    """Carry out a run in a network of its own."""
+    if {interface for _, interface in socket.if_nameindex()} == {"lo"}:
+        run(seconds, findings)
+        return
+    again = "" if findings.seed is None else f"--seed {findings.seed} "
+    inside = f"ip link set lo up && exec {sys.executable} -m tools.soak {again}--seconds {seconds} {name}"
+    for way in ALONE:
+        if subprocess.run([*way, "true"], capture_output=True, check=False).returncode == 0:
+            status = subprocess.run([*way, "sh", "-c", inside], cwd=ROOT, check=False).returncode
+            findings.expect(status == 0, "the live gateway was found wanting, see above")
+            findings.done.append(f"{name}: in a network of its own, see above")
+            return
+    findings.done.append(f"{name}: left out, for no network of its own can be made here (unshare -n takes root)")
 
 
 def opened(pid: int) -> dict[str, int]:

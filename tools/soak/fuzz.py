@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 import socket
-import subprocess
-import sys
 import time
 import unittest
 from contextlib import ExitStack, suppress
@@ -17,7 +15,7 @@ from attrs import define, field
 from stellar_gw.testing.gateway_process import GatewayProcess, wait_until
 from tests.integration.fault_support import Phone, Stranger, offer, request
 from tests.unit.test_sip_fuzz import FuzzTests, mutated
-from tools.soak.findings import CALLER, ROOT, STRANGE, Baseline, Findings, descriptors, soaked
+from tools.soak.findings import CALLER, STRANGE, Baseline, Findings, alone, descriptors, soaked
 
 BATCH = 50
 """Messages between two looks at whether the gateway still answers."""
@@ -39,8 +37,6 @@ METHODS = (
     "REGISTER",
     "FOO",
 )
-ALONE = (("unshare", "-n"), ("unshare", "-rn"))
-"""Ways into a network that has nothing but loopback: mutated addresses must lead nowhere."""
 
 
 def core(seconds: float, findings: Findings) -> None:
@@ -66,17 +62,7 @@ def core(seconds: float, findings: Findings) -> None:
 def live(seconds: float, findings: Findings) -> None:
     """Mutated messages over UDP and TCP, from strangers and from a trunk, outside dialogs and inside; honest calls
     meanwhile."""
-    if {name for _, name in socket.if_nameindex()} == {"lo"}:
-        _live(seconds, findings)
-        return
-    inside = f"ip link set lo up && exec {sys.executable} -m tools.soak --seconds {seconds} fuzz"
-    for way in ALONE:
-        if subprocess.run([*way, "true"], capture_output=True, check=False).returncode == 0:
-            status = subprocess.run([*way, "sh", "-c", inside], cwd=ROOT, check=False).returncode
-            findings.expect(status == 0, "the live gateway was found wanting, see above")
-            findings.done.append("fuzz: in a network of its own, see above")
-            return
-    findings.done.append("fuzz: left out, for no network of its own can be made here (unshare -n takes root)")
+    alone("fuzz", seconds, findings, _live)
 
 
 @define
@@ -142,7 +128,7 @@ class _Attack:
 
 
 def _live(seconds: float, findings: Findings) -> None:
-    seed = secrets.randbits(32)
+    seed = findings.seed if findings.seed is not None else secrets.randbits(32)
     findings.say(f"seed {seed}")
     slowest, batches, honest = 0.0, 0, 0
     baseline: Baseline | None = None
