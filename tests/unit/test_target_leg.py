@@ -157,6 +157,37 @@ class VersionTests(TargetLegCase):
         self.assert_failed(0, "not_acceptable")
 
 
+class IceTests(TargetLegCase):
+    def offered(self) -> dict[str, str | None]:
+        """The ICE attributes of our offer."""
+        offer = parse_sdp(self.invite.body)
+        return {name: value for name, value in (*offer.attributes, *offer.media[0].attributes) if "ice" in name}
+
+    def test_our_offer_to_a_system_that_does_ice(self) -> None:
+        """It names a lite agent's candidates; where the answer has credentials the worker is told ours."""
+        self.dial(make_target(ice=True))
+        offered = self.offered()
+        self.assertEqual(list(offered), ["ice-lite", "ice-options", "ice-ufrag", "ice-pwd"])
+        self.assertEqual(
+            list(parse_sdp(self.invite.body).media[0].values("candidate")),
+            [f"1 {part} UDP {2130706432 - part} 203.0.113.99 {10001 + part} typ host" for part in (1, 2)],
+        )
+        self.answers(OFFER + b"a=ice-ufrag:full\r\na=ice-pwd:" + b"p" * 22 + b"\r\n")
+        (media,) = self.plane.calls["c-1"].media
+        self.assertEqual(media.ice, messages.Ice(str(offered["ice-ufrag"]), str(offered["ice-pwd"])))
+
+    def test_an_answer_without_ice(self) -> None:
+        """Then the address that it describes is latched, as ever."""
+        self.dial(make_target(ice=True))
+        self.answers()
+        (media,) = self.plane.calls["c-1"].media
+        self.assertEqual((media.ice, media.remote), (None, ("192.0.2.7", 40000)))
+
+    def test_not_wanted(self) -> None:
+        self.dial()
+        self.assertEqual(self.offered(), {})
+
+
 class AnsweredTests(TargetLegCase):
     def test_a_call_from_the_wish_to_the_hang_up(self) -> None:
         self.dial()

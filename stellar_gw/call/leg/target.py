@@ -415,6 +415,7 @@ class TargetLeg:
             srtp=self._dialing.terms,
             secure=flow.secure,
             codecs=self._codecs,
+            ice=self.target.ice,
         )
         media.allocated(ports)
         return media

@@ -54,6 +54,7 @@ class Target:
     :ivar from_: the INVITE's From, without a tag.
     :ivar identity: headers that go with it: P-Asserted-Identity, Privacy.
     :ivar credentials: answer challenges of the INVITE and its dialog, and of nothing else.
+    :ivar ice: our offers to it take part in ICE, as a lite agent.
     :ivar hold: the direction of offers that put the target on hold.
     :ivar embed_headers: X-* headers stand in Refer-To as well as in the REFER.
     :ivar max_forwards: of the REFER and the INVITE (RFC 7332).
@@ -76,6 +77,7 @@ class Target:
     identity: HeaderItems = ()
     credentials: ClientCredentials | None = None
     srtp: SrtpTerms = field(factory=SrtpTerms)
+    ice: bool = False
     hold: Hold = "sendonly"
     ring_timeout: float = 30.0
     redirects: bool = False
@@ -200,6 +202,7 @@ def _make(found: Wanted, way: _Way, facts: CallFacts, directory: Directory) -> T
         identity=identity.headers,
         credentials=_credentials(uri, next_hop, outbound, facts.environment),
         srtp=_srtp(way, facts),
+        ice=way.caller.ice,
         hold=way.caller.hold,
         ring_timeout=transfer.ring_timeout,
         redirects=outbound.redirects,
