@@ -16,11 +16,14 @@ from stellar_gw.media.source import tone
 from stellar_gw.media.srtp import Srtp, SrtpKey
 from stellar_gw.sip.crypto import crypto_lines
 from stellar_gw.sip.digest import choose_challenge, ha1, response_value
-from stellar_gw.sip.message import Response
+from stellar_gw.sip.message import Request, Response, response_to
 from stellar_gw.sip.parser import parse_message
 from stellar_gw.sip.sdp import MediaDescription, SessionDescription, parse_sdp
 
 TONE = 440
+_DOCUMENTED = re.compile(r"(?im)^(?:contact|m|record-route)[ \t]*:.*")
+"""Headers that say where the gateway's own requests go: to the peer, and not to an address of a document."""
+_ADDRESS = re.compile(r"(?:192\.0\.2|198\.51\.100|203\.0\.113)\.\d+")
 SECONDS = 1.2
 
 
@@ -41,20 +44,34 @@ class Heard:
 
 class SamplePeer:
     """
-    :param sample: a file of the samples: an INVITE, perhaps with an offer.
+    :param data: a sample: an INVITE, perhaps with an offer.
     :param address: an address of loopback that nobody else uses, whose port is the one of the sample's Via.
     :param answer: SDP of the ACK, where the INVITE has none.
+    :param certificate: shown over TLS: a PEM file with its key.
+    :ivar session: Session-Expires of our 200 to the INVITE; empty where there is none.
+    :ivar origin: the o= line of our description, as it was told last.
     """
 
     def __init__(
-        self, sample: Path, address: str, transport: str, gateway: tuple[str, int], ca: Path, answer: str
+        self,
+        name: str,
+        data: bytes,
+        address: str,
+        transport: str,
+        gateway: tuple[str, int],
+        ca: Path,
+        answer: str,
+        certificate: Path | None = None,
     ) -> None:
-        self.name, data = sample.stem, sample.read_bytes()
+        self.name = name
         head, _, body = data.partition(b"\r\n\r\n")
         self._address, self._transport = address, transport
         self._media = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._media.bind((address, 0))
-        self._head, self._offer = head.decode(), body.decode()
+        self._head, self._offer = (
+            _DOCUMENTED.sub(lambda line: _ADDRESS.sub(address, line[0]), head.decode()),
+            body.decode(),
+        )
         self._answer, self._version = answer, 0
         self._codec = CODECS["PCMU"]
         self._via = re.search(r"(?im)^(?:via|v)\s*:\s*(SIP/2.0/\w+ ([\w.-]+:(\d+)))", self._head)
@@ -67,9 +84,13 @@ class SamplePeer:
         self._socket: socket.socket = plain
         if transport == "tls":
             context = ssl.create_default_context(cafile=str(ca))
+            if certificate is not None:
+                context.load_cert_chain(certificate)
             self._socket = context.wrap_socket(plain, server_hostname="sip.stellar.example")
         self._buffer = self._early = b""
         self._tag, self._target, self._sequence = "", "", self._number("cseq")
+        self._requests: list[Request] = []
+        self._described_last = self.session = self.origin = ""
 
     def close(self) -> None:
         self._socket.close()
@@ -83,7 +104,7 @@ class SamplePeer:
         :return: the provisional statuses, and the final response, which is acknowledged.
         """
         offer = self._described(self._offer) if self._offer else ""
-        head = re.sub(r"(?im)^content-length\s*:[^\r\n]*", f"Content-Length: {len(offer)}", self._head)
+        head = re.sub(r"(?im)^(?:content-length|l)\s*:[^\r\n]*", f"Content-Length: {len(offer)}", self._head)
         self._send(f"{head}\r\n\r\n{offer}")
         early, final = self._final()
         if final.status == 401 and account is not None:
@@ -95,6 +116,7 @@ class SamplePeer:
             self._send(f"{head}\r\nAuthorization: {_authorization(final, account, uri)}\r\n\r\n{offer}")
             early, final = self._final()
         self._tag = final.to.tag or ""
+        self.session = final.headers.first("Session-Expires") or ""
         if final.status == 200:
             assert final.contact is not None
             self._target = str(final.contact.uri)
@@ -110,10 +132,67 @@ class SamplePeer:
             body = re.sub(r"c=IN IP4 [\d.]+", "c=IN IP4 0.0.0.0", body)
         else:
             body += f"a={direction}\r\n"
+        self._described_last = body
         self._request("INVITE", body)
         _, final = self._final()
         self._request("ACK", "", final=final)
         return final
+
+    def refresh(self) -> tuple[str, Response, bool]:
+        """Refresh the session: by UPDATE where the sample's Allow has it, else by a re-INVITE with the same offer.
+
+        :return: the method, the final response, and whether our description stayed the same.
+        """
+        self._sequence += 1
+        extra = ("Supported: timer", f"Session-Expires: {self.session.partition(';')[0]};refresher=uac")
+        if "UPDATE" in self._value("allow"):
+            self._request("UPDATE", "", extra=extra)
+            return "UPDATE", self._final()[1], True
+        before = self.origin
+        self._request("INVITE", self._described_last, extra=extra)
+        final = self._final()[1]
+        self._request("ACK", "", final=final)
+        return "re-INVITE", final, self.origin == before
+
+    def options(self) -> Response:
+        """Ask whether the gateway is there, outside any dialog."""
+        assert self._via is not None
+        lines = [
+            f"OPTIONS sip:{self._head.split(' ')[1].partition('@')[2].partition(';')[0]} SIP/2.0",
+            f"Via: {self._via[1]};rport;branch=z9hG4bKoptions",
+            f"From: {self._value('contact')};tag=ping",
+            "To: <sip:sip.stellar.example>",
+            f"Call-ID: options-{self._value('call-id')}",
+            f"CSeq: {self._sequence} OPTIONS",
+            "Max-Forwards: 70",
+            f"Contact: {self._value('contact')}",
+            "Content-Length: 0",
+        ]
+        self._send("\r\n".join(lines) + "\r\n\r\n")
+        return self._final()[1]
+
+    # --- what the gateway asks in the dialog ----------------------------------------------------
+
+    def asked(self, method: str, patience: float = 10.0) -> Request:
+        """The next request of a method; to be answered."""
+        until = time.monotonic() + patience
+        while time.monotonic() < until:
+            for request in self._requests:
+                if request.method == method:
+                    self._requests.remove(request)
+                    return request
+            self._receive(until, requests=True)
+        raise AssertionError(f"{self.name}: no {method} within {patience} s")
+
+    def answer(self, request: Request, status: int, *headers: tuple[str, str]) -> None:
+        self._send(response_to(request, status, "", headers).to_bytes().decode())
+
+    def notify(self, line: str, state: str) -> int:
+        """Tell how a transfer goes; the status that the NOTIFY gets."""
+        self._sequence += 1
+        extra = ("Event: refer", f"Subscription-State: {state}")
+        self._request("NOTIFY", f"SIP/2.0 {line}\r\n", extra=extra, kind="message/sipfrag;version=2.0")
+        return self._final()[1].status
 
     def bye(self) -> Response:
         self._sequence += 1
@@ -129,7 +208,14 @@ class SamplePeer:
         self._sequence += 1
         self._request("PRACK", "", extra=(rack,))
 
-    def _request(self, method: str, body: str, final: Response | None = None, extra: tuple[str, ...] = ()) -> None:
+    def _request(
+        self,
+        method: str,
+        body: str,
+        final: Response | None = None,
+        extra: tuple[str, ...] = (),
+        kind: str = "application/sdp",
+    ) -> None:
         """A request in the dialog, or the ACK of a failure (RFC 3261 17.1.1.3)."""
         failed = final is not None and final.status >= 300
         via, uri = self._top_via(), self._target
@@ -147,8 +233,8 @@ class SamplePeer:
             f"CSeq: {self._sequence if final is None else final.cseq.number} {method}",
             "Max-Forwards: 70",
             *extra,
-            *([f"Contact: {self._value('contact')}"] if method == "INVITE" else []),
-            *(["Content-Type: application/sdp"] if body else []),
+            *([f"Contact: {self._value('contact')}"] if method in ("INVITE", "UPDATE", "NOTIFY") else []),
+            *([f"Content-Type: {kind}"] if body else []),
             f"Content-Length: {len(body)}",
         ]
         self._send("\r\n".join(lines) + "\r\n\r\n" + body)
@@ -181,6 +267,8 @@ class SamplePeer:
             if response.cseq.number != sequence or response.cseq.method == "ACK":
                 continue
             if response.status >= 200:
+                found = re.search(rb"(?m)^o=([^\r\n]*)", response.body)
+                self.origin = found[1].decode() if found is not None else self.origin
                 return early, response
             early.append(response.status)
             if "100rel" in response.require and not pracked:
@@ -188,7 +276,11 @@ class SamplePeer:
                 pracked = True
         raise AssertionError(f"no final response within {patience} s, only {early}")
 
-    def _receive(self, until: float) -> Response | None:
+    def _receive(self, until: float, *, requests: bool = False) -> Response | None:
+        """The next response; what else comes is kept.
+
+        :param requests: return for a request too.
+        """
         while True:
             head, found, rest = self._buffer.partition(b"\r\n\r\n")
             length = re.search(rb"(?im)^(?:content-length|l)\s*:\s*(\d+)", head) if found else None
@@ -198,6 +290,9 @@ class SamplePeer:
                 message = parse_message(data, stream=True)
                 if isinstance(message, Response):
                     return message
+                self._requests.append(message)
+                if requests:
+                    return None
                 continue
             self._socket.settimeout(max(0.01, until - time.monotonic()))
             try:
@@ -214,7 +309,8 @@ class SamplePeer:
         body = re.sub(r"c=IN IP4 [\d.]+", f"c=IN IP4 {self._address}", body)
         body = re.sub(r"m=audio \d+", f"m=audio {port}", body)
         body = re.sub(r"a=rtcp:\d+.*\r\n", "", body)
-        return re.sub(r"o=(\S+) (\d+) \d+", rf"o=\1 \2 {self._version}", body)
+        self._described_last = re.sub(r"o=(\S+) (\d+) \d+", rf"o=\1 \2 {self._version}", body)
+        return self._described_last
 
     def _agree(self, body: str) -> None:
         """Take what the answer says, or the offer that we answer."""
@@ -244,10 +340,10 @@ class SamplePeer:
     def encrypted(self) -> bool:
         return self._srtp.active
 
-    def talk(self) -> Heard:
+    def talk(self, seconds: float = SECONDS) -> Heard:
         """Send a tone for a while, and take what comes back."""
         codec, encoder, decoder, sender = self._codec, self._encoder, self._decoder, self._sender
-        pcm = tone((TONE,), codec.rate, int(SECONDS * 1000))
+        pcm = tone((TONE,), codec.rate, int(seconds * 1000))
         frame = codec.pcm_octets(20)
         there = (str(self._connection()), self.media.port)
         self._media.settimeout(0.001)
@@ -274,6 +370,41 @@ class SamplePeer:
         connection = self.media.connection or self.description.connection
         assert connection is not None
         return connection.address
+
+
+class ListeningPeer:
+    """A phone system that is asked by OPTIONS, over TLS with certificates on both sides; it answers the first one.
+
+    :param certificate: its own, PEM with the key.
+    """
+
+    def __init__(self, host: str, certificate: Path, ca: Path) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        context.load_verify_locations(ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+        self._context = context
+        self._socket = socket.create_server((host, 0))
+        self._socket.settimeout(10.0)
+        self.host, self.port = host, self._socket.getsockname()[1]
+
+    def __enter__(self) -> ListeningPeer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def asked(self) -> tuple[Request, tuple[str, ...]]:
+        """The first request, and the names in the certificate of whoever sent it."""
+        plain, _ = self._socket.accept()
+        with self._context.wrap_socket(plain, server_side=True) as connection:
+            connection.settimeout(10.0)
+            request = parse_message(connection.recv(65535), stream=True)
+            assert isinstance(request, Request)
+            connection.sendall(response_to(request, 200, to_tag="there").to_bytes())
+            certificate = connection.getpeercert() or {}
+        names = certificate.get("subjectAltName", ())
+        return request, tuple(str(name[1]) for name in names if isinstance(name, tuple))
 
 
 def _authorization(refused: Response, account: Account, uri: str) -> str:
