@@ -40,7 +40,10 @@ def is_optional(message: Message) -> bool:
 
 
 def accepts_sdp(message: Message) -> bool:
-    """Whether a request's Accept, if it has one, lets SDP in (RFC 3261 20.1); an empty one lets nothing in."""
+    """Whether a request's Accept, if it has one, lets SDP in (RFC 3261 20.1); an empty one lets nothing in.
+
+    :raise RemoteProtocolError: it cannot be read.
+    """
     values = message.headers.all("Accept")
     if not values:
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve, frozen
 
+from stellar_gw.errors import RemoteProtocolError
 from stellar_gw.sip.body import SDP, accepts_sdp, is_identity, is_readable
 from stellar_gw.sip.message import Request
 from stellar_gw.sip.session_timer import SessionTerms, too_small
@@ -138,8 +139,11 @@ def check_content(request: Request, able: Capabilities) -> Refusal | None:
         return None
     if not is_readable(request):
         return Refusal(415, headers=(("Accept", SDP),))
-    if not accepts_sdp(request):
-        return Refusal(406)
+    try:
+        if not accepts_sdp(request):
+            return Refusal(406)
+    except RemoteProtocolError as error:
+        return Refusal(400, f"Accept: {error.reason}")
     # 8.1.1.8; RFC 2543 did without (RFC 4475 3.4.1).
     if "Contact" in request.headers and [type(each.uri) for each in request.contacts] != [SipUri]:
         return Refusal(400, "INVITE must carry one Contact with a SIP URI")

@@ -114,20 +114,19 @@ class RefusalTests(CoreCase):
             self.assertIsInstance(self.core.next_event(), RequestReceived)
 
     def test_accept(self) -> None:
-        """406 if our SDP could not be taken."""
-        outcomes = {}
-        for accept in ("text/plain", "", "application/sdp;q=0", "text/plain, application/sdp", "*/*", "application/*"):
-            outcomes[accept] = self.statuses(invite(headers=(("Accept", accept),)))
+        """406 if our SDP could not be taken; 400 where nobody can tell."""
+        outcomes = {
+            "text/plain": [406],
+            "": [406],
+            "application/sdp;q=0": [406],
+            "text/plain, application/sdp": [],
+            "*/*": [],
+            "application/*": [],
+            'application/sdp, "': [400],
+            "application/sdp, <a": [400],
+        }
         self.assertEqual(
-            outcomes,
-            {
-                "text/plain": [406],
-                "": [406],
-                "application/sdp;q=0": [406],
-                "text/plain, application/sdp": [],
-                "*/*": [],
-                "application/*": [],
-            },
+            {accept: self.statuses(invite(headers=(("Accept", accept),))) for accept in outcomes}, outcomes
         )
 
     def test_contact(self) -> None:

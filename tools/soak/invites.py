@@ -314,7 +314,7 @@ class _Attack:
             else:
                 stranger.send(data)
                 octets += len(data)
-                if self.oracle.answers(data):
+                if self.expects(data, said):
                     waiting[b"z9hG4bK-%d-%d" % (self.seed, self.number)] = self.number, said
                 else:
                     self.dropped += 1
@@ -330,6 +330,13 @@ class _Attack:
         if held:
             for number, said in waiting.values():
                 self.wrong(number, f"no answer: {said}")
+
+    def expects(self, data: bytes, said: str) -> bool:
+        try:
+            return self.oracle.answers(data)
+        except Exception as error:
+            self.wrong(self.number, f"the core raises {type(error).__name__}: {error}: {said}")
+            return False
 
     def wrong(self, number: int, what: str) -> None:
         self.findings.expect(False, f"message {number} of --seed {self.seed}: {what}")
