@@ -16,7 +16,7 @@ from stellar_gw.sip.flow import Flow
 from stellar_gw.sip.message import Response
 from stellar_gw.sip.offer_answer import OfferAnswer
 from stellar_gw.sip.params import NO_PARAMS
-from stellar_gw.sip.uri import SipUri
+from stellar_gw.sip.uri import SipUri, in_to
 from stellar_gw.sip.values import NameAddr
 
 
@@ -64,7 +64,7 @@ class OutgoingCall(PhoneCall):
             flow,
             self._now,
             from_=plan.from_ or self._from(),
-            to=NameAddr("", _address_of_record(plan.to), NO_PARAMS),
+            to=NameAddr("", in_to(plan.to), NO_PARAMS),
             headers=plan.headers,
             body=b"" if plan.delayed_offer else self.offers.make_offer(self.local),
             credentials=self._credentials,
@@ -177,8 +177,3 @@ class OutgoingCall(PhoneCall):
         if "refused" in why:
             return why, "is it running, and is the port right?"
         return why, "check the address, the port and the transport"
-
-
-def _address_of_record(uri: SipUri) -> SipUri:
-    """Of To: without port and parameters (RFC 3261 table 1)."""
-    return SipUri(scheme=uri.scheme, user=uri.user, host=uri.host)

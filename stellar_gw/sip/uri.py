@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from stellar_gw.errors import LocalProtocolError, RemoteProtocolError
 from stellar_gw.sip.grammar import (
@@ -229,3 +229,11 @@ def written_host(host: str, port: int | None) -> str:
 
 
 __all__ = ["OtherUri", "SipUri", "TelUri", "Uri", "parse_uri"]
+
+
+def in_to(uri: SipUri) -> SipUri:
+    """A URI as To and From may hold it: without what says how to get there (RFC 3261 19.1.1, table 1)."""
+    params = uri.params
+    for name in ("method", "maddr", "ttl", "transport", "lr"):
+        params = params.without(name)
+    return evolve(uri, port=None, params=params, headers=())

@@ -27,6 +27,7 @@ class Invite:
     uri: Uri
     flow: Flow
     from_: NameAddr
+    to: NameAddr
     headers: dict[str, str]
     body: bytes
     credentials: ClientCredentials | None
@@ -156,6 +157,7 @@ class FakeSignalling:
                 uri=uri,
                 flow=flow,
                 from_=from_,
+                to=to,
                 headers=dict(headers),
                 body=body,
                 credentials=credentials,

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.errors import LocalProtocolError, RemoteProtocolError
 from stellar_gw.sip.params import NO_PARAMS, Params
-from stellar_gw.sip.uri import OtherUri, SipUri, TelUri, parse_uri
+from stellar_gw.sip.uri import OtherUri, SipUri, TelUri, in_to, parse_uri
 
 texts = st.text(st.characters(codec="utf-8"), max_size=12)
 names = texts.filter(bool)
@@ -140,6 +140,16 @@ class SipUriTests(SynchronousTestCase):
         self.assertEqual(str(uri), text)
         if isinstance(uri, SipUri):
             self.assertEqual(parse_uri(str(evolve(uri))), uri)
+
+
+class InToTests(SynchronousTestCase):
+    def test_table_1(self) -> None:
+        """What RFC 3261 19.1.1 allows in To and From is kept, all the rest left out."""
+        uri = parse_uri(
+            "sip:a:b@example.com:5070;user=phone;method=INVITE;maddr=192.0.2.1;ttl=1;transport=udp;lr;x=1?y=2"
+        )
+        assert isinstance(uri, SipUri)
+        self.assertEqual(str(in_to(uri)), "sip:a:b@example.com;user=phone;x=1")
 
 
 class OtherSchemeTests(SynchronousTestCase):

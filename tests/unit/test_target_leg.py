@@ -18,6 +18,7 @@ from stellar_gw.sip.credentials import ClientCredentials
 from stellar_gw.sip.events import Answered, Ended, Provisional, Reoffered, RequestInDialog, Trying
 from stellar_gw.sip.flow import Listener, Way
 from stellar_gw.sip.message import Request, Response, response_to
+from stellar_gw.sip.params import Params
 from stellar_gw.sip.sdp import parse_sdp
 from stellar_gw.sip.uri import SipUri
 from stellar_gw.testing.media_plane import FakeMediaPlane
@@ -222,6 +223,22 @@ class AnsweredTests(TargetLegCase):
         lines = sent.body.split(b"\r\n")
         self.assertIn(b"m=audio 10002 RTP/AVP 8 9 0 101", lines)
         self.assertIn(b"c=IN IP4 203.0.113.99", lines)
+
+    def test_to_says_who_and_not_how_to_get_there(self) -> None:
+        """RFC 3261 19.1.1; and it stays, wherever the call is sent on to (8.1.3.4)."""
+        self.signalling.ways["mobile.example"] = (SECOND,)
+        uri = SipUri(
+            user="700", host="pbx.example", port=5070, params=Params([("transport", "tcp"), ("user", "phone")])
+        )
+        self.dial(make_target(redirects=True, uri=uri))
+        self.refuses(302, ("Contact", "<sip:2@mobile.example>"))
+        self.assertEqual(
+            [(str(sent.uri), str(sent.to)) for sent in self.signalling.invites],
+            [
+                ("sip:700@pbx.example:5070;transport=tcp;user=phone", "<sip:700@pbx.example;user=phone>"),
+                ("sip:2@mobile.example", "<sip:700@pbx.example;user=phone>"),
+            ],
+        )
 
     def test_early_media_is_in_force_before_the_answer(self) -> None:
         self.dial()

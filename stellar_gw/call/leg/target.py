@@ -32,6 +32,7 @@ from stellar_gw.sip.flow import Flow, Way, ip_version
 from stellar_gw.sip.message import Response
 from stellar_gw.sip.sdp import Direction
 from stellar_gw.sip.srtp import SrtpRefused
+from stellar_gw.sip.uri import in_to
 from stellar_gw.sip.values import NameAddr
 
 UNHEARD = 4.0
@@ -380,7 +381,7 @@ class TargetLeg:
             self._dialing.uri,
             flow,
             from_=self._from,
-            to=NameAddr("", self._dialing.uri),
+            to=NameAddr("", in_to(self.target.uri)),
             headers=self._headers,
             body=media.call(),
             credentials=self.target.credentials,

@@ -14,7 +14,7 @@ from stellar_gw.call.usages import Usages
 from stellar_gw.sip.events import ResponseReceived
 from stellar_gw.sip.flow import Flow, Listener, Way
 from stellar_gw.sip.message import Response
-from stellar_gw.sip.uri import SipUri
+from stellar_gw.sip.uri import SipUri, in_to
 from stellar_gw.sip.values import NameAddr
 
 PATIENCE = 4.0
@@ -135,6 +135,6 @@ class Probe:
         host = self._listeners[flow.listener].advertise[0]
         to = SipUri(scheme=self.trunk.to.scheme, host=self.trunk.to.host, port=self.trunk.to.port)
         self._usages.ask_outside(
-            "OPTIONS", to, flow, answer, from_=NameAddr("", SipUri(host=host)), to=NameAddr("", to)
+            "OPTIONS", to, flow, answer, from_=NameAddr("", SipUri(host=host)), to=NameAddr("", in_to(to))
         )
         return heard
