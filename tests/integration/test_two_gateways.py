@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
+from twisted.internet.protocol import DatagramProtocol
 
 from stellar_gw.media.analysis import tone_ms
 from stellar_gw.media.source import tone
@@ -18,13 +19,16 @@ from stellar_gw.phone.call import PhoneCall
 from stellar_gw.phone.phone import Phone
 from stellar_gw.phone.plan import AnswerPlan, playable
 from stellar_gw.sip.flow import Transport
+from stellar_gw.sip.message import Request, Response
+from stellar_gw.sip.parser import parse_message
 from stellar_gw.testing.certificates import Authority
+from stellar_gw.testing.ports import free_port
 from tests.integration.call_support import CallTestCase, heard, pause, reactor, until
 from tests.integration.gateway_support import ECHO, NOBODY, READBACK, TRUNK, USER, RealGateway, start_with
 from tests.integration.sound import RATE, keys_in
 from tests.integration.transfer_support import FIRST_NUMBER, start_with_transfers
 
-AT_B, AT_C = "127.0.0.3", "127.0.0.4"
+AT_B, AT_C, AT_BETWEEN = "127.0.0.3", "127.0.0.4", "127.0.0.5"
 PROMPT_HZ, FIRST_HZ, STEP_HZ = 400, 520, 60
 """The prompt is a tone, and each caller says one of its own; A's agents have 440 Hz."""
 HEARD = 400
@@ -36,7 +40,7 @@ BUSY, SECURE, PROMPT, SENDS_ON, REFERS, UNKNOWN = "611", "612", "613", "614", "6
 class Case:
     """One call, and what comes of its transfer.
 
-    :ivar to: what A's transfer dials at B, or at C.
+    :ivar to: what A's transfer dials at B, or at C; ``between`` is B by way of :class:`Between`.
     :ivar conduct: the phone's, where it differs.
     :ivar srtp: ``outbound.srtp`` of A's way.
     :ivar code: of the transfer in A's record; None: it was bridged.
@@ -65,9 +69,10 @@ CASES = {
     ),
     "SRTP if it can be, plain caller": Case(over="tls", srtp="opportunistic", conduct=codec("PCMU")),
     "SRTP caller, plain target": Case(over="tcp", phone="tls", conduct=codec("G722", srtp="required")),
-    "100rel": Case(conduct={"headers": (("Require", "100rel"), ("Session-Expires", "90"), ("Supported", "timer"))}),
+    "100rel": Case(conduct={"headers": (("Require", "100rel"),)}),
     "digits through both, B ends": Case(to=READBACK, conduct={"duration": 0}, ended_by="target"),
     "B's fallback": Case(to=PROMPT, conduct={"duration": 0}, ended_by="target"),
+    "session timers": Case(at="between"),
     "B sends on, by INVITE": Case(to=SENDS_ON, conduct={"duration": 5.0}),
     "B cannot ask us by REFER": Case(to=REFERS),
     "by digest, UDP": Case(at="c"),
@@ -86,6 +91,24 @@ def own_hz(name: str) -> int:
     return FIRST_HZ + STEP_HZ * list(CASES).index(name)
 
 
+class Between(DatagramProtocol):
+    """Passes datagrams on between A, which sends the first, and B.
+
+    :ivar messages: what passed, in order.
+    """
+
+    def __init__(self, b: tuple[str, int]) -> None:
+        self._b, self._a = b, ("", 0)
+        self.messages: list[Request | Response] = []
+
+    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        self.messages.append(parse_message(datagram, stream=False))
+        if addr != self._b:
+            self._a = addr
+        assert self.transport is not None
+        self.transport.write(datagram, self._a if addr == self._b else self._b)
+
+
 class TwoGatewaysTests(CallTestCase):
     def setUp(self) -> None:
         self.authority = Authority.create()
@@ -94,8 +117,12 @@ class TwoGatewaysTests(CallTestCase):
         self.addCleanup(desk.stop)
         self.at_desk: list[PhoneCall] = []
         desk.incoming = self.at_desk.append
-        self.b = self.other(AT_B, desk, "  a: {allowed_ips: [127.0.0.1], tenants: [acme]}\n")
+        self.b = self.other(AT_B, desk, "  a: {allowed_ips: [127.0.0.1, 127.0.0.5], tenants: [acme]}\n")
         self.c = self.other(AT_C, desk, "")
+        self.between = Between((AT_B, self.b.ports["udp"]))
+        port = free_port(AT_BETWEEN)
+        self.addCleanup(reactor.listenUDP(port, self.between, AT_BETWEEN, 65535).stopListening)
+        self.between_at = f"{AT_BETWEEN}:{port};transport=udp"
         self.gateway = start_with_transfers(
             self,
             [self.transfer(case) for case in CASES.values()],
@@ -123,7 +150,7 @@ class TwoGatewaysTests(CallTestCase):
         )
         return start_with(
             self,
-            ("domain: sip.acme.example", "domain: b.gw.example"),
+            ("domain: sip.acme.example", f"domain: b.gw.example\naliases: [{AT_BETWEEN}]"),
             ("trunk_providers:\n", f"trunk_providers:\n{provider}"),
             (", certificate: tls.pem}", ", certificate: tls.pem, client_ca: ca.pem}"),
             ("    connectors:\n", f"    connectors:\n{connectors}"),
@@ -138,6 +165,8 @@ class TwoGatewaysTests(CallTestCase):
         )
 
     def there(self, case: Case) -> tuple[RealGateway, str]:
+        if case.at == "between":
+            return self.b, self.between_at
         gateway, host = (self.b, AT_B) if case.at == "b" else (self.c, AT_C)
         return gateway, f"{host}:{gateway.ports[case.over]};transport={case.over}"
 
@@ -191,7 +220,7 @@ class TwoGatewaysTests(CallTestCase):
         encrypted = case.over == "tls"
         self.assertEqual(
             (there["caller"], there["transport"], bool(there["srtp"]), bool(mine["srtp"]), there["codec"]),
-            ("a" if case.at == "b" else USER, case.over, encrypted, encrypted, mine["codec"]),
+            (USER if case.at == "c" else "a", case.over, encrypted, encrypted, mine["codec"]),
             name,
         )
         if case.to == ECHO:
@@ -217,4 +246,12 @@ class TwoGatewaysTests(CallTestCase):
         # The call, its hold and its end of hold; by TCP nothing comes twice.
         held = theirs["TCP, PCMU, hold and resume"]["ladder"]
         self.assertEqual(sum("<- " in line and " INVITE " in line for line in held), 3)
+        self.assertEqual(
+            [
+                [each.headers.first(name) for name in ("Session-Expires", "Supported")]
+                for each in self.between.messages
+                if each.cseq.method == "INVITE" and (isinstance(each, Request) or each.status == 200)
+            ],
+            [["1800", "100rel, timer"], ["1800;refresher=uas", "100rel, timer"]],
+        )
         self.assertTrue(any(" PRACK " in line for line in records["100rel"]["ladder"]))
