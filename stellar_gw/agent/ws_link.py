@@ -119,6 +119,8 @@ class _Rationed(asyncio.BufferedProtocol):
     :param was_read: told the octets that came, and those that were asked for, unless it was little.
     """
 
+    __slots__ = ("_asked", "_inner", "_inner_buffer", "_inner_updated", "_ration", "_transport", "_was_read")
+
     def __init__(
         self,
         inner: asyncio.BufferedProtocol,
