@@ -99,7 +99,7 @@ class Call:
         self._clock = clock
         self._outbox = Outbox()
         self._machine = InboundCallMachine(self._outbox)
-        self._running = False
+        self._running = self._held = False
         self._up_since: float | None = None
         self.leg = CallerLeg(
             self,
@@ -218,7 +218,9 @@ class Call:
         self._transfers.caller_direction(direction)
         if self.record.answered is not None and self._side.agent_listens:
             held = direction in ("recvonly", "inactive")
-            self._tell_agent("hold", {"state": "held" if held else "resumed"})
+            if held != self._held:  # there are several ways to be held
+                self._held = held
+                self._tell_agent("hold", {"state": "held" if held else "resumed"})
 
     def replace(self, make: MakeLeg, request: Request, reject: Callable[[int, str], None]) -> None:
         """Another INVITE, which is admitted, is to be the caller's; see :meth:`Succession.replace`."""

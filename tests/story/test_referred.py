@@ -11,7 +11,7 @@ from stellar_gw.sip.events import Ended, RequestInDialog, ResponseReceived
 from stellar_gw.sip.message import Request, Response
 from stellar_gw.sip.parser import parse_message
 from stellar_gw.testing.network import FAIR, Weather
-from stellar_gw.testing.sip_peer import brief
+from stellar_gw.testing.sip_peer import OFFER, brief
 from tests.story.transfer_world import HOUSE, TEXT, Script, TransferWorld, picks_up, refuses, rings
 
 FOLLOWED = TEXT.replace("198.51.100.0/24], ", "198.51.100.0/24], refer: true, ")
@@ -230,6 +230,25 @@ class ReferredTests(SynchronousTestCase):
             else:
                 world.pbx.bye(world.usage)
             self.assertTrue(world.run_out())
+
+    def test_hold_is_told_to_the_agent(self) -> None:
+        """In every style: sendonly, inactive, the address 0.0.0.0; once, and once that it is over."""
+        world = self.begin()
+        offers = [
+            OFFER + b"a=sendonly\r\n",
+            OFFER + b"a=sendrecv\r\n",
+            OFFER + b"a=inactive\r\n",
+            OFFER.replace(b"c=IN IP4 192.0.2.1", b"c=IN IP4 0.0.0.0"),
+            OFFER,
+        ]
+        for version, offer in enumerate(offers, 2):
+            world.pbx.core.reinvite(world.usage, offer.replace(b"- 1 1", b"- 1 %d" % version), world.pbx.now)
+            world.pbx.turn()
+            world.run(1)
+        states = [(kind, detail["state"]) for kind, detail in told(world)]
+        self.assertEqual(states, [("hold", "held"), ("hold", "resumed")] * 2)
+        world.pbx.bye(world.usage)
+        self.assertTrue(world.run_out())
 
     def test_one_at_a_time_and_three_in_all(self) -> None:
         """As with the agent's transfers, and together with them: 491 while one is under way, then 603."""
