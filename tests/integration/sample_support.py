@@ -171,6 +171,25 @@ class SamplePeer:
         self._send("\r\n".join(lines) + "\r\n\r\n")
         return self._final()[1]
 
+    @property
+    def call_id(self) -> str:
+        return self._value("call-id")
+
+    @property
+    def tag(self) -> str:
+        """The gateway's."""
+        return self._tag
+
+    @property
+    def from_tag(self) -> str:
+        return self._value("from").partition(";tag=")[2]
+
+    def refer(self, refer_to: str) -> int:
+        """Send the gateway elsewhere; the status that the REFER gets."""
+        self._sequence += 1
+        self._request("REFER", "", extra=(f"Refer-To: {refer_to}",))
+        return self._final()[1].status
+
     # --- what the gateway asks in the dialog ----------------------------------------------------
 
     def asked(self, method: str, patience: float = 10.0) -> Request:
@@ -233,7 +252,7 @@ class SamplePeer:
             f"CSeq: {self._sequence if final is None else final.cseq.number} {method}",
             "Max-Forwards: 70",
             *extra,
-            *([f"Contact: {self._value('contact')}"] if method in ("INVITE", "UPDATE", "NOTIFY") else []),
+            *([f"Contact: {self._value('contact')}"] if method in ("INVITE", "UPDATE", "NOTIFY", "REFER") else []),
             *([f"Content-Type: {kind}"] if body else []),
             f"Content-Length: {len(body)}",
         ]
@@ -329,7 +348,10 @@ class SamplePeer:
         self._codec = next(known[number] for number in answer.payload_types if number in known)
         self._encoder, self._decoder = self._codec.encoder(), self._codec.decoder()
         self._sender = RtpSender(
-            ssrc=0x5EED, sequence_number=100, timestamp=1000, payload_type=self._codec.payload_type
+            ssrc=0x5EED0000 + self._media.getsockname()[1],
+            sequence_number=100,
+            timestamp=1000,
+            payload_type=self._codec.payload_type,
         )
 
     @property
