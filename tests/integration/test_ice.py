@@ -27,6 +27,7 @@ from stellar_gw.media.stun import (
 )
 from tests.integration.fault_support import FaultCase, MeasuredCall
 from tests.integration.gateway_support import HOST, TRUNK
+from tests.integration.shared_gateway import share_gateway
 
 ECHO_USER = "600"
 KNOWN = "trunk: {allowed_ips: [127.0.0.2], tenants: [acme]"
@@ -145,7 +146,7 @@ class FullAgent:
             f"Via: SIP/2.0/UDP {place};branch=z9hG4bK{method}{self._sequence}",
             f"From: <sip:ice@{TRUNK}>;tag=i",
             f"To: <sip:{ECHO_USER}@{self._gateway[0]}>" + (f";tag={self._tag}" if self._tag else ""),
-            "Call-ID: ice",
+            f"Call-ID: ice-{self.sip.getsockname()[1]}",
             f"CSeq: {self._sequence} {method}",
             f"Contact: <sip:ice@{place}>",
             "Max-Forwards: 70",
@@ -205,8 +206,8 @@ class FullAgent:
 
 class IceTests(FaultCase):
     def agent(self, *, on: bool = True, srtp: bool = False) -> FullAgent:
-        gateway = self.start({KNOWN: f"{KNOWN}, ice: true"} if on else {})
-        return FullAgent(self, gateway.sip, srtp=srtp)
+        gateway = share_gateway(self, *([(KNOWN, f"{KNOWN}, ice: true")] if on else []))
+        return FullAgent(self, (HOST, gateway.ports["udp"]), srtp=srtp)
 
     def test_srtp(self) -> None:
         """With SRTP checks go in clear beside it; what is nominated is heard and sent to, and nowhere else, though what
