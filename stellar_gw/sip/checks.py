@@ -33,6 +33,10 @@ KNOWN_METHODS = frozenset(
 ONLY_IN_DIALOGS = frozenset(("BYE", "INFO", "PRACK", "UPDATE", "NOTIFY"))
 _INITIAL = ("INVITE", "OPTIONS")
 
+# What an answer names of the extensions that we lack: one with all that a request can hold would fit no datagram.
+_MOST_TAGS = 16
+_LONGEST_TAG = 64
+
 Items = tuple[tuple[str, str], ...]
 
 
@@ -130,7 +134,8 @@ def check_content(request: Request, able: Capabilities) -> Refusal | None:
     """8.2.2.3 and 8.2.3: extensions and bodies; for INVITE what a dialog needs as well."""
     lacking = [tag for tag in request.require if tag.lower() not in (*able.supported, *able.judged)]
     if lacking:
-        return Refusal(420, headers=(("Unsupported", ", ".join(lacking)),))
+        named = [tag for tag in lacking if len(tag) <= _LONGEST_TAG][:_MOST_TAGS]
+        return Refusal(420, headers=(("Unsupported", ", ".join(named)),) if named else ())
     if not is_identity(request):
         return Refusal(415, headers=(("Accept-Encoding", "identity"),))
     if request.method in ("INVITE", "UPDATE") and (least := too_small(request, able.session)) is not None:

@@ -169,8 +169,15 @@ def by_transport_of(hop: Uri, flow: Flow) -> Uri:
     return evolve(hop, params=hop.params.with_("transport", flow.transport))
 
 
-@lru_cache(maxsize=4096)
 def _address(host: str) -> IPv4Address | IPv6Address | None:
+    return _kept_address(host) if len(host) <= _LONGEST_ADDRESS else None
+
+
+_LONGEST_ADDRESS = 64  # so that nobody fills the memory with names that are none
+
+
+@lru_cache(maxsize=4096)
+def _kept_address(host: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(host)
     except ValueError:

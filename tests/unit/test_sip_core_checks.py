@@ -11,6 +11,7 @@ from stellar_gw.sip.parser import parse_message
 from stellar_gw.sip.values import parse_name_addr
 from stellar_gw.testing.sip_peer import OFFER
 from tests.unit.sip_case import PEER, TCP, UDP, US, CoreCase, Headers, flow, invite, request
+from tests.unit.sip_case import lines as brief
 
 VECTORS = Path(__file__).resolve().parents[3] / "shared" / "vectors" / "rfc4475"
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, NOTIFY"
@@ -112,6 +113,16 @@ class RefusalTests(CoreCase):
         ):
             self.assertEqual(self.receive(passed), [])
             self.assertIsInstance(self.core.next_event(), RequestReceived)
+
+    def test_more_extensions_than_an_answer_has_room_for(self) -> None:
+        """Of thousands that we lack the first few are named, and none that is longer than any: the answer gets out."""
+        tags = ["x" * 5000, *(f"tag{number}" for number in range(4000))]
+        lines = [("Require", ", ".join(tags[place : place + 100])) for place in range(0, len(tags), 100)]
+        [response] = self.receive(invite(headers=tuple(lines)))
+        self.assertEqual(
+            (brief([response]), response.headers.first("Unsupported")),
+            (["420 INVITE"], ", ".join(f"tag{number}" for number in range(16))),
+        )
 
     def test_accept(self) -> None:
         """406 if our SDP could not be taken; 400 where nobody can tell."""

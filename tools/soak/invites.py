@@ -15,7 +15,7 @@ from attrs import define, field
 from stellar_gw.sip.core import SipCore
 from stellar_gw.sip.events import RequestReceived
 from stellar_gw.sip.flow import Flow, Listener
-from stellar_gw.testing.gateway_process import GatewayProcess, cpu_seconds, wait_until
+from stellar_gw.testing.gateway_process import GatewayProcess, cpu_seconds, resident_octets, wait_until
 from tests.integration.fault_support import Phone, Stranger
 from tools.soak.findings import CALLER, STRANGE, Baseline, Findings, alone, soaked
 
@@ -25,8 +25,8 @@ DEAR = 0.5
 """Seconds of the gateway's processor time that so many may cost, with what happens meanwhile."""
 LONGEST = 65_000
 """Octets over UDP; what is longer goes over TCP."""
-WARM = 60
-"""Batches after which memory is looked at for the first time."""
+WARM = 60.0
+"""Seconds after which memory is looked at for the first time: by then all that is bounded is full."""
 LENGTHS = (0, 1, 2, 7, 63, 64, 65, 127, 255, 256, 257, 1023, 1024, 4096, 8191, 8192, 16_384, 32_768, 65_535, 65_536)
 FILLS: tuple[bytes, ...] = (
     b"a",
@@ -381,6 +381,7 @@ def _live(seconds: float, findings: Findings) -> None:
             slowest = max(slowest, time.monotonic() - began)
             return findings.expect(status == 200, f"OPTIONS got {status} before message {attack.number} of seed {seed}")
 
+        warm = time.monotonic() + min(WARM, seconds / 2)
         for _ in _until(time.monotonic() + seconds, gateway):
             attack.batch(alive)
             batches += 1
@@ -388,10 +389,13 @@ def _live(seconds: float, findings: Findings) -> None:
                 [call] = phone.call()
                 findings.expect(call.status == 200, f"an honest call got {call.status} at message {attack.number}")
                 phone.hang_up()
-            if batches == WARM:
+            if baseline is None and time.monotonic() > warm:
                 baseline = Baseline.of(gateway)
             if batches % 200 == 0:
-                findings.say(f"{attack.number} messages, {attack.answered} answers, {len(findings.wrong)} wrong")
+                memory = resident_octets(gateway.pid) >> 20
+                findings.say(
+                    f"{attack.number} messages, {attack.answered} answers, {memory} MiB, {len(findings.wrong)} wrong"
+                )
         # Calls that such an INVITE has begun end when no ACK (6.4 s at this T1) or no media comes.
         began = gateway.log.count(BEGAN)
         findings.expect(
