@@ -154,8 +154,9 @@ class DigestTests(SippCase):
         def challenged(method: str, label: str, first: bool = False) -> str:
             ack = '<recv request="ACK"/>' if method == "INVITE" else ""
             unasked = f'<recv request="{method}" timeout="30000"/>' + answer("401 Unauthorized", challenge, tag=first)
-            wrong = answer("403 Forbidden", tag=first) + '<label id="' + label + '"/>'
-            return unasked + ack + ours.format(method=method, label=label) + wrong
+            # Nothing follows a 403: the wait for it is what fails the call, whatever the method is.
+            wrong = answer("403 Forbidden", tag=first) + '<recv request="OPTIONS" timeout="500"/>'
+            return unasked + ack + ours.format(method=method, label=label) + wrong + f'<label id="{label}"/>'
 
         target = SippTarget(
             self,
