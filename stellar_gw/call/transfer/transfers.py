@@ -57,12 +57,21 @@ class TransferRequest:
         return cls(to=parameters.get("to", ""), method=method, ring_timeout=wish, headers=headers)
 
 
+def not_tried(asked: str, refused: TargetRefused, now: float) -> dict[str, Any]:
+    """The record's entry of a transfer that nobody was asked or called for; as those of the others."""
+    return {
+        "target": asked, "via": "", "uri": "", "method": "", "fallback": False, "sip_call_id": "", "asked": now,
+        "answered": None, "ended": now, "result": "failed", "code": refused.code, "reason": refused.message,
+        "bridged_seconds": None, "attempts": [],
+    }  # fmt: skip
+
+
 @define(kw_only=True)
 class Transfers:
     """
     :ivar choose: finds the target.
     :ivar begin: counts an attempt, or says why there may be none; ``end`` is called with its outcome.
-    :ivar record: of the call: one entry for each transfer that was tried.
+    :ivar record: of the call: one entry for each transfer that was tried, and for the first few that were not.
     :ivar referrals: what the caller's phone system may send us to itself.
     :ivar hold_direction: by which the caller is held: ``sendonly``, or ``inactive`` for systems that know nothing else.
     """
@@ -118,12 +127,13 @@ class Transfers:
         return outcome
 
     def _refused(self, request: TransferRequest, refused: TargetRefused) -> Outcome:
-        """It was not even tried: nobody was asked or called, and the record knows nothing of it."""
+        """It was not even tried: nobody was asked or called, and its entry in the record says why."""
         outcome = Outcome(result="failed", failure=Failure(code=refused.code, reason=refused.message))
         self._times_refused += 1
         if self._times_refused <= MOST_TOLD:
             asked = "".join(each if each.isprintable() else "?" for each in request.to[:MOST_QUOTED])
             self.around.note("transfer_failed", outcome.line(asked))
+            self.record.append(not_tried(asked, refused, round(self.around.wall(), 3)))
         return outcome
 
     # --- what happens to the call ---------------------------------------------------------------
