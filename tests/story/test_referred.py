@@ -109,22 +109,29 @@ class ReferredTests(SynchronousTestCase):
         self.assertEqual(world.moves(), [("refer", f"sip:200@{HOUSE}", "moved")])
 
     def test_a_referrer_that_stays_is_left(self) -> None:
-        """No BYE within 5 s of the last NOTIFY: it is ours; what is asked in that dialog meanwhile gets 481."""
+        """No BYE within 5 s of the last NOTIFY: it is ours."""
         world = self.begin()
         world.send_refer()
         world.run(3)
         self.assertEqual(world.pbx.endings(world.usage), [])
-        token = world.pbx.core.request_in(world.usage, "MESSAGE", world.pbx.now)
-        world.pbx.turn()
         world.run(5)
         self.assertEqual(world.pbx.endings(world.usage), [("bye", "remote")])
-        [answer] = [
-            each
-            for each in world.pbx.told(ResponseReceived)
-            if isinstance(each, ResponseReceived) and each.token == token
-        ]
+        world.hang_up_at_home()
+        self.assertTrue(world.run_out())
+
+    def test_a_referrer_that_asks_on_hears_that_the_call_has_moved(self) -> None:
+        """481, which ends the dialog there and then (RFC 5057 5.1); the call is not touched."""
+        world = self.begin()
+        world.send_refer()
+        world.run(3)
+        token = world.pbx.core.request_in(world.usage, "INFO", world.pbx.now)
+        world.pbx.turn()
+        world.run(8)
+        answers = [each for each in world.pbx.told(ResponseReceived) if isinstance(each, ResponseReceived)]
+        [answer] = [each for each in answers if each.token == token]
         assert answer.response is not None
-        self.assertEqual(answer.response.status, 405)
+        self.assertEqual(answer.response.status, 481)
+        self.assertIsNotNone(world.plane_call)
         world.hang_up_at_home()
         self.assertTrue(world.run_out())
 
