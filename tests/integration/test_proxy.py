@@ -79,7 +79,7 @@ class LostTests(ProxyCase):
         for _, (talks, stays, leaves) in calls:
             for call in (talks, stays, leaves):
                 await call.answered
-        await until(lambda: all(proxy.process.log.count(": ACK from") == 3 for proxy in proxies))
+        await until(lambda: all(proxy.passed(call.call_id) for proxy, three in calls for call in three))
         for proxy, (_, _, leaves) in calls:
             proxy.process.stop()
             leaves.send_digits("#")
