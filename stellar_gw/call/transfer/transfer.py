@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -15,12 +14,15 @@ from stellar_gw.call.leg.standing import Respond
 from stellar_gw.call.machine import Ending
 from stellar_gw.call.target.target import Target
 from stellar_gw.call.timers import Timers
+from stellar_gw.call.transfer.account import Account
+from stellar_gw.call.transfer.keys import Keys
 from stellar_gw.call.transfer.machine import Effect, FailAttempt, Finish, Outbox, Step, Tell, TransferMachine
-from stellar_gw.call.transfer.outcome import Attempt, Failure, Outcome
+from stellar_gw.call.transfer.outcome import Failure, Outcome
 from stellar_gw.call.transfer.ports import Caller, CallingLeg, Headers, MakeLeg
 from stellar_gw.call.transfer.refer import refer_headers, refusal_of
+from stellar_gw.call.transfer.sounds import Sounds, passed_on
 from stellar_gw.control import messages
-from stellar_gw.control.messages import Binding, Direction
+from stellar_gw.control.messages import Direction
 from stellar_gw.sip.events import RequestInDialog
 from stellar_gw.sip.message import Response
 from stellar_gw.sip.refer import Progress, wants_no_subscription
@@ -36,10 +38,6 @@ SETTLED = 2.0
 
 ENDS_DIALOG = (408, 481)
 """What a REFER may be answered with where the dialog is no more (RFC 5057 5.1)."""
-PRESS = 0.2
-"""Seconds that a key takes, and the pause behind it."""
-_PAUSES = {"w": 0.5, "W": 1.0}
-_GROUPS = re.compile(r"([wW]*)([^wW]*)")
 
 TellProgress = Callable[[str, dict[str, str]], None]
 """A state on the way, and details."""
@@ -81,29 +79,16 @@ class Transfer:
         self._running = False
         self._leg: CallingLeg | None = None
         self._refer_id: int | None = None
-        self._attempts: list[Attempt] = []
-        self._began = 0.0
-        self._diverted = False
-        self._joined_at: float | None = None
+        self._account = Account(target, around.clock, around.wall)
+        self._sounds = Sounds(target, self._caller, self._media_failed)
+        self._keys = Keys(self._timers, self._caller, around.note)
         self.outcome: Deferred[Outcome] = Deferred()
         self.joining: Callable[[], None] = lambda: None
         self.over = False
-        self.record: dict[str, Any] = {
-            "target": target.told,
-            "via": target.via,
-            "uri": str(target.refer_to if target.method == "refer" else target.uri),
-            "method": target.method,
-            "fallback": False,
-            "sip_call_id": "",
-            "asked": round(around.wall(), 3),
-            "answered": None,
-            "ended": None,
-            "result": "",
-            "code": None,
-            "reason": None,
-            "bridged_seconds": None,
-            "attempts": [],
-        }
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return self._account.record
 
     def start(self) -> None:
         if self.target.method == "refer":
@@ -115,7 +100,7 @@ class Transfer:
     @property
     def bridging(self) -> bool:
         """Caller and target hear each other."""
-        return self._joined_at is not None and not self.over
+        return self._account.joined and not self.over
 
     # --- the caller's dialog --------------------------------------------------------------------
 
@@ -142,7 +127,7 @@ class Transfer:
     def caller_direction(self, direction: Direction) -> None:
         """The caller's phone system holds or resumes us; ours, as our answer said. The target is to know."""
         if self.bridging and self._leg is not None:
-            self._leg.hold(_passed_on(self.target.hold, direction))
+            self._leg.hold(passed_on(self.target.hold, direction))
 
     def agent_gone(self) -> None:
         self._machine.agent_gone()
@@ -163,12 +148,12 @@ class Transfer:
     def ringing(self, status: int, early_media: bool) -> None:
         self._machine.ringing(status)
         self._run()
-        if early_media and self.target.while_ringing == "ringback":
-            self._bind(Binding(leg="caller", source="leg", peer="target"))
+        if early_media:
+            self._sounds.take_early_media()
 
     def answered(self) -> None:
-        self.record["answered"] = round(self._around.wall(), 3)
-        self._press(_presses(self.target.digits))
+        self._account.answered()
+        self._keys.press(self.target.digits)
         if self.target.confirm is None:
             self._machine.answered()
         else:
@@ -201,20 +186,7 @@ class Transfer:
 
     def direction_changed(self, direction: Direction) -> None:
         if self.bridging:
-            self._caller.offer(_passed_on(self._around.hold, direction))
-
-    def _press(self, presses: Sequence[tuple[float, str]]) -> None:
-        """Press these keys for whoever has answered: the way to an extension."""
-        if presses:
-            (seconds, digits), *rest = presses
-            self._timers.start("digits", seconds, lambda: self._press_now(digits, rest))
-
-    def _press_now(self, digits: str, rest: Sequence[tuple[float, str]]) -> None:
-        pressed = messages.SendDigits(request=0, call=self._caller.call_id, leg="target", digits=digits)
-        self._caller.ask(pressed).addErrback(
-            lambda failure: self._around.note("digits_lost", f"digits after the answer were not sent: {failure.value}")
-        )
-        self._press(rest)
+            self._caller.offer(passed_on(self._around.hold, direction))
 
     # --- how it goes on -------------------------------------------------------------------------
 
@@ -237,49 +209,33 @@ class Transfer:
             case Effect():
                 self._EFFECTS[step](self)
             case Tell(state=state, status=status):
-                detail = {"method": self._attempts[-1].method, "to": self.target.told}
+                detail = {"method": self._account.method, "to": self.target.told}
                 self._tell(state, detail | ({"status": str(status)} if status else {}))
             case FailAttempt(failure=failure):
                 self._end_attempt(failure)
             case Finish():
                 self._finish(step)
 
-    def _begin_attempt(self, method: str) -> None:
-        self._began = self._around.clock.seconds()
-        self._attempts.append(Attempt(method="refer" if method == "refer" else "invite", at=self._around.wall()))
-
     def _end_attempt(self, failure: Failure | None) -> None:
         for timer in ("notify", "ring", "bye", "confirm"):
             self._timers.stop(timer)
-        if self._attempts:
-            seconds = self._around.clock.seconds() - self._began
-            self._attempts[-1] = evolve(self._attempts[-1], seconds=seconds, failure=failure)
+        self._account.end(failure)
 
     def _finish(self, finish: Finish) -> None:
         self._end_attempt(finish.failure)
-        outcome = Outcome(result=finish.result, failure=finish.failure, attempts=tuple(self._attempts))
-        failure = finish.failure
-        self.record |= {
-            "result": outcome.result,
-            "code": failure.code if failure else None,
-            "reason": failure.reason if failure else None,
-            "attempts": [attempt.as_json() for attempt in self._attempts],
-        }
+        outcome = self._account.finish(finish)
         self._around.note("transfer" if outcome.moved else "transfer_failed", outcome.line(self.target.told))
         self.outcome.callback(outcome)
 
     def _close(self) -> None:
-        if self.over:
-            return
-        self.over = True
-        self.record["ended"] = round(self._around.wall(), 3)
-        if self._joined_at is not None:
-            self.record["bridged_seconds"] = round(self._around.clock.seconds() - self._joined_at, 3)
+        if not self.over:
+            self.over = True
+            self._account.close()
 
     # --- REFER ----------------------------------------------------------------------------------
 
     def _send_refer(self) -> None:
-        self._begin_attempt("refer")
+        self._account.begin("refer")
         self._caller.refer(refer_headers(self.target, self._headers, self._caller.local_uri), self._refer_answered)
 
     def _refer_answered(self, response: Response | None) -> None:
@@ -339,29 +295,12 @@ class Transfer:
     # --- a call of ours -------------------------------------------------------------------------
 
     def _dial(self) -> None:
-        self._begin_attempt("invite")
+        self._account.begin("invite")
         self._leg = self._around.make_leg(self.target, self._headers, self)
-        self.record |= {
-            "uri": str(self.target.uri),
-            "method": "invite",
-            "fallback": len(self._attempts) > 1,
-            "sip_call_id": self._leg.sip_call_id,
-        }
+        self._account.dialled(str(self.target.uri), self._leg.sip_call_id)
         if self.target.while_ringing != "agent":
-            self._divert()
+            self._sounds.divert()
         self._leg.dial()
-
-    def _divert(self) -> None:
-        """The caller hears that it rings, or music, and not the agent."""
-        if self.target.while_ringing == "music" and self.target.music:
-            self._bind(Binding(leg="caller", source="file", file=self.target.music))
-        else:
-            self._bind(Binding(leg="caller", source="tone", tone="ringback"))
-
-    def _bind(self, *bindings: Binding) -> None:
-        self._diverted = True
-        asked = self._caller.ask(messages.Rebind(request=0, call=self._caller.call_id, bindings=bindings))
-        asked.addErrback(lambda failure: self._media_failed(str(failure.value)))
 
     def _media_failed(self, why: str) -> None:
         self._machine.failed(Failure(code="media", reason=why))
@@ -370,12 +309,7 @@ class Transfer:
     def _ask_target(self) -> None:
         confirm = self.target.confirm
         assert confirm is not None, "the table asks only where something is to be confirmed"
-        asked = messages.Rebind(
-            request=0,
-            call=self._caller.call_id,
-            bindings=(Binding(leg="target", source="file", file=confirm.play),),
-        )
-        self._caller.ask(asked).addErrback(lambda failure: self._media_failed(str(failure.value)))
+        self._sounds.ask(confirm.play)
         self._timers.start("confirm", confirm.timeout, self._unconfirmed)
 
     def _unconfirmed(self) -> None:
@@ -386,12 +320,10 @@ class Transfer:
 
     def _bridge(self) -> None:
         self._timers.stop("confirm")
-        self._diverted = True
-        asked = self._caller.ask(messages.bridge(self._caller.call_id))
-        asked.addCallbacks(lambda _: self._joined(), lambda failure: self._media_failed(str(failure.value)))
+        self._sounds.bridge(self._joined)
 
     def _joined(self) -> None:
-        self._joined_at = self._around.clock.seconds()
+        self._account.join()
         self._machine.joined()
         self._run()
         self.joining()
@@ -415,19 +347,16 @@ class Transfer:
         self._caller.end(Ending(cause="limit", by="gateway", reason=f"the bridge reached its limit of {limit}"))
 
     def _comfort(self) -> None:
-        if not self._diverted:
-            self._divert()
+        if not self._sounds.diverted:
+            self._sounds.divert()
 
     def _return(self) -> None:
         """The caller is the agent's again; without one there is nothing left but to say why."""
         if not self._caller.agent_listens:
             reason = f"the transfer to {self.target.told} failed, and the agent has left"
             self._caller.end(Ending(cause="transfer_failed", by="gateway", reason=reason))
-        elif self._diverted:
-            back = Binding(leg="caller", source="agent", agent_hears=True)
-            asked = messages.Rebind(request=0, call=self._caller.call_id, bindings=(back,))
-            self._caller.ask(asked).addErrback(lambda _: None)  # a worker that is lost ends the call by itself
-            self._diverted = False
+        else:
+            self._sounds.give_back()
 
     def _drop_target(self) -> None:
         leg, self._leg = self._leg, None
@@ -454,28 +383,3 @@ class Transfer:
         Effect.DROP_TARGET: _drop_target,
         Effect.END_CALL: _end_call,
     }
-
-
-def _presses(digits: str) -> list[tuple[float, str]]:
-    """Keys in groups, and how many seconds after the group before it each is pressed; ``w`` waits half a second."""
-    presses, seconds = [], 0.0
-    for pauses, keys in _GROUPS.findall(digits):
-        seconds += sum(_PAUSES[letter] for letter in pauses)
-        if keys:
-            presses.append((seconds, keys))
-            seconds = PRESS * len(keys)
-    return presses
-
-
-_MIRRORED: dict[Direction, Direction] = {"recvonly": "sendonly", "sendonly": "recvonly"}
-
-
-def _passed_on(hold: Direction, direction: Direction) -> Direction:
-    """What to offer one leg when the other's direction, as ours, has become this.
-
-    A leg that holds us and plays music (ours: ``recvonly``) has us send that music on and hear nothing there.
-
-    :param hold: how that leg's system is held: one that knows ``inactive`` only gets no music.
-    """
-    offered = _MIRRORED.get(direction, direction)
-    return hold if offered == "sendonly" else offered
