@@ -14,8 +14,8 @@ from stellar_gw.call.call_terms import CallTimers, Refuse, Tell
 from stellar_gw.call.context.context import bounded
 from stellar_gw.call.leg.caller import CallerLeg, CallerLegListener
 from stellar_gw.call.leg.media import LegMedia
+from stellar_gw.call.leg.media_address import media_address
 from stellar_gw.call.leg.srtp import srtp_terms
-from stellar_gw.call.media_address import media_address
 from stellar_gw.call.ports import MediaPlane, Signalling
 from stellar_gw.call.record import CallRecord
 from stellar_gw.call.target.facts import facts_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.call.media_address import media_address
+from stellar_gw.call.leg.media_address import media_address
 from stellar_gw.sip.flow import Listener
 from tests.messages import invite, parsed
 
