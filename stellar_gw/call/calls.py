@@ -199,7 +199,9 @@ class Calls:
 
     def _judge(self, request: Request, flow: Flow, replaced: Route | Refused | None) -> Admitted | Refused:
         source, now = flow.remote[0], self._clock.seconds()
-        presented = self._authentication.check(request, self._config.directory, self._wall(), reliable=flow.reliable)
+        presented = self._authentication.check(
+            request, self._config.directory, source, self._wall(), reliable=flow.reliable
+        )
         if isinstance(presented.result, Verified):
             self._guard.authenticated(source, now)
         uri, registration = request.uri, self._trunks.registered_on(flow, request)
@@ -217,7 +219,7 @@ class Calls:
             self._config.directory,
             self._config.hosts | {flow.local[0]},
         )
-        if isinstance(judgement, Refused) and judgement.guessed:
+        if isinstance(judgement, Refused) and judgement.guessed and presented.nonce:
             return self._count_failure(judgement, request, flow, presented)
         return judgement
 
@@ -260,9 +262,10 @@ class Calls:
             headers = []
         else:
             headers = self._refusals.keep(refusal, request, flow)
-        challenge = self._authentication.challenge(self._algorithms(flow), self._wall(), stale=refused.stale)
-        self._guard.challenged(flow.remote[0], challenge.nonce)
-        self._signalling.respond(request, flow, 401, "", [*challenge.headers, *headers])
+        challenge = self._authentication.challenge(
+            self._algorithms(flow), flow.remote[0], self._wall(), stale=refused.stale
+        )
+        self._signalling.respond(request, flow, 401, "", [*challenge, *headers])
 
     def _refuse_usage(self, refusal: Refusal, request: Request, flow: Flow) -> None:
         usage = self._signalling.accept(request, flow)

@@ -1,7 +1,8 @@
 """Nonces that need no memory to be known as ours, and used once each (RFC 7616 3.3, 5.4, 5.5).
 
-``base64(time || random || HMAC-SHA256(key, time || random || realm))``. Time is the wall clock, so that
-several gateways with the same keys know each other's nonces, and a restart forgets none.
+``base64(time || random || tag || HMAC-SHA256(key, time || random || tag || realm))``, where the tag says whom it was
+given to: the first octets of ``HMAC-SHA256(key, time || random || source)``. Time is the wall clock, so that several
+gateways with the same keys know each other's nonces, and a restart forgets none.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from stellar_gw.errors import LocalProtocolError
 
 Verdict = Literal["ok", "stale", "replayed", "forged"]
 
-_TIME, _RANDOM, _MAC = 8, 8, 32
-_OCTETS = _TIME + _RANDOM + _MAC
-_TEXT = _OCTETS * 4 // 3  # 48 octets make 64 characters without padding: one spelling only
+_TIME, _RANDOM, _TAG, _MAC = 8, 8, 6, 32
+_OCTETS = _TIME + _RANDOM + _TAG + _MAC
+_TEXT = _OCTETS * 4 // 3  # 54 octets make 72 characters without padding: one spelling only
 AHEAD = 5.0
 """Seconds that another gateway's clock may be ahead of ours."""
 REPEATS = 5.0
@@ -85,16 +86,26 @@ class Nonces:
             raise LocalProtocolError("a nonce key needs 16 octets or more")
         self._keys = [key, self._keys[0]]
 
-    def make(self, wall_now: float) -> str:
+    def make(self, wall_now: float, source: str = "") -> str:
         """A new nonce.
 
         :param wall_now: seconds since the epoch.
+        :param source: whom it is given to, for :meth:`was_given_to`; anybody may use it.
         """
         at = int(wall_now * 1000)
         if at + AHEAD * 1000 < self._forgotten_until:
             self._forgotten_until = -1  # the clock was set back; else nobody could come in until it has caught up
-        made = at.to_bytes(_TIME, "big") + self._rng(_RANDOM)
-        return b64encode(made + self._mac(self._keys[0], made)).decode("ascii")
+        key, made = self._keys[0], at.to_bytes(_TIME, "big") + self._rng(_RANDOM)
+        made += _tag(key, made, source)
+        return b64encode(made + self._mac(key, made)).decode("ascii")
+
+    def was_given_to(self, nonce: str, source: str) -> bool:
+        """Whether one of us made that nonce, for this source."""
+        opened = self._open(nonce)
+        if opened is None:
+            return False
+        key, made = opened
+        return hmac.compare_digest(made[-_TAG:], _tag(key, made[:-_TAG], source))
 
     def age(self, nonce: str, wall_now: float) -> float | None:
         """Seconds since one of us made that nonce, in constant time; None: none of us did."""
@@ -149,6 +160,11 @@ class Nonces:
 
     def _made(self, nonce: str) -> int | None:
         """When one of us made that nonce, in milliseconds."""
+        opened = self._open(nonce)
+        return None if opened is None else int.from_bytes(opened[1][:_TIME], "big")
+
+    def _open(self, nonce: str) -> tuple[bytes, bytes] | None:
+        """The key that a nonce was made with, and what stands before its MAC; None: none of us made it."""
         if len(nonce) != _TEXT:
             return None
         try:
@@ -160,8 +176,12 @@ class Nonces:
         made, mac = octets[:-_MAC], octets[-_MAC:]
         for key in self._keys:
             if hmac.compare_digest(mac, self._mac(key, made)):
-                return int.from_bytes(made[:_TIME], "big")
+                return key, made
         return None
 
     def _mac(self, key: bytes, made: bytes) -> bytes:
         return hmac.digest(key, made + self._realm, sha256)
+
+
+def _tag(key: bytes, made: bytes, source: str) -> bytes:
+    return hmac.digest(key, made + source.encode("utf-8", "surrogateescape"), sha256)[:_TAG]

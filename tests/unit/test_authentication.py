@@ -14,6 +14,7 @@ from tests.configurations import configuration
 from tests.messages import invite, parsed
 
 REALM = "sip.acme.example"
+HOST = "203.0.113.9"
 PASSWORD = "correct horse"
 _numbers = count(1)
 
@@ -28,8 +29,8 @@ class AuthenticationTests(SynchronousTestCase):
         self.authentication = Authentication(REALM, random, life=60.0)
 
     def challenge(self, algorithms: Sequence[str] = ("MD5",), at: float = 1000.0, realm: str = REALM) -> str:
-        challenge = self.authentication.challenge(algorithms, at, stale=False)
-        return challenge.headers[-1][1].replace(f'realm="{REALM}"', f'realm="{realm}"')
+        challenge = self.authentication.challenge(algorithms, HOST, at, stale=False)
+        return challenge[-1][1].replace(f'realm="{REALM}"', f'realm="{realm}"')
 
     def answer(
         self,
@@ -45,7 +46,7 @@ class AuthenticationTests(SynchronousTestCase):
     def check(self, *authorization: str, at: float = 1001.0, call_id: str = "a1") -> DigestResult:
         headers = tuple(("Authorization", each) for each in authorization)
         request = parsed(invite(headers=headers, call_id=call_id))
-        return self.authentication.check(request, self.directory, at, reliable=True).result
+        return self.authentication.check(request, self.directory, HOST, at, reliable=True).result
 
     def test_the_right_password_is_verified(self) -> None:
         self.assertEqual(self.check(self.answer(self.challenge())), Verified("freepbx-hq", "MD5"))
@@ -95,9 +96,21 @@ class AuthenticationTests(SynchronousTestCase):
 
     def test_md5_is_challenged_alone_and_every_algorithm_with_one_nonce(self) -> None:
         """RFC 8760 2.4: one header for each algorithm, the wanted first."""
-        both = self.authentication.challenge(("SHA-256", "MD5"), 1000.0, stale=True)
-        read = [parse_challenge(value) for _, value in both.headers]
+        both = self.authentication.challenge(("SHA-256", "MD5"), HOST, 1000.0, stale=True)
+        read = [parse_challenge(value) for _, value in both]
         self.assertEqual([(each.algorithm, each.stale, each.qop) for each in read],
                          [("SHA-256", True, ("auth",)), ("MD5", True, ("auth",))])  # fmt: skip
-        self.assertEqual({each.nonce for each in read}, {both.nonce})
-        self.assertEqual(choose_challenge([value for _, value in both.headers]), read[0])
+        self.assertEqual(len({each.nonce for each in read}), 1)
+        self.assertEqual(choose_challenge([value for _, value in both]), read[0])
+
+    def test_a_guess_counts_for_whom_its_challenge_was_given_to(self) -> None:
+        """A forged source cannot have its victim banned: only a nonce that went there is shown as that source's own."""
+        ours, wrong = "2001:db8:0:1::1", self.authentication.challenge(("MD5",), "2001:db8:0:1::1", 1000.0, stale=False)
+        shown = self.answer(wrong[0][1], password="wrong horse")
+        request = parsed(invite(headers=(("Authorization", shown),)))
+        nonces = [
+            self.authentication.check(request, self.directory, source, 1001.0, reliable=False).nonce
+            for source in (ours, "2001:db8:0:1:ffff::2", "2001:db8:0:2::1", HOST)
+        ]
+        given = parse_challenge(wrong[0][1]).nonce
+        self.assertEqual(nonces, [given, given, "", ""])

@@ -250,19 +250,30 @@ class NonceTests(SynchronousTestCase):
         """Nothing but what one of us made passes: other keys, realms, spellings, lengths, bits."""
         nonces = self.nonces()
         nonce = nonces.make(100.0)
-        self.assertEqual(len(nonce), 64)
+        self.assertEqual(len(nonce), 72)
         octets = base64.b64decode(nonce)
         flipped = [
             base64.b64encode(octets[:at] + bytes([octets[at] ^ 1]) + octets[at + 1 :]).decode()
             for at in range(len(octets))
         ]
         for bad in (
-            *flipped, "", "x", nonce[:-1], nonce + "A", nonce[:-4] + "AAA=", nonce[:-1] + "\n", "é" * 64, "\udc80" * 64,
+            *flipped, "", "x", nonce[:-1], nonce + "A", nonce[:-4] + "AAA=", nonce[:-1] + "\n", "é" * 72, "\udc80" * 72,
             self.nonces(self.OTHER_KEY).make(100.0), self.nonces(realm="s").make(100.0), nonce.swapcase(),
             nonce[:32] + "*" + nonce[33:],
         ):  # fmt: skip
             self.assertEqual((nonces.check(bad, 1, "c", 1, 100.0), nonces.age(bad, 100.0)), ("forged", None), bad)
         self.assertEqual((nonces.check(nonce, 1, "c", 1, 100.0), nonces.age(nonce, 101.0)), ("ok", 1.0))
+
+    def test_whom_it_was_given_to(self) -> None:
+        """It says so itself, to whoever has the key; a forged one was given to nobody."""
+        nonces, other = self.nonces(), self.nonces(self.OTHER_KEY, self.KEY)
+        nonce = nonces.make(100.0, "203.0.113.9")
+        seen = [
+            (which.was_given_to(nonce, "203.0.113.9"), which.was_given_to(nonce, "203.0.113.10"))
+            for which in (nonces, other, self.nonces(self.OTHER_KEY))
+        ]
+        self.assertEqual(seen, [(True, False), (True, False), (False, False)])
+        self.assertEqual(nonces.check(nonce, 1, "c", 1, 100.0), "ok")
 
     def test_several_gateways_and_restarts(self) -> None:
         """Whoever has the key knows the nonce; a changed key keeps the one before good, and no older one."""

@@ -20,8 +20,11 @@ from stellar_gw.sip.digest import (
     authorization_for,
     base_algorithm,
 )
+from stellar_gw.sip.hosts import source_of
 from stellar_gw.sip.message import Request
 from stellar_gw.sip.nonce import Nonces
+
+Challenge = tuple[tuple[str, str], ...]
 
 _NOBODY = {"MD5": secrets.token_hex(16), "SHA-256": secrets.token_hex(32)}
 
@@ -30,21 +33,14 @@ _NOBODY = {"MD5": secrets.token_hex(16), "SHA-256": secrets.token_hex(32)}
 class Presented:
     """What a request showed.
 
-    :ivar nonce: of the challenge it answers, empty where it showed nothing that can be read.
+    :ivar nonce: of the challenge it answers, empty where it was not given to this source: a forged source, or nothing
+        that can be read.
     :ivar guess: the rest of what decides: who it says to be, and its digest.
     """
 
     result: DigestResult
     nonce: str = ""
     guess: str = ""
-
-
-@frozen
-class Challenge:
-    """The headers of a 401, and the nonce in them."""
-
-    headers: tuple[tuple[str, str], ...]
-    nonce: str
 
 
 class Authentication:
@@ -57,16 +53,20 @@ class Authentication:
         self._realm = realm
         self._nonces = Nonces([rng(32)], rng, life, realm=realm)
 
-    def challenge(self, algorithms: Sequence[str], wall_now: float, *, stale: bool) -> Challenge:
-        """One WWW-Authenticate for each algorithm, in order, all with one nonce."""
-        nonce = self._nonces.make(wall_now)
-        headers = tuple(
+    def challenge(self, algorithms: Sequence[str], source: str, wall_now: float, *, stale: bool) -> Challenge:
+        """The headers of a 401: one WWW-Authenticate for each algorithm, in order, all with one nonce.
+
+        :param source: the address that it goes to; nothing of it is kept here.
+        """
+        nonce = self._nonces.make(wall_now, source_of(source))
+        return tuple(
             ("WWW-Authenticate", str(DigestChallenge(realm=self._realm, nonce=nonce, algorithm=name, stale=stale)))
             for name in algorithms
         )
-        return Challenge(headers, nonce)
 
-    def check(self, request: Request, directory: Directory, wall_now: float, *, reliable: bool) -> Presented:
+    def check(
+        self, request: Request, directory: Directory, source: str, wall_now: float, *, reliable: bool
+    ) -> Presented:
         """Judge the credentials of a request; the nonce is used up only where the password was right."""
         try:
             shown = authorization_for(request.headers.all("Authorization"), self._realm)
@@ -75,9 +75,10 @@ class Authentication:
         if shown is None:
             return Presented(NoCredentials())
         guess = f"{shown.username}\0{shown.response}"
+        nonce = shown.nonce if self._nonces.was_given_to(shown.nonce, source_of(source)) else ""
         if shown.algorithm not in ALGORITHMS or shown.qop not in (None, "auth"):
-            return Presented(Unverified(shown.username, "algorithm"), shown.nonce, guess)
-        return Presented(self._judge(shown, request, directory, wall_now, reliable), shown.nonce, guess)
+            return Presented(Unverified(shown.username, "algorithm"), nonce, guess)
+        return Presented(self._judge(shown, request, directory, wall_now, reliable), nonce, guess)
 
     def _judge(
         self, shown: DigestAuthorization, request: Request, directory: Directory, wall_now: float, reliable: bool

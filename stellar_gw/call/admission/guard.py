@@ -2,8 +2,8 @@
 
 Sources that we trust (a provider's addresses, a credential's allowed IPs, an address that authenticated
 within the hour) are throttled, never banned. A failure counts only where it answers a challenge that the
-same address was given, so that spoofed UDP cannot ban a victim. A source is an IPv4 address, or an IPv6 /64:
-whoever has one address of that has them all.
+same source was given, which its nonce says, so that spoofed UDP cannot ban a victim. A source is an IPv4
+address, or an IPv6 /64: whoever has one address of that has them all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
 _PREFIX = 8
-"""Octets kept of the hash of a pair: address and nonce, nonce and guess."""
+"""Octets kept of the hash of a nonce and a guess."""
 
 
 @frozen(kw_only=True)
@@ -36,7 +36,6 @@ class GuardLimits:
     ban: float = 300.0
     trust: float = 3600.0
     sources: int = 50_000
-    challenges: int = 100_000
 
 
 @define
@@ -75,7 +74,6 @@ class Guard:
     _failures: OrderedDict[str, deque[_Failure]] = field(factory=OrderedDict, init=False)
     _banned: OrderedDict[str, float] = field(factory=OrderedDict, init=False)
     _authenticated: OrderedDict[str, float] = field(factory=OrderedDict, init=False)
-    _challenged: OrderedDict[bytes, None] = field(factory=OrderedDict, init=False)
 
     def admits(self, source: str, trusted: bool, now: float) -> bool:
         """Whether one more request of this source may be looked at."""
@@ -104,10 +102,6 @@ class Guard:
             return False
         return True
 
-    def challenged(self, source: str, nonce: str) -> None:
-        """This address was given this nonce."""
-        _remember(self._challenged, _pair(source_of(source), nonce), None, self.limits.challenges)
-
     def authenticated(self, source: str, now: float) -> None:
         source = source_of(source)
         _remember(self._authenticated, source, now, self.limits.sources)
@@ -121,13 +115,12 @@ class Guard:
     def failed(self, source: str, nonce: str, guess: str, trusted: bool, now: float) -> tuple[int, bool]:
         """Count a failed authentication; the same guess at the same challenge is a retransmission, counted once.
 
+        :param nonce: of a challenge that this source was given.
         :param guess: who the caller says to be, and the digest.
         :return: how many failures of the source are in the window now, and whether it is banned for them;
             0 where this one does not count.
         """
         source = source_of(source)
-        if _pair(source, nonce) not in self._challenged:
-            return 0, False
         guessed = _pair(nonce, guess)
         window = self._failures.get(source)
         if window is None:
