@@ -63,7 +63,8 @@ def _needed(lines: list[str]) -> dict[str, list[str]]:
     for line in lines:
         name, colon, value = line.partition(":")
         key = canonical_name(name.rstrip(" \t"))[1]
-        if key not in _NEEDED or not colon or len(value) > MAX_LINE:
+        # A hop that is too long is still the one that an answer goes to: the next one is not.
+        if key not in _NEEDED or not colon or (len(value) > MAX_LINE and key != "via"):
             continue
         value = _fold.sub(" ", value).strip(" \t")
         if _breaks_out(value) is None:
@@ -82,12 +83,14 @@ def _sound_vias(values: list[str]) -> list[str]:
     sound = []
     for value in values:
         try:
+            if len(value) > MAX_LINE:
+                raise RemoteProtocolError("too long")
             if parse_vias([value]):  # a line may be empty
                 sound.append(value)
         except RemoteProtocolError:
             if sound:
                 continue  # the hop before us is all that an answer from here needs
-            repaired = _repaired_via(value)
+            repaired = _repaired_via(value[:MAX_LINE])
             if repaired is None:
                 break
             sound.append(repaired)

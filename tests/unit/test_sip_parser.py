@@ -322,6 +322,15 @@ class SalvageTests(SynchronousTestCase):
         self.assertEqual(salvaged.headers.all("Via"), ["SIP/2.0/UDP h"])
         self.assertIsNone(refused(data % b"").salvage)
 
+    def test_a_top_via_that_is_too_long(self) -> None:
+        """The answer goes to the hop that it names, if that can be seen; else to nobody, and never to the next."""
+        data = b"INVITE sip:a@h SIP/2.0\r\nVia: %s\r\nVia: SIP/2.0/UDP next;branch=z9hG4bKn\r\nCall-ID: c\r\n\r\n"
+        seen = refused(data % (b"SIP/2.0/UDP here;branch=z9hG4bKh;x=" + b"y" * 9000)).salvage
+        assert seen is not None
+        vias = ["SIP/2.0/UDP here;branch=z9hG4bKh", "SIP/2.0/UDP next;branch=z9hG4bKn"]
+        self.assertEqual(seen.headers.all("Via"), vias)
+        self.assertIsNone(refused(data % (b"SIP/2.0/UDP " + b"=" * 9000)).salvage)
+
     def test_what_is_never_answered(self) -> None:
         """An ACK, a response, no Via, no SIP: nothing goes out."""
         for start, via in (
