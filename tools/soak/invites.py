@@ -171,7 +171,7 @@ LINES = (
     b"z=0 0",
     b"r=1 1 0",
 )
-OWN = re.compile(rb"z9hG4bK-\d+-\d+")
+OWN = re.compile(rb"z9hG4bK-\d+-\d+-")
 """The branch and the Call-ID of each message, which its answers repeat."""
 DEEPEST = 2000
 BEGAN = '"admitted":"admitted as provider'
@@ -252,7 +252,7 @@ def _written(
     kind = parts["type"]
     if kind == b"multipart":
         kind, body = nested(dice, body)
-    own = b"z9hG4bK-%d-%d" % (seed, number)
+    own = b"z9hG4bK-%d-%d-" % (seed, number)
     credentials = b":" + parts["password"] if parts["password"] else b""
     uri = b"sip:" + parts["user"] + credentials + b"@" + parts["host"] + parts["uri parameters"] + parts["uri headers"]
     fixed = [
@@ -315,7 +315,7 @@ class _Attack:
                 stranger.send(data)
                 octets += len(data)
                 if self.expects(data, said):
-                    waiting[b"z9hG4bK-%d-%d" % (self.seed, self.number)] = self.number, said
+                    waiting[b"z9hG4bK-%d-%d-" % (self.seed, self.number)] = self.number, said
                 else:
                     self.dropped += 1
             self.number += 1
