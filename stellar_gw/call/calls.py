@@ -189,6 +189,10 @@ class Calls:
         if isinstance(judgement, Refused):
             self._refuse(judgement, request, flow)
         elif judgement.replaces and isinstance(replaced, Call):
+            hindered = self._replacing.hindered(replaced, request)
+            if hindered is not None:
+                self._refuse(hindered, request, flow)
+                return
             usage = self._accept(judgement, request, flow)
             if usage is not None:
                 self._replacing.begin(replaced, usage, judgement, request, flow, self._config)

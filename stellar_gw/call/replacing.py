@@ -43,11 +43,17 @@ class Replacing:
         call = self.call_of(found)
         if call is None:
             return _refused(481, "replaces_unknown", "there is no call of a caller that it could replace")
-        if wanted.early_only:
+        return call
+
+    @staticmethod
+    def hindered(call: Call, request: Request) -> Refused | None:
+        """Why a call that an admitted INVITE may take over cannot be; asked last, so that no other tenant learns it."""
+        wanted = replaces_of(request)
+        if wanted is not None and wanted.early_only:
             return _refused(486, "replaces_answered", "the call that it wants to replace is answered already")
         if not call.movable:
             return _refused(491, "replaces_busy", "the call that it wants to replace is being moved or ended")
-        return call
+        return None
 
     def begin(
         self, call: Call, usage: UsageId, admitted: Admitted, request: Request, flow: Flow, config: Config

@@ -150,13 +150,13 @@ class ReplacedTests(SynchronousTestCase):
         self.assertEqual((by, result[:3]), ("replaces", "488"))
 
     def test_by_whom(self) -> None:
-        """A stranger is challenged like anybody, another tenant's phone system gets 403; neither learns more."""
+        """A stranger is challenged like anybody, another tenant's phone system gets 481, as for a call that is not there."""
         world = ReplacedWorld()
         world.replace(peer=world.stranger)
         self.assertEqual(world.final(world.stranger).status, 401)
         other = ClientCredentials(username="globex-pbx", password="entirely other", realm=None, host=HOST)
         world.replace(peer=world.stranger, credentials=other)
-        self.assertEqual(world.final(world.stranger).status, 403)
+        self.assertEqual(world.final(world.stranger).status, 481)
         self.assertEqual(world.pbx.endings(world.usage), [])
         world.pbx.bye(world.usage)
         self.assertTrue(world.run_out())

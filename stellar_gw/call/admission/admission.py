@@ -216,7 +216,7 @@ def _replacing(
         return replaced
     if replaced.tenant.name not in tenants:
         return Refused(
-            status=403,
+            status=481,  # as for a call that is not there
             check="replaces_tenant",
             reason="an INVITE wants to replace a call of another tenant",
             fix="Only a phone system of the same tenant may take a call over",
