@@ -150,7 +150,7 @@ class ReplacedTests(SynchronousTestCase):
         self.assertEqual((by, result[:3]), ("replaces", "488"))
 
     def test_by_whom(self) -> None:
-        """A stranger is challenged like anybody, another tenant's phone system gets 481, as for a call that is not there."""
+        """A stranger is challenged; another tenant's phone system gets 481, as for a call that is not there."""
         world = ReplacedWorld()
         world.replace(peer=world.stranger)
         self.assertEqual(world.final(world.stranger).status, 401)
