@@ -6,7 +6,6 @@ import struct
 from typing import Literal
 
 import msgspec
-from attrs import define, field
 
 Kind = Literal["stun", "zrtp", "dtls", "turn", "rtp", "other"]
 
@@ -123,7 +122,6 @@ def timestamp_delta(later: int, earlier: int) -> int:
     return ((later - earlier + 0x80000000) & 0xFFFFFFFF) - 0x80000000
 
 
-@define
 class RtpSender:
     """The sending side of one SSRC: numbers the packets and keeps the media clock.
 
@@ -136,13 +134,24 @@ class RtpSender:
     :ivar packets_sent, octets_sent: payload only, as sender reports count (RFC 3550 6.4.1).
     """
 
-    ssrc: int
-    sequence_number: int
-    timestamp: int
-    payload_type: int
-    packets_sent: int = field(default=0, init=False)
-    octets_sent: int = field(default=0, init=False)
-    _talkspurt: bool = field(default=True, init=False)
+    __slots__ = (
+        "_talkspurt",
+        "octets_sent",
+        "packets_sent",
+        "payload_type",
+        "sequence_number",
+        "ssrc",
+        "timestamp",
+    )
+
+    def __init__(self, ssrc: int, sequence_number: int, timestamp: int, payload_type: int) -> None:
+        self.ssrc = ssrc
+        self.sequence_number = sequence_number
+        self.timestamp = timestamp
+        self.payload_type = payload_type
+        self.packets_sent = 0
+        self.octets_sent = 0
+        self._talkspurt = True
 
     def packet(self, payload: bytes, samples: int, marker: bool = False) -> bytes:
         """The next packet.

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from attrs import define, field
-
 FRAME_MS: Final = 20
 FULL_SCALE: Final = 32768.0
 
@@ -45,7 +43,6 @@ END_MS: Final = 400
 """Of quiet ones until it has ended: pauses for breath and stops between syllables are shorter."""
 
 
-@define
 class SpeechDetector:
     """One direction of a call.
 
@@ -53,10 +50,13 @@ class SpeechDetector:
     :ivar quiet_ms: since the last loud frame; when ``ended`` is returned, how long ago the speech ended.
     """
 
-    speaking: bool = field(default=False, init=False)
-    quiet_ms: int = field(default=0, init=False)
-    _floor: float = field(default=FIRST, init=False)
-    _loud_ms: int = field(default=0, init=False)
+    __slots__ = ("_floor", "_loud_ms", "quiet_ms", "speaking")
+
+    def __init__(self) -> None:
+        self.speaking = False
+        self.quiet_ms = 0
+        self._floor = FIRST
+        self._loud_ms = 0
 
     def heard(self, value: float) -> Change:
         """The amplitude (root mean square) of the next 20 ms, 0 to 32768."""

@@ -8,7 +8,6 @@ somebody looks; a packet that differs in anything goes the long way.
 
 from __future__ import annotations
 
-import socket
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,7 @@ from stellar_gw.media.latch import Address
 from stellar_gw.media.rtp import RtpPacket
 from stellar_gw.media.srtp import Transform
 from stellar_gw.media.workspace import Workspace
+from stellar_gw.worker.intake import Passage
 from stellar_gw.worker.shortcut import CLOCK, IN_TIME, Counted
 
 _HEADER = struct.Struct("!QI")
@@ -29,7 +29,7 @@ _NUMBER = 1 << 32
 """What the sequence number counts in the header's first number."""
 
 
-class Hearing:
+class Hearing(Passage):
     """One caller, from the packet after the one that was heard last.
 
     :param packet: that one.
@@ -38,9 +38,6 @@ class Hearing:
     :param workspace: what its packets are in when they are shown to it.
     :param opened: deciphers them; None where they are plain.
     :ivar heard: when the last one came, in seconds of ``now``.
-    :ivar source: the latched address, for good.
-    :ivar socket: where its packets come from; for the poller, as ``certain`` is.
-    :ivar certain: they can come from ``source`` alone.
     """
 
     __slots__ = (
@@ -62,10 +59,7 @@ class Hearing:
         "_size",
         "_ssrc",
         "_step",
-        "certain",
         "heard",
-        "socket",
-        "source",
     )
 
     def __init__(
@@ -80,12 +74,10 @@ class Hearing:
         workspace: Workspace,
         opened: Transform | None = None,
     ) -> None:
-        self.socket: socket.socket
-        self.certain = False
+        super().__init__(source)
         self.heard = heard
         samples = self._samples = len(packet.payload)  # one octet in each unit of the clock, in all our codecs
         number, timestamp = (packet.sequence_number + 1) & 0xFFFF, (packet.timestamp + samples) & 0xFFFFFFFF
-        self.source = source
         self._reorder = reorder
         self._counted = counted
         self._now = now
@@ -104,7 +96,7 @@ class Hearing:
         self._last = self._next + min(0xFFFF - number, (0xFFFFFFFF - timestamp) // samples) * self._step
         self._jitter = counted.reception.jitter
 
-    def take(self, packet: memoryview, source: Address | None) -> bool:
+    def take(self, packet: memoryview, source: object) -> bool:
         """Hand a datagram's payload on; False where it has to go the long way, and is as it was.
 
         :param source: None where it is certain.

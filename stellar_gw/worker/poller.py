@@ -28,9 +28,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from stellar_gw.media.workspace import USUAL, Workspace
-from stellar_gw.worker.hearing import Hearing
-from stellar_gw.worker.shortcut import Shortcut
+from stellar_gw.media.workspace import Workspace
+from stellar_gw.worker.intake import LongWay, Passage, take_in
 
 Address = tuple[str, int]
 
@@ -97,7 +96,7 @@ class PolledTransport:
         self._family = sock.family
         self.connected: Address | None = None
         self.certain: Address | None = None
-        self._shortcut: Shortcut | Hearing | None = None
+        self._passage: Passage | None = None
         self._bound = sock.getsockname()
         self._checked: Address | None = None
         self._stopped: list[Deferred[None]] = []
@@ -169,8 +168,8 @@ class PolledTransport:
         if self.connected is None:
             return
         self.connected = self.certain = None
-        if self._shortcut is not None:
-            self._shortcut.certain = False
+        if self._passage is not None:
+            self._passage.certain = False
         if self._closed:
             return
         try:
@@ -212,7 +211,7 @@ class PolledTransport:
 
     @property
     def workspace(self) -> Workspace:
-        """Where its packets are while a shortcut takes them."""
+        """Where its packets are while a passage takes them."""
         return self._poller.workspace
 
     def fileno(self) -> int:
@@ -259,13 +258,13 @@ class PolledTransport:
         else:
             self.fail(Failure(reason), "cannot be read")
 
-    def shorten(self, shortcut: Shortcut | Hearing | None) -> None:
-        """Let a shortcut take what it can; None: nobody but the protocol."""
-        self._shortcut = shortcut
-        if shortcut is not None:
-            shortcut.socket = self.socket
-            shortcut.certain = self.certain == shortcut.source
-        self._poller.read_by(self, self if shortcut is None else shortcut)
+    def shorten(self, passage: Passage | None) -> None:
+        """Let a passage take what it can; None: nobody but the protocol."""
+        self._passage = passage
+        if passage is not None:
+            passage.socket = self.socket
+            passage.certain = self.certain == passage.source
+        self._poller.shorten(self, passage)
 
     def _guarded_refusal(self) -> None:
         try:
@@ -310,7 +309,8 @@ class DatagramPoller:
         self._epoll = select.epoll()
         self._transports: dict[int, PolledTransport] = {}
         # By descriptor, which are small numbers: a look at a list is a look at one place in memory.
-        self._readers: list[PolledTransport | Shortcut | Hearing | None] = []
+        self._long_ways: list[LongWay | None] = []
+        self._passages: list[Passage | None] = []
         reactor.addReader(self)
 
     def __len__(self) -> int:
@@ -337,8 +337,10 @@ class DatagramPoller:
             sock.close()
             raise
         self._transports[sock.fileno()] = transport
-        self._readers += [None] * (sock.fileno() + 1 - len(self._readers))
-        self._readers[sock.fileno()] = transport
+        more = sock.fileno() + 1 - len(self._long_ways)
+        self._long_ways += [None] * more
+        self._passages += [None] * more
+        self._long_ways[sock.fileno()] = transport
         self._epoll.register(sock.fileno(), _READABLE)
         return transport
 
@@ -360,13 +362,13 @@ class DatagramPoller:
         """Read the transport's socket no more; always before it is closed, for its number is used again."""
         if self._transports.get(transport.fileno()) is transport:
             del self._transports[transport.fileno()]
-            self._readers[transport.fileno()] = None
+            self._long_ways[transport.fileno()] = self._passages[transport.fileno()] = None
             self._epoll.unregister(transport.fileno())
 
-    def read_by(self, transport: PolledTransport, reader: PolledTransport | Shortcut | Hearing) -> None:
-        """Show what arrives at the transport's socket to this one first."""
+    def shorten(self, transport: PolledTransport, passage: Passage | None) -> None:
+        """Show what arrives at the transport's socket to this one first; None: to nobody."""
         if self._transports.get(transport.fileno()) is transport:
-            self._readers[transport.fileno()] = reader
+            self._passages[transport.fileno()] = passage
 
     # --- IReadDescriptor ------------------------------------------------------------------------
 
@@ -380,33 +382,12 @@ class DatagramPoller:
         """Take one datagram of each readable socket, and look again, until there are none or the turn is over.
 
         One each keeps a flooded port from delaying the others, and saves the read that only finds EAGAIN. Looking
-        again costs less than another turn of the reactor, and under load more has come meanwhile. What a protocol
-        raises ends its transport alone. Where the source is known, the kernel is not asked for it: writing an address
-        down in Python's way costs as much as passing the packet on.
+        again costs less than another turn of the reactor, and under load more has come meanwhile.
         """
-        readers, left = self._readers, TURN
-        whole, pieces, piece = self.workspace.whole, self.workspace.pieces, self.workspace.piece
+        left = TURN
         while left > 0 and not self._epoll.closed and (ready := self._epoll.poll(0, left)):
             left -= len(ready)
-            for fd, _ in ready:
-                reader = readers[fd]
-                if reader is None:  # closed by a datagram earlier in this batch
-                    continue
-                source = None
-                try:
-                    if reader.certain:
-                        size = reader.socket.recv_into(whole)
-                    else:
-                        size, source = reader.socket.recvfrom_into(whole)
-                except OSError as reason:
-                    self._transports[fd].not_read(reason)
-                    continue
-                packet = pieces[size] if size < USUAL else piece(size)
-                try:
-                    if not reader.take(packet, source):
-                        self._transports[fd].take(packet, source)
-                except Exception:
-                    self._transports[fd].fail(Failure(), "its protocol raised")
+            take_in(ready, self._passages, self._long_ways, self.workspace)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor lets go of us: at its end, or because the epoll itself failed."""

@@ -12,6 +12,7 @@ from stellar_gw.media.splice import Splice
 from stellar_gw.media.srtp import Transform
 from stellar_gw.media.workspace import Workspace
 from stellar_gw.worker.hearing import Hearing
+from stellar_gw.worker.intake import Passage
 from stellar_gw.worker.shortcut import Counted, Exit, Outlet, Shortcut
 
 
@@ -29,13 +30,13 @@ class QuickTransport(Protocol):
 
     @property
     def workspace(self) -> Workspace:
-        """What its packets are in while a shortcut takes them; that of every transport in the worker."""
+        """What its packets are in while a passage takes them; that of every transport in the worker."""
 
     def connect(self, host: str, port: int) -> None: ...
     def disconnect(self) -> None: ...
 
-    def shorten(self, shortcut: Shortcut | Hearing | None) -> None:
-        """Have a shortcut take what it can of what arrives; None: nobody."""
+    def shorten(self, passage: Passage | None) -> None:
+        """Have a passage take what it can of what arrives; None: nobody."""
 
     def not_sent(self, reason: OSError) -> None:
         """What its outlet raised."""

@@ -14,7 +14,6 @@ With SRTP too: its header is in clear, and the rest is deciphered in that buffer
 
 from __future__ import annotations
 
-import socket
 import struct
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -28,6 +27,7 @@ from stellar_gw.media.rtp import RtpPacket
 from stellar_gw.media.splice import Splice
 from stellar_gw.media.srtp import Transform
 from stellar_gw.media.workspace import Workspace
+from stellar_gw.worker.intake import Passage
 
 CLOCK = 8000
 """Of all our audio codecs, in Hz."""
@@ -82,15 +82,12 @@ class Counted:
     liveness: Liveness
 
 
-class Shortcut:
+class Shortcut(Passage):
     """One direction of a bridge, from the packet after the one that was passed on last.
 
     :param payload_type: theirs and ours.
     :param workspace: what its packets are in when they are shown to it.
     :param opened: deciphers them; None where they are plain.
-    :ivar source: the latched address, for good.
-    :ivar socket: where its packets come from; for the poller, as ``certain`` is.
-    :ivar certain: they can come from ``source`` alone.
     """
 
     __slots__ = (
@@ -122,9 +119,6 @@ class Shortcut:
         "_step",
         "_transforms",
         "_unsealed",
-        "certain",
-        "socket",
-        "source",
     )
 
     def __init__(
@@ -138,14 +132,12 @@ class Shortcut:
         workspace: Workspace,
         opened: Transform | None = None,
     ) -> None:
-        self.socket: socket.socket
-        self.certain = False
+        super().__init__(source)
         samples = splice.samples
         number, timestamp = (splice.highest + 1) & 0xFFFF, (splice.timestamp + samples) & 0xFFFFFFFF
         our_number = (number + splice.sequence_offset) & 0xFFFF
         our_timestamp = (timestamp + splice.timestamp_offset) & 0xFFFFFFFF
         theirs, ours = payload_type
-        self.source = source
         self._splice = splice
         self._counted = counted
         self._now = now
@@ -177,7 +169,7 @@ class Shortcut:
         self._heard = splice.heard
         self._jitter = counted.reception.jitter
 
-    def take(self, packet: memoryview, source: Address | None) -> bool:
+    def take(self, packet: memoryview, source: object) -> bool:
         """Pass a datagram on, changed where it is; False where it has to go the long way, and is as it was.
 
         :param source: None where it is certain.
