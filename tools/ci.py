@@ -24,6 +24,10 @@ PURE = ("tests.unit", "tests.checks", "tests.story")
 REAL = ("tests.integration",)
 """Real sockets, processes and peers. They wait for most of their time (a call lasts as long as it lasts), so one more
 at a time than there are cores: here that took 9 minutes where one after the other took 24."""
+COMPILED = ("test_media_", "test_worker_")
+"""So the names of modules begin that test what may be compiled."""
+UNAVAILABLE = 2
+"""How stellar-gw-compile ends where there is no compiler."""
 LIMIT = 40 * 60.0
 """Seconds for everything. A quiet machine needs a fraction of it; a busy one shall not fail for being busy."""
 
@@ -105,14 +109,18 @@ def run(command: Sequence[str], deadline: float, show: Callable[[str], None]) ->
     return list(lines), status
 
 
-def trial(python: str, names: Sequence[str], jobs: int, deadline: float) -> Count:
-    command = [python, "-m", "twisted.trial", f"--temp-directory=_trial_temp_{names[0].rpartition('.')[2]}"]
+def trial(python: str, names: Sequence[str], jobs: int, deadline: float, program: str = "twisted.trial") -> Count:
+    command = [python, "-m", program, f"--temp-directory=_trial_temp_{names[0].rpartition('.')[2]}"]
     command += [f"-j{jobs}"] if jobs > 1 else []
-    _title(f"trial {' '.join(names)}" + (f" ({jobs} at a time)" if jobs > 1 else ""))
+    _title(f"trial {_brief(names)}" + (f" ({jobs} at a time)" if jobs > 1 else ""))
     lines, status = run([*command, *names], deadline, _show)
     if status == 124:
-        print(f"tools/ci.py: out of time while running {' '.join(names)}")
+        print(f"tools/ci.py: out of time while running {_brief(names)}")
     return read_summary(lines, status)
+
+
+def _brief(names: Sequence[str]) -> str:
+    return " ".join(names) if len(names) < 5 else f"{names[0]} and {len(names) - 1} more modules"
 
 
 def check(name: str, command: Sequence[str], deadline: float) -> Count:
@@ -140,7 +148,23 @@ def checks(python: str, deadline: float) -> Count:
 
 
 def tests(python: str, deadline: float, jobs: int) -> Count:
-    return trial(python, PURE, jobs, deadline) + trial(python, REAL, jobs + 1, deadline)
+    """The real workers run compiled, where they can be: what was compiled is first put to the tests of its sources."""
+    count = trial(python, PURE, jobs, deadline) + compiled(python, deadline)
+    return count + trial(python, REAL, jobs + 1, deadline)
+
+
+def compiled(python: str, deadline: float) -> Count:
+    _title("what every packet passes, compiled")
+    _, status = run([python, "-m", "stellar_gw.cli.compile"], deadline, _show)
+    if status == UNAVAILABLE:
+        print("the workers of these tests run interpreted")
+        return Count(skipped=1)
+    if status:
+        return Count(failed=1)
+    names = sorted(
+        f"tests.unit.{path.stem}" for path in (ROOT / "tests/unit").glob("test_*.py") if path.stem.startswith(COMPILED)
+    )
+    return trial(python, names, 1, deadline, "tools.compiled_trial")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install what is called as a real peer: the phones, proxies and name servers of the suite, and for `peers.sh bench`
-# the relay that benchmarks compare with; and Pipecat. Never fails: a test whose peer is missing skips, and says so.
+# the relay that benchmarks compare with; Pipecat; a compiler. Never fails: a test whose peer is missing skips, and says so.
 set -u
 missing=
 
@@ -14,6 +14,10 @@ wants baresip baresip-core
 wants linphonec linphone-cli
 wants unbound unbound
 wants kamailio "kamailio kamailio-tls-modules"
+# Not a peer: what stellar-gw-compile needs, so that workers are tested as they run best.
+wants gcc "gcc libc6-dev"
+"${PYTHON:-python3}" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ||
+    missing="$missing python3-dev"
 [ "${1:-}" != bench ] || wants rtpengine rtpengine-daemon
 
 # A minute of pip's, while the tests run that need no clock.

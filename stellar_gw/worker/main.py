@@ -17,6 +17,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from stellar_gw.compiled import prefer
+
 if TYPE_CHECKING:
     from twisted.logger import ILogObserver
 
@@ -31,12 +33,13 @@ PRIORITY = 10
 def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    runs = prefer()  # before the modules that it is about are imported
     from stellar_gw.worker.uvloop_reactor import install
 
     loop = install()
     from twisted.internet import reactor as installed
 
-    _run(cast(Any, installed), loop, options)
+    _run(cast(Any, installed), loop, options, runs)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(reactor: Any, loop: asyncio.AbstractEventLoop, options: argparse.Namespace) -> None:
+def _run(reactor: Any, loop: asyncio.AbstractEventLoop, options: argparse.Namespace, runs: str) -> None:
     from twisted.logger import Logger, globalLogBeginner
 
     from stellar_gw.agent.builtin import BuiltinConnector, ConnectorByScheme
@@ -88,7 +91,8 @@ def _run(reactor: Any, loop: asyncio.AbstractEventLoop, options: argparse.Namesp
     )
     worker = Worker(reactor, identity, connector, clocks, random.SystemRandom(), DirectReaders(loop, reactor))
     loop.add_signal_handler(signal.SIGTERM, worker.drain)
-    log.info("started (pid {pid}): {scheduling}", pid=os.getpid(), scheduling=_schedule(options.priority))
+    scheduling = _schedule(options.priority)
+    log.info("started (pid {pid}): {scheduling}; {runs}", pid=os.getpid(), scheduling=scheduling, runs=runs)
     reactor.callWhenRunning(worker.start)
     # What is there now stays until the end: the collector need not look at it again, nor copy its pages.
     gc.collect()

@@ -1,0 +1,172 @@
+"""``stellar-gw-compile``: compile what every packet passes, for a third less CPU in the media workers.
+
+mypyc (of the mypy package) makes extension modules of the very sources; nothing is written by hand twice. It needs
+``pip install 'stellar-gw[compile]'``, a C compiler and Python's headers. Workers take what was made from their next
+start on, for as long as the sources stay what they were (:mod:`stellar_gw.compiled`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TextIO
+
+from stellar_gw.compiled import FOLDER, MODULES, PACKAGE, suffix, usable, write_list
+from stellar_gw.terminal import Palette
+
+LIMIT = 900.0
+"""Seconds for the compilers; a quiet machine needs one of them."""
+SETTINGS = """[mypy]
+strict = True
+follow_imports = silent
+ignore_missing_imports = True
+explicit_package_bases = True
+namespace_packages = True
+untyped_calls_exclude = twisted
+"""
+"""Only what is compiled is judged: the whole is checked where it is developed."""
+
+
+MISSING = 2
+"""The exit status where the tools are not here."""
+
+
+class CannotCompile(Exception):
+    """The message says why, and what mends it."""
+
+
+class NoTools(CannotCompile):
+    """Something is not installed."""
+
+
+def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout, folder: Path = FOLDER) -> int:
+    """:return: 0 where the modules are compiled now, or removed as asked; 2 where something is missing here, else 1."""
+    options = _parser().parse_args(arguments)
+    palette = Palette.of(out)
+    if options.remove:
+        shutil.rmtree(folder, ignore_errors=True)
+        out.write(f"{palette.green('ok')}     removed: media workers run interpreted from their next start\n")
+        return 0
+    if usable(folder)[0] and not options.again:
+        out.write(
+            f"{palette.green('ok')}     {len(MODULES)} modules are compiled already, from the sources as they are\n"
+        )
+        return 0
+    started = time.monotonic()
+    try:
+        _check_tools()
+        out.write(f"compiling {len(MODULES)} modules (about a minute)\n")
+        out.flush()
+        _compile(folder)
+    except CannotCompile as error:
+        out.write(f"{palette.red('error')}  {error}\n")
+        return MISSING if isinstance(error, NoTools) else 1
+    seconds = time.monotonic() - started
+    out.write(f"{palette.green('ok')}     compiled in {seconds:.0f} s; media workers use it from their next start\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="stellar-gw-compile", description="Compile what every packet passes: a third less CPU in media workers."
+    )
+    parser.add_argument("--again", action="store_true", help="even where nothing has changed since the last time")
+    parser.add_argument("--remove", action="store_true", help="have media workers run interpreted again")
+    return parser
+
+
+def _check_tools() -> None:
+    if find_spec("mypyc") is None or find_spec("setuptools") is None:
+        raise NoTools(f"mypyc is not here; to have it: {sys.executable} -m pip install 'stellar-gw[compile]'")
+    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
+    if shutil.which(compiler) is None:
+        raise NoTools(f"there is no C compiler ({compiler}); on Debian: apt-get install gcc libc6-dev")
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        raise NoTools("Python.h is not here; on Debian: apt-get install python3-dev")
+
+
+def _compile(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="stellar-gw-compile-") as name:
+        scratch = Path(name)
+        (scratch / "mypy.ini").write_text(SETTINGS)
+        command = [sys.executable, "-c", "from stellar_gw.cli.compile import build; build()", name]
+        try:
+            done = subprocess.run(
+                command, cwd=PACKAGE.parent, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT
+            )
+        except subprocess.TimeoutExpired:
+            raise CannotCompile(f"the compilers did not end within {LIMIT:g} s") from None
+        made = sorted((scratch / "made").rglob(f"*{suffix()}"))
+        if done.returncode or len(made) <= len(MODULES):
+            raise CannotCompile(f"the compilers failed:\n{(done.stdout + done.stderr)[-4000:].rstrip()}")
+        result = scratch / "result"
+        result.mkdir()
+        files = {}
+        for file in made:
+            module = str(file.relative_to(scratch / "made")).removesuffix(suffix()).replace("/", ".")
+            files[module] = f"{module}{suffix()}"
+            shutil.copyfile(file, result / files[module])
+        write_list(result, files, sources())
+        _put(result, folder)
+
+
+def _put(result: Path, folder: Path) -> None:
+    """In the folder's place, so that a worker that starts meanwhile finds the one or the other whole."""
+    new = folder.with_name(folder.name + ".new")
+    try:
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.copytree(result, new)
+        shutil.rmtree(folder, ignore_errors=True)
+        new.rename(folder)
+    except OSError as error:
+        raise CannotCompile(f"{folder} cannot be written ({error.strerror}); run it as who installed this") from None
+
+
+def source_of(module: str) -> Path:
+    return PACKAGE.parent / (module.replace(".", "/") + ".py")
+
+
+def sources() -> list[Path]:
+    """The modules' own, and those of ours that they import: constants of these are compiled in."""
+    found: dict[Path, None] = {}
+    for module in MODULES:
+        found[source_of(module)] = None
+        for imported in _imports(source_of(module)):
+            if imported.is_file():
+                found[imported] = None
+    return sorted(found)
+
+
+def _imports(source: Path) -> Iterator[Path]:
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE.name:
+            yield source_of(node.module)
+
+
+def build() -> None:
+    """In a process of its own, for compilers print, change folders and exit: into ``made`` in ``sys.argv[1]``."""
+    from mypyc.build import mypycify
+    from setuptools import setup
+
+    scratch = Path(sys.argv[1])
+    files = [str(source_of(module).relative_to(PACKAGE.parent)) for module in MODULES]
+    settings = ["--config-file", str(scratch / "mypy.ini"), "--cache-dir", str(scratch / "cache")]
+    extensions = mypycify([*settings, *files], opt_level="3", debug_level="0", target_dir=str(scratch / "c"))
+    setup(
+        name="stellar-gw-compiled",
+        script_args=["build_ext", "--build-lib", str(scratch / "made"), "--build-temp", str(scratch / "temp")],
+        ext_modules=extensions,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""Compiled modules are used as long as they are those of the sources that are there, and never else."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+import sysconfig
+from io import StringIO
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from stellar_gw import compiled
+from stellar_gw.cli import compile as compiler
+
+
+class UsableTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.root = Path(self.mktemp())
+        self.folder = self.root / "_compiled"
+        self.folder.mkdir(parents=True)
+        self.source = self.root / "intake.py"
+        self.source.write_text("TURN = 256\n")
+        self.file = self.folder / f"gw.intake{compiled.suffix()}"
+        self.file.write_bytes(b"machine code")
+        compiled.write_list(self.folder, {"gw.intake": self.file.name}, [self.source], self.root)
+
+    def usable(self) -> tuple[dict[str, Path], str]:
+        files, why_not = compiled.usable(self.folder, self.root)
+        return dict(files), why_not
+
+    def test_unchanged(self) -> None:
+        self.assertEqual(self.usable(), ({"gw.intake": self.file}, ""))
+
+    def test_never_compiled(self) -> None:
+        shutil.rmtree(self.folder)
+        self.assertEqual(self.usable(), ({}, ""))
+
+    def test_an_edited_source(self) -> None:
+        self.source.write_text("TURN = 255\n")
+        self.assertEqual(self.usable(), ({}, "intake.py has changed since"))
+
+    def test_a_source_that_is_gone(self) -> None:
+        self.source.unlink()
+        self.assertEqual(self.usable(), ({}, "intake.py has changed since"))
+
+    def test_a_module_that_is_gone(self) -> None:
+        self.file.unlink()
+        self.assertEqual(self.usable(), ({}, f"{self.file.name} is missing"))
+
+    def test_another_python(self) -> None:
+        noted = json.loads((self.folder / compiled.LIST).read_text())
+        noted["suffix"] = ".cpython-399-vax.so"
+        (self.folder / compiled.LIST).write_text(json.dumps(noted))
+        self.assertEqual(self.usable(), ({}, "they are for another Python (.cpython-399-vax.so)"))
+
+    def test_a_broken_list(self) -> None:
+        for broken in ("", "[]", "{", '{"files": 1}', '{"files": {}, "sources": 3, "suffix": ""}', "\xff"):
+            with self.subTest(broken):
+                (self.folder / compiled.LIST).write_text(broken, encoding="latin-1")
+                files, why_not = self.usable()
+                self.assertEqual(files, {})
+                self.assertIn("cannot be read", why_not)
+
+
+class SourcesTests(SynchronousTestCase):
+    def test_whatever_can_be_compiled_in_is_watched(self) -> None:
+        """A constant of a module that is imported becomes machine code: its change must be noticed, too."""
+        names = {str(source.relative_to(compiled.PACKAGE)) for source in compiler.sources()}
+        self.assertLessEqual({"worker/intake.py", "worker/hearing.py", "media/workspace.py", "media/pcm.py"}, names)
+
+    def test_every_module_is_there(self) -> None:
+        self.assertEqual([name for name in compiled.MODULES if not compiler.source_of(name).is_file()], [])
+        self.assertEqual(sorted(compiled.MODULES), list(compiled.MODULES))
+
+
+class PreferTests(SynchronousTestCase):
+    def prefer(self, folder: Path) -> str:
+        """In a process of its own: what is imported then stays."""
+        program = (
+            "import sys; from pathlib import Path; from stellar_gw.compiled import prefer; "
+            "print(prefer(Path(sys.argv[1]))); import stellar_gw.worker.hearing as hearing; print(hearing.__file__)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(folder.resolve())],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=compiled.PACKAGE.parent,
+        )
+        return done.stdout
+
+    def test_without(self) -> None:
+        source = importlib.import_module("stellar_gw.worker.hearing").__file__
+        self.assertEqual(self.prefer(Path(self.mktemp())), f"interpreted\n{source}\n")
+
+    def test_stale(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / compiled.LIST).write_text(
+            json.dumps({"suffix": compiled.suffix(), "files": {}, "sources": {"x.py": ""}})
+        )
+        source = importlib.import_module("stellar_gw.worker.hearing").__file__
+        self.assertEqual(
+            self.prefer(folder),
+            f"interpreted, in spite of compiled modules: x.py has changed since; run stellar-gw-compile\n{source}\n",
+        )
+
+
+class CommandTests(SynchronousTestCase):
+    def run_it(self, *arguments: str) -> tuple[int, str]:
+        out = StringIO()
+        folder = Path(self.mktemp())
+        return compiler.main(arguments, out, folder), out.getvalue()
+
+    def test_no_compiler(self) -> None:
+        self.patch(sysconfig, "get_config_var", lambda name: "no-such-cc -O2" if name == "CC" else ".so")
+        self.assertEqual(
+            self.run_it(), (2, "error  there is no C compiler (no-such-cc); on Debian: apt-get install gcc libc6-dev\n")
+        )
+
+    def test_no_headers(self) -> None:
+        self.patch(shutil, "which", lambda name: f"/usr/bin/{name}")
+        self.patch(sysconfig, "get_path", lambda name: "/nowhere")
+        self.assertEqual(self.run_it(), (2, "error  Python.h is not here; on Debian: apt-get install python3-dev\n"))
+
+    def test_no_mypyc(self) -> None:
+        self.patch(compiler, "find_spec", lambda name: None)
+        self.assertEqual(
+            self.run_it(),
+            (2, f"error  mypyc is not here; to have it: {sys.executable} -m pip install 'stellar-gw[compile]'\n"),
+        )
+
+    def test_removed(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / compiled.LIST).write_text("{}")
+        self.assertEqual(compiler.main(["--remove"], StringIO(), folder), 0)
+        self.assertFalse(folder.exists())
