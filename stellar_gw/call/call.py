@@ -17,14 +17,7 @@ from stellar_gw.call.agent.agent import AgentLimits, start_agent
 from stellar_gw.call.agent.asks import Asks, Told
 from stellar_gw.call.agent.fallback import FallingBack
 from stellar_gw.call.agent.links import AgentLinks
-from stellar_gw.call.call_terms import (
-    DECISION_TIMEOUT,
-    RELEASE_TIMEOUT,
-    CallTimers,
-    MakeTransfers,
-    Refuse,
-    Tell,
-)
+from stellar_gw.call.call_terms import DECISION_TIMEOUT, CallTimers, MakeTransfers, Refuse, Tell
 from stellar_gw.call.endings import (
     MEDIA_FAILURE,
     agent_ending,
@@ -448,7 +441,6 @@ class Call:
         if not self.record.status:
             self.record.status = ending.status
         asked = self._plane.ask(messages.Release(request=0, call=self.call_id, cause=ending.cause, by=ending.by))
-        asked.addTimeout(RELEASE_TIMEOUT, self._clock)
         asked.addCallback(self._keep_statistics)
         asked.addErrback(lambda _: None)  # a lost worker's numbers are lost with it; the record says the cause
         asked.addCallback(lambda _: self._recording.finish(self._released))

@@ -14,9 +14,6 @@ from stellar_gw.call.transfer.transfers import Transfers
 from stellar_gw.sip.flow import Flow
 from stellar_gw.sip.message import Request
 
-RELEASE_TIMEOUT = 2.0
-"""Seconds a worker may take over its last numbers; then the record is written without them."""
-
 DECISION_TIMEOUT = 60.0
 """Seconds that an agent may let it ring before it answers or rejects."""
 

@@ -177,7 +177,9 @@ class MediaPlane(Protocol):
         """Send a request to the worker that carries its call (``Allocate`` chooses one).
 
         Requests of one call are carried out in the order they were made. The reply is never ``Failed``:
-        that, and a worker's end, arrive as :class:`WorkerFailed`.
+        that, a worker's end, and its silence, arrive as :class:`WorkerFailed`. One or the other comes within
+        seconds of a worker's time, so whoever asks needs no clock: what is late because this very process was held
+        up has not timed out.
         """
 
 

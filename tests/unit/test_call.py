@@ -452,6 +452,22 @@ class EndTests(CallCase):
         (record,) = [event.record for event in self.events if isinstance(event, CallEnded)]
         self.assertEqual((record.cause, record.ended_by), ("worker_lost", "gateway"))
 
+    def test_numbers_that_come_late(self) -> None:
+        """How long a worker may take is its pool's affair, which knows who was held up; the record waits for that."""
+        found = []
+        for answered in (True, False):
+            self.setUp()
+            self.talk()
+            self.plane.latency = 3.0
+            self.hang_up()
+            self.clock.advance(2.9)
+            self.assertEqual(len(self.calls), 1)
+            if not answered:
+                self.plane.lose()
+            self.settle()
+            found.append([leg["leg"] for leg in self.record().as_json()["legs"]])
+        self.assertEqual(found, [["caller"], []])
+
     def test_no_ports_left_is_503_with_retry_after(self) -> None:
         self.plane.ports = 0
         self.invite()

@@ -206,6 +206,16 @@ class AnsweredTests(TargetLegCase):
         self.assertEqual(self.listening.numbers, [messages.LegStatistics(leg="target", codec="G722")])
         self.assert_nothing_left()
 
+    def test_numbers_that_come_late(self) -> None:
+        """They are waited for as long as the pool waits for its worker."""
+        self.dial()
+        self.answers()
+        self.plane.latency = 3.0
+        self.hangs_up()
+        self.clock.advance(3.0)
+        self.assertEqual(self.listening.numbers, [messages.LegStatistics(leg="target", codec="G722")])
+        self.assert_nothing_left()
+
     def test_the_invite_carries_who_we_are_what_the_agent_gave_and_the_callers_codec_first(self) -> None:
         credentials = ClientCredentials(username="gw", password="secret", host="pbx.example")
         self.dial(make_target(credentials=credentials, max_forwards=41))

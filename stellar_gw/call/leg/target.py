@@ -37,8 +37,6 @@ from stellar_gw.sip.values import NameAddr
 
 UNHEARD = 4.0
 """Seconds that a next hop may be silent where there is another (RFC 3263 4.3 leaves it to us)."""
-RELEASE_TIMEOUT = 2.0
-"""Seconds that a worker may take over the last numbers."""
 NO_ANSWER = 'Q.850;cause=19;text="no answer"'
 UNWANTED = 'Q.850;cause=16;text="given up"'
 UNUSABLE = 'Q.850;cause=88;text="the answer cannot be used"'
@@ -469,7 +467,6 @@ class TargetLeg:
             return
         cause = self._outbox.ending.cause if self._outbox.ending else "not_answered"
         asked = self._plane.ask(messages.Release(request=0, call=self.call_id, leg=self.leg, cause=cause))
-        asked.addTimeout(RELEASE_TIMEOUT, self._around.clock)
         # A lost worker's numbers are lost with it.
         asked.addCallbacks(
             lambda reply: self._listener.released(_numbers(reply)), lambda _: self._listener.released(None)
