@@ -19,6 +19,7 @@ from stellar_gw.media.srtp import Transform
 from stellar_gw.media.workspace import Workspace
 from stellar_gw.worker.intake import Passage
 from stellar_gw.worker.shortcut import CLOCK, IN_TIME, Counted
+from stellar_gw.worker.tap import Tap
 
 _HEADER = struct.Struct("!QI")
 """All of a header without CSRC list (RFC 3550 5.1): version to timestamp as one number, and the SSRC."""
@@ -37,6 +38,7 @@ class Hearing(Passage):
     :param hear: is handed each payload.
     :param workspace: what its packets are in when they are shown to it.
     :param opened: deciphers them; None where they are plain.
+    :param taps: listen to them, too.
     :ivar heard: when the last one came, in seconds of ``now``.
     """
 
@@ -59,6 +61,7 @@ class Hearing(Passage):
         "_size",
         "_ssrc",
         "_step",
+        "_taps",
         "heard",
     )
 
@@ -73,6 +76,7 @@ class Hearing(Passage):
         hear: Callable[[bytes], None],
         workspace: Workspace,
         opened: Transform | None = None,
+        taps: tuple[Tap, ...] = (),
     ) -> None:
         super().__init__(source)
         self.heard = heard
@@ -83,6 +87,7 @@ class Hearing(Passage):
         self._now = now
         self._hear = hear
         self._ssrc = packet.ssrc
+        self._taps = taps
         self._opened = opened
         self._open = None if opened is None else opened.apply
         self._handle: Any = None if opened is None else opened.handle
@@ -119,7 +124,10 @@ class Hearing(Passage):
         self.heard = now
         self._jitter += (late - self._jitter) * 0.0625
         self._next = head + self._step
-        self._hear(bytes(self._payload))
+        payload = bytes(self._payload)
+        for tap in self._taps:
+            tap.heard(head, ssrc, payload, now)
+        self._hear(payload)
         return True
 
     def settle(self) -> None:

@@ -214,9 +214,9 @@ class RtpPort(SendingPort):
             pieces = self._reorder.put(packet, samples, now)
             if pieces:
                 self._listener.heard(pieces)
-                if audio and len(pieces) == 1 and not (self.relays or self.taps):
+                if audio and len(pieces) == 1 and not self.relays:
                     self._hear_straight(packet, now)
-        elif audio and len(self.relays) == 1 and not self.taps:
+        elif audio and len(self.relays) == 1:
             self._take_the_short_way(self.relays[0], packet, now)
         if audio:
             return
@@ -242,7 +242,7 @@ class RtpPort(SendingPort):
         if hear is not None:
             counted = Counted(self._reception, latch, self._liveness)
             opener = _plain if srtp is None else srtp.opener
-            self._short_way.hear(latch, packet, self._reorder, counted, now, self._now, hear, opener)
+            self._short_way.hear(latch, packet, self._reorder, counted, now, self._now, hear, opener, self.taps)
 
     def speaking(self, leg: Speaker, ms: int, due: float, played: Callable[[], None]) -> Speaking | None:
         """The short way back for this leg's frames, where there is one.
@@ -285,12 +285,12 @@ class RtpPort(SendingPort):
         if splice.highest == packet.sequence_number:
             counted = Counted(self._reception, latch, self._liveness)
             opener = _plain if self._srtp is None else self._srtp.opener
-            self._short_way.shorten(latch, payload_type, splice, counted, self._now, out, opener)
+            self._short_way.shorten(latch, payload_type, splice, counted, self._now, out, opener, self.taps)
 
     def exit(self, destination: Address) -> Exit:
         """What :meth:`write` comes down to until :meth:`take_the_long_way`."""
         sealer = _plain if self._srtp is None else self._srtp.sealer
-        return self._short_way.exit(destination, self.write, sealer, heard=bool(self.taps))
+        return self._short_way.exit(destination, self.write, sealer, self.taps)
 
     def take_the_long_way(self) -> None:
         """Something has changed: what the next packets mean is to be found out anew, here and where ours come from."""
@@ -387,7 +387,9 @@ class RtpPort(SendingPort):
 
     def untap(self, tap: Tap) -> None:
         """Nothing more for this one; may be repeated."""
-        self.taps = tuple(each for each in self.taps if each is not tap)
+        if tap in self.taps:
+            self.taps = tuple(each for each in self.taps if each is not tap)
+            self.take_the_long_way()
 
     def pressed(self, digit: Digit, way: Way) -> None:
         """A press was told; the listener hears of it once, however many ways tell of it."""

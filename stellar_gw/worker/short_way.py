@@ -14,6 +14,7 @@ from stellar_gw.media.workspace import Workspace
 from stellar_gw.worker.hearing import Hearing
 from stellar_gw.worker.intake import Passage
 from stellar_gw.worker.shortcut import Counted, Exit, Outlet, Shortcut
+from stellar_gw.worker.tap import Tap
 
 
 @runtime_checkable
@@ -43,7 +44,7 @@ class QuickTransport(Protocol):
 
 
 class Written:
-    """The outlet of a leg whose packets are listened to on their way out."""
+    """The outlet of a leg whose transport has no short way out."""
 
     def __init__(self, write: Callable[[bytes, Address], None]) -> None:
         self._write = write
@@ -88,6 +89,7 @@ class ShortWay:
         now: Callable[[], float],
         out: Exit,
         opened: Callable[[Workspace], Transform | None],
+        taps: tuple[Tap, ...],
     ) -> None:
         """The packet after the one that was passed on last may take the short way, if it is like that one.
 
@@ -102,7 +104,9 @@ class ShortWay:
             return
         self.payload_type = payload_type
         workspace = transport.workspace
-        self._shortcut = Shortcut(latch.locked, payload_type, splice, counted, now, out, workspace, opened(workspace))
+        self._shortcut = Shortcut(
+            latch.locked, payload_type, splice, counted, now, out, workspace, opened(workspace), taps
+        )
         transport.shorten(self._shortcut)
 
     def hear(
@@ -115,6 +119,7 @@ class ShortWay:
         now: Callable[[], float],
         hear: Callable[[bytes], None],
         opened: Callable[[Workspace], Transform | None],
+        taps: tuple[Tap, ...],
     ) -> None:
         """The packet after this one may take the short way to ``hear``, if it is like this one."""
         reception, transport = counted.reception, self.transport
@@ -123,7 +128,9 @@ class ShortWay:
         if latch.locked is None or transport is None or reception.transit is None:
             return
         workspace = transport.workspace
-        self.hearing = Hearing(latch.locked, packet, reorder, counted, heard, now, hear, workspace, opened(workspace))
+        self.hearing = Hearing(
+            latch.locked, packet, reorder, counted, heard, now, hear, workspace, opened(workspace), taps
+        )
         transport.shorten(self.hearing)
 
     def lengthen(self) -> None:
@@ -176,21 +183,19 @@ class ShortWay:
         destination: Address,
         write: Callable[[bytes, Address], None],
         sealed: Callable[[Workspace], Transform | None],
-        *,
-        heard: bool,
+        taps: tuple[Tap, ...],
     ) -> Exit:
         """The way out to ``destination``.
 
-        :param write: by which packets leave that somebody listens to.
+        :param write: by which packets leave where there is no short one; it tells the taps itself.
         :param sealed: what enciphers packets in a workspace; None where nothing does.
-        :param heard: somebody does.
         """
         transport = self.transport
-        if heard or transport is None:
+        if transport is None:
             return Exit(Written(write), destination, _ignore)
         seal = sealed(transport.workspace)
         connected = transport.connected == destination
-        return Exit(transport.socket, None if connected else destination, transport.not_sent, seal)
+        return Exit(transport.socket, None if connected else destination, transport.not_sent, seal, taps)
 
 
 def _ignore(reason: OSError) -> None:

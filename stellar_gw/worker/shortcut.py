@@ -28,6 +28,7 @@ from stellar_gw.media.splice import Splice
 from stellar_gw.media.srtp import Transform
 from stellar_gw.media.workspace import Workspace
 from stellar_gw.worker.intake import Passage
+from stellar_gw.worker.tap import Tap
 
 CLOCK = 8000
 """Of all our audio codecs, in Hz."""
@@ -65,12 +66,14 @@ class Exit:
     :ivar destination: None where the outlet is connected to it.
     :ivar failed: told what the outlet raised.
     :ivar seal: enciphers packets where they are, before they leave; None where the outlet is to have them plain.
+    :ivar taps: listen to what leaves.
     """
 
     outlet: Outlet
     destination: Address | None
     failed: Callable[[OSError], None]
     seal: Transform | None = None
+    taps: tuple[Tap, ...] = ()
 
 
 @frozen
@@ -88,6 +91,7 @@ class Shortcut(Passage):
     :param payload_type: theirs and ours.
     :param workspace: what its packets are in when they are shown to it.
     :param opened: deciphers them; None where they are plain.
+    :param taps: listen to what comes.
     """
 
     __slots__ = (
@@ -117,6 +121,8 @@ class Shortcut(Passage):
         "_splice",
         "_ssrc",
         "_step",
+        "_tapped",
+        "_taps",
         "_transforms",
         "_unsealed",
     )
@@ -131,6 +137,7 @@ class Shortcut(Passage):
         out: Exit,
         workspace: Workspace,
         opened: Transform | None = None,
+        taps: tuple[Tap, ...] = (),
     ) -> None:
         super().__init__(source)
         samples = splice.samples
@@ -142,6 +149,8 @@ class Shortcut(Passage):
         self._counted = counted
         self._now = now
         self._outlet, self._destination, self._failed = out.outlet, out.destination, out.failed
+        self._taps = taps, out.taps
+        self._tapped = bool(taps or out.taps)
         self._ssrc = splice.ssrc
         self._our_ssrc = splice.sender.ssrc
         self._octets = _HEADER.size + samples  # one octet in each unit of the clock, in all our codecs
@@ -194,6 +203,11 @@ class Shortcut(Passage):
         self._heard = now
         self._jitter += (late - self._jitter) * 0.0625
         self._next = head + self._step
+        payload = b""
+        if self._tapped:
+            payload = bytes(packet[_HEADER.size :])
+            for tap in self._taps[0]:
+                tap.heard(head, ssrc, payload, now)
         _pack(packet, 0, head + self._difference, self._our_ssrc)
         if self._seal is not None:
             packet = self._sealed
@@ -208,6 +222,9 @@ class Shortcut(Passage):
                 self._outlet.sendto(packet, self._destination)
         except OSError as reason:
             self._failed(reason)
+        if self._tapped:
+            for tap in self._taps[1]:
+                tap.said(head + self._difference, self._our_ssrc, payload, now)
         return True
 
     def moved(self) -> bool:

@@ -1,12 +1,13 @@
 """The short way of an agent's audio to its caller, every 20 ms, for as long as nothing else is to be done for a leg.
 
 What :mod:`stellar_gw.worker.hearing` is to the caller's audio, this is to the agent's, and it holds for as long as that
-does: then the peer is where it was, nothing was negotiated, no digit is on its way, nobody listens in, and the leg's
-own 20 ms consist of one packet.
+does: then the peer is where it was, nothing was negotiated, no digit is on its way, the same taps listen in, and the
+leg's own 20 ms consist of one packet.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -17,6 +18,8 @@ from stellar_gw.media.workspace import HEADER, Workspace
 from stellar_gw.worker.hearing import Hearing
 from stellar_gw.worker.shortcut import Exit
 
+_unpack = struct.Struct("!QI").unpack_from
+"""The header from the version to the timestamp, and the SSRC, which stay in clear (RFC 3711 3.1)."""
 FRESH = 0.1
 """Seconds since the last packet of the peer's in which nothing can have gone missing yet."""
 
@@ -89,6 +92,7 @@ class Speaking:
         "_played",
         "_seal",
         "_sender",
+        "_taps",
         "_transform",
         "_unsealed",
         "_until",
@@ -124,6 +128,7 @@ class Speaking:
         self._ms, self._octets, self._write = frames.ms, frames.octets, frames.write
         self._until = until
         self._played = played
+        self._taps = out.taps
 
     def tick(self, now: float) -> bool:
         """A frame is due: send it; False where that has to go the long way, and nothing was done."""
@@ -144,6 +149,10 @@ class Speaking:
                         self._outlet.sendto(self._leaving, self._destination)
                 except OSError as reason:
                     self._failed(reason)
+                if self._taps:
+                    head, ssrc = _unpack(self._packet)
+                    for tap in self._taps:
+                        tap.said(head, ssrc, payload, now)
             else:
                 self._unsealed()  # it must not go out
         else:

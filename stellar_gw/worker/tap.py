@@ -1,8 +1,8 @@
 """What a leg hears and says, for others to listen to, without any part of theirs in the call's own turn.
 
-The leg's port puts each packet of audio that it accepted, and each that it sent, into the queues of its taps: a
-length is compared and an item appended, which is all that the call ever does for them. Decoding, order, and both
-directions on one time line come with :meth:`Tap.read`, in the reader's own time and thread.
+The leg's port, and the short ways past it, put each packet of audio that was accepted, and each that was sent, into
+the queues of its taps: a length is compared and an item appended, which is all that the call ever does for them.
+Decoding, order, and both directions on one time line come with :meth:`Tap.read`, in the reader's own time and thread.
 
 What is tapped is the leg as its peer hears it: left is what the peer says, right what it is sent, be that the agent,
 another leg, or music. Telephone events are no audio; their time is silence. So is the time on hold.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 
+import msgspec
 from attrs import field, frozen
 
 from stellar_gw.control.messages import SetMedia
@@ -39,8 +40,16 @@ class Sound:
     pcm: bytes = field(repr=lambda pcm: f"<{len(pcm)} octets>")
 
 
-_Item = tuple[float, RtpPacket | bytes | SetMedia]
-"""When, and what: received, sent, or agreed on."""
+class _Item(msgspec.Struct, frozen=True, gc=False):
+    """:ivar packet: parsed, or as it went out."""
+
+    at: float
+    packet: RtpPacket | bytes
+    said: bool
+
+
+def _packet(head: int, ssrc: int, payload: bytes) -> RtpPacket:
+    return RtpPacket(head >> 48 & 0x7F, False, head >> 32 & 0xFFFF, head & 0xFFFFFFFF, ssrc, payload)
 
 
 class Tap:
@@ -61,7 +70,7 @@ class Tap:
         self.rate = max(rates)
         self.dropped = 0
         self._capacity = capacity
-        self._queue: deque[_Item] = deque()
+        self._queue: deque[_Item | SetMedia] = deque()
         self._closed = False
         self._line = Timeline(self.rate)
         self._read = 0.0
@@ -71,16 +80,27 @@ class Tap:
 
     def received(self, packet: RtpPacket, now: float) -> None:
         """A packet that was accepted, and listened to."""
-        self._put((now, packet))
+        self._put(_Item(now, packet, False))
+
+    def heard(self, head: int, ssrc: int, payload: bytes, now: float) -> None:
+        """The same of a packet on a short way.
+
+        :param head: its header from the version to the timestamp (RFC 3550 5.1).
+        """
+        self._put(_Item(now, _packet(head, ssrc, payload), False))
 
     def sent(self, datagram: bytes, now: float) -> None:
-        """A packet of audio of ours, before it was enciphered."""
-        self._put((now, datagram))
+        """A packet of ours, before it was enciphered."""
+        self._put(_Item(now, datagram, True))
+
+    def said(self, head: int, ssrc: int, payload: bytes, now: float) -> None:
+        """The same of a packet on a short way, as it went out but for the payload, which is in clear."""
+        self._put(_Item(now, _packet(head, ssrc, payload), True))
 
     def negotiated(self, media: SetMedia) -> None:
         """The codecs may change with every answer; packets that come after this are of the new ones."""
         if not self._closed and len(self._queue) < 2 * self._capacity:  # never instead of a packet
-            self._queue.append((0.0, media))
+            self._queue.append(media)
 
     def close(self) -> None:
         """Nothing is taken in any more, and what waits is thrown away. May be repeated."""
@@ -116,17 +136,15 @@ class Tap:
         # What is put in meanwhile is for the next time.
         for _ in range(len(queue)):
             try:
-                at, what = queue.popleft()
+                item = queue.popleft()
             except IndexError:  # closed meanwhile
                 break
-            if isinstance(what, RtpPacket):
-                line.left.put(what, at - self.began)
-            elif isinstance(what, bytes):
-                packet = parse_rtp(what)
-                if packet is not None:
-                    line.right.put(packet, at - self.began)
-            else:
-                self._negotiated(what)
+            if isinstance(item, SetMedia):
+                self._negotiated(item)
+                continue
+            packet = parse_rtp(item.packet) if isinstance(item.packet, bytes) else item.packet
+            if packet is not None:
+                (line.right if item.said else line.left).put(packet, item.at - self.began)
         begin = self._read
         until = now - self.began - (0.0 if last else LOOK_AHEAD)
         self._read = max(begin, round(until * self.rate) / self.rate)
