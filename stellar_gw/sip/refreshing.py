@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from stellar_gw.sip.dialog import refresh
 from stellar_gw.sip.events import RefreshDue
+from stellar_gw.sip.headers import Headers
 from stellar_gw.sip.message import Response
+from stellar_gw.sip.sender import Sender
 from stellar_gw.sip.session_timer import SessionTerms, after_422, settle_as_uac
 from stellar_gw.sip.usage import Refresh, Sending, Usage
 from stellar_gw.sip.usages import Usages
@@ -20,13 +20,10 @@ class Refresher:
     """Refreshes sessions, by UPDATE where the peer takes it, else by a re-INVITE of the floor above.
 
     :param terms: None: no session timers.
-    :param send_update: sends an UPDATE without a body.
     """
 
-    def __init__(
-        self, wire: Wire, usages: Usages, terms: SessionTerms | None, send_update: Callable[[Usage], None]
-    ) -> None:
-        self._wire, self._usages, self._terms, self._send_update = wire, usages, terms, send_update
+    def __init__(self, wire: Wire, usages: Usages, terms: SessionTerms | None, sender: Sender) -> None:
+        self._wire, self._usages, self._terms, self._sender = wire, usages, terms, sender
         usages.perform[Refresh] = self._refresh
 
     def settle(self, usage: Usage, response: Response) -> None:
@@ -56,6 +53,12 @@ class Refresher:
             self._send_update(usage)
         else:
             self._wire.events.append(RefreshDue(usage.id))
+
+    def _send_update(self, usage: Usage) -> None:
+        if usage.dialog is not None:
+            update = usage.sending(usage.dialog, "UPDATE", Headers())
+            update.refreshes = True
+            self._sender.inside(update, usage.dialog)
 
     def refreshed(self, usage: Usage, response: Response | None) -> None:
         """What became of our UPDATE."""

@@ -185,6 +185,24 @@ class Usage:
         """Whether a 2xx has made its dialog more than an early one."""
         return bool(self.success) if self.initial is None else self.dialog is not None
 
+    def sending(self, dialog: Dialog, method: str, headers: Headers, body: bytes = b"") -> Sending:
+        """A request of ours in one of its dialogs, to be numbered when it is sent."""
+        return Sending(
+            method=method,
+            headers=headers,
+            body=body,
+            dialog=dialog,
+            uri=dialog.remote_target,
+            from_=dialog.local,
+            to=dialog.remote,
+            call_id=dialog.call_id,
+            sequence=0,
+            flow=dialog.flow,
+            contact_user=self.contact_user,
+            usage=self,
+            credentials=self.credentials,
+        )
+
     def note_allow(self, message: Request | Response) -> None:
         """What the peer takes, where it says so."""
         if allowed := message.headers.all("Allow"):
