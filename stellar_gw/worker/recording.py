@@ -140,19 +140,20 @@ class Recording:
         """Write what is there; what became of the recording, once it is over. Never raises."""
         if self._over:
             return None
+        stop_at = self.stop_at  # what the loop says from here on is for the next turn, which it asks for
         try:
-            note = self._write(now)
+            note = self._write(now, stop_at)
         except OSError as reason:
             note = "the disk is full" if reason.errno == errno.ENOSPC else f"{reason.strerror or reason}"
             note = f"it cannot be written: {note}"
         except Exception:
             _log.failure("a recording failed")
             note = "it failed inside the gateway; the media worker's log says more"
-        if note is None and self.stop_at is None:
+        if note is None and stop_at is None:
             return None
         return self._finish(note or "")
 
-    def _write(self, now: float) -> str | None:
+    def _write(self, now: float, stop_at: float | None) -> str | None:
         """Why the recording must end, None where it need not."""
         if self._file is None:
             self._file = self._disk.open(self._path)
@@ -162,7 +163,6 @@ class Recording:
         dropped, self._dropped = self._tap.dropped - self._dropped, self._tap.dropped
         if paused > TOO_SLOW or (paused > SLOW and dropped):
             return f"the disk is too slow: for {paused:.0f} s nothing was written"
-        stop_at = self.stop_at
         sound = self._tap.read(now) if stop_at is None else self._tap.read(stop_at, last=True)
         self._writer.write(sound.pcm)
         if self._writer.full:
