@@ -48,7 +48,7 @@ from stellar_gw.agent.base_link import PING, BaseLink
 from stellar_gw.agent.dial import dial
 from stellar_gw.agent.failure import Failure
 from stellar_gw.agent.link import Link, LinkEvents, LinkLimits, Target
-from stellar_gw.agent.reading import MANY, Ration, Rota
+from stellar_gw.agent.reading import FIRST, MANY, Ration, Rota
 from stellar_gw.agent.request import Endpoint
 from stellar_gw.agent.tls import client_tls
 from stellar_gw.dialects.contract import Frame
@@ -92,38 +92,26 @@ class _Refused(Exception):
         self.failure = failure
 
 
-class _Listener(WSListener):
-    """Passes on what picows says; picows keeps it for as long as the connection."""
-
-    def __init__(self, connected: Callable[[WSTransport], None], received: Callable[[WSFrame], None]) -> None:
-        self._connected = connected
-        self._received = received
-
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        self._connected(transport)
-
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        self._received(frame)
-
-    def pause_writing(self) -> None:
-        """The bound on what waits to be sent is ours."""
-
-    def resume_writing(self) -> None:
-        """See above."""
-
-
 class _Rationed(asyncio.BufferedProtocol):
-    """Gives picows no more to read at a time than the link's ration.
+    """Gives picows no more to read at a time than the link's ration, from the first time on that much came at once.
+
+    Until then picows' own buffer, which is small, is the limit, and reading costs one look at what came: this is done
+    for each call and 20 ms, and agents that say a little at a time never cause anything else.
 
     :param inner: picows' protocol.
+    :param below: the transport that reads by this.
     :param was_read: told the octets that came, and those that were asked for, unless it was little.
     """
 
-    __slots__ = ("_asked", "_inner", "_inner_buffer", "_inner_updated", "_ration", "_transport", "_was_read")
+    __slots__ = (
+        "_asked", "_below", "_inner", "_inner_buffer", "_inner_updated", "_ration", "_transport", "_was_read",
+        "get_buffer",
+    )  # fmt: skip
 
     def __init__(
         self,
         inner: asyncio.BufferedProtocol,
+        below: asyncio.Transport,
         transport: WSTransport,
         ration: Ration,
         was_read: Callable[[int, int], None],
@@ -131,12 +119,15 @@ class _Rationed(asyncio.BufferedProtocol):
         self._inner = inner
         self._inner_buffer = cast(Callable[[int], memoryview], inner.get_buffer)
         self._inner_updated = inner.buffer_updated
+        self._below = below
         self._transport = transport
         self._ration = ration
         self._was_read = was_read
-        self._asked = 0
+        self._asked = FIRST // 2  # before the buffer is so full that picows doubles it
+        self.get_buffer: Callable[[int], memoryview] = self._inner_buffer  # type: ignore[assignment]
+        below.set_protocol(self)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
+    def _rationed_buffer(self, sizehint: int) -> memoryview:
         buffer, room = self._inner_buffer(sizehint), self._ration.room
         asked = len(buffer)
         if asked > room:
@@ -146,12 +137,15 @@ class _Rationed(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self._inner_updated(nbytes)
-        # Nearly always that was all there is, and little; this is done for each call and 20 ms.
+        # Nearly always that was all there is, and little.
         ration = self._ration
         if nbytes < self._asked and ration.frames <= MANY and not self._transport.is_close_frame_sent:
             ration.frames = 0
-        else:
-            self._was_read(nbytes, self._asked)
+            return
+        if self.get_buffer is self._inner_buffer:
+            self.get_buffer = self._rationed_buffer
+            self._below.set_protocol(self)  # which looks up get_buffer once
+        self._was_read(nbytes, self._asked)
 
     def eof_received(self) -> bool | None:
         return self._inner.eof_received()
@@ -166,8 +160,8 @@ class _Rationed(asyncio.BufferedProtocol):
         self._inner.connection_lost(exc)
 
 
-class _WsLink(BaseLink):
-    """One connection to one agent."""
+class _WsLink(BaseLink, WSListener):
+    """One connection to one agent; what picows tells, too, for one call less with each message."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, events: LinkEvents, limits: LinkLimits, rota: Rota, tls: ssl.SSLContext
@@ -193,6 +187,7 @@ class _WsLink(BaseLink):
             enable_auto_ping=False,
             enable_auto_pong=False,
             max_frame_size=self._limits.max_message,
+            read_buffer_init_size=FIRST,
             extra_headers=fields,
             max_redirects=0,
             proxy=None,
@@ -224,14 +219,14 @@ class _WsLink(BaseLink):
             raise _Refused(failures.protocol_failure(where, f"subprotocol {said}, not {self._subprotocol or 'none'}"))
         if response.headers.getall("Sec-WebSocket-Extensions", []):
             raise _Refused(failures.protocol_failure(where, "an extension that was not offered (RFC 6455 4.1)"))
-        return _Listener(self._connected, self._framed)
+        return self
 
-    def _connected(self, transport: WSTransport) -> None:
+    def on_ws_connected(self, transport: WSTransport) -> None:
         self._transport = transport
         below = transport.underlying_transport
         self._unsent_octets = below.get_write_buffer_size
         picows = cast(asyncio.BufferedProtocol, below.get_protocol())
-        below.set_protocol(_Rationed(picows, transport, self._ration, self._was_read))
+        _Rationed(picows, below, transport, self._ration, self._was_read)
         self._opened()
 
     def _was_read(self, octets: int, asked: int) -> None:
@@ -241,7 +236,7 @@ class _WsLink(BaseLink):
             self._read_no_more()
         super()._was_read(octets, asked)
 
-    def _framed(self, frame: WSFrame) -> None:
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
             self._break("an RSV bit without an extension (RFC 6455 5.2)")
             return
@@ -260,6 +255,12 @@ class _WsLink(BaseLink):
                 return
         # An IntEnum, whatever its types say; its .value is slow.
         self._received(int(cast(int, kind)), frame.fin, frame.get_payload_as_bytes())
+
+    def pause_writing(self) -> None:
+        """The bound on what waits to be sent is ours."""
+
+    def resume_writing(self) -> None:
+        """See above."""
 
     def _diagnosis(self, error: Exception) -> Failure:
         if isinstance(error, _Refused):
