@@ -23,6 +23,7 @@ PACKAGE = Path(__file__).resolve().parent
 FOLDER = PACKAGE / "_compiled"
 LIST = "compiled.json"
 MODULES = (
+    "stellar_gw.dialects.twilio",
     "stellar_gw.media.playout",
     "stellar_gw.media.rtp",
     "stellar_gw.media.speech",

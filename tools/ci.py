@@ -24,7 +24,7 @@ PURE = ("tests.unit", "tests.checks", "tests.story")
 REAL = ("tests.integration",)
 """Real sockets, processes and peers. They wait for most of their time (a call lasts as long as it lasts), so one more
 at a time than there are cores: here that took 9 minutes where one after the other took 24."""
-COMPILED = ("test_media_", "test_worker_")
+COMPILED = ("test_dialect_", "test_media_", "test_worker_")
 """So the names of modules begin that test what may be compiled."""
 UNAVAILABLE = 2
 """How stellar-gw-compile ends where there is no compiler."""

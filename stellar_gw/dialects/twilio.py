@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from binascii import b2a_base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -29,6 +29,7 @@ from stellar_gw.dialects.contract import (
     Malformed,
     Mark,
 )
+from stellar_gw.dialects.twilio_frames import MarkIn, MediaIn, decode
 from stellar_gw.dialects.wire import encode, reason
 
 PARAMETER: Final = "parameter:"
@@ -54,33 +55,6 @@ def stream_sid(call_id: str) -> str:
 
 def _digest(kind: str, name: str) -> str:
     return hashlib.sha256(f"{kind}\0{name}".encode(errors="replace")).hexdigest()[:32]
-
-
-class _Payload(msgspec.Struct, frozen=True):
-    payload: bytes
-    """msgspec reads it from base64 (RFC 4648 section 4) and refuses anything else."""
-
-
-class _Name(msgspec.Struct, frozen=True):
-    name: str
-
-
-class _MediaIn(msgspec.Struct, frozen=True, tag_field="event", tag="media"):
-    stream_sid: str = msgspec.field(name="streamSid")
-    media: _Payload
-
-
-class _MarkIn(msgspec.Struct, frozen=True, tag_field="event", tag="mark"):
-    stream_sid: str = msgspec.field(name="streamSid")
-    mark: _Name
-
-
-class _ClearIn(msgspec.Struct, frozen=True, tag_field="event", tag="clear"):
-    stream_sid: str = msgspec.field(name="streamSid")
-
-
-_FromAgent = _MediaIn | _MarkIn | _ClearIn
-_decode: Final[Callable[[str], _FromAgent]] = msgspec.json.Decoder(_FromAgent).decode
 
 
 class TwilioDialect:
@@ -156,15 +130,15 @@ class TwilioDialect:
         if not isinstance(frame, str):
             return (Malformed("binary message: Media Streams are JSON text"),)
         try:
-            message = _decode(frame)
+            message = decode(frame)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             return (Malformed(reason(error)),)
         if message.stream_sid != self._stream_sid:
             return (Malformed("streamSid is not this stream's (it is in the start message)"),)
-        if isinstance(message, _MediaIn):
+        if isinstance(message, MediaIn):
             payload = message.media.payload
             return (Audio(payload),) if payload else ()
-        if isinstance(message, _MarkIn):
+        if isinstance(message, MarkIn):
             name = message.mark.name
             return (Mark(name),) if len(name) <= MAX_MARK else (Malformed(f"mark name over {MAX_MARK} characters"),)
         return (Clear(),)
