@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
-from stellar_gw.call.admission.admission import Admitted, Attempt, Refused, Verified, fold, judge
+from stellar_gw.call.admission.admission import Admitted, Attempt, Over, Refused, Verified, fold, judge
 from stellar_gw.call.admission.authentication import Authentication, Presented
 from stellar_gw.call.admission.capacity import Capacity
 from stellar_gw.call.admission.guard import Guard, GuardLimits
@@ -201,7 +201,7 @@ class Calls:
         else:
             self._open(judgement, request, flow)
 
-    def _judge(self, request: Request, flow: Flow, replaced: Route | Refused | None) -> Admitted | Refused:
+    def _judge(self, request: Request, flow: Flow, replaced: Route | Over | Refused | None) -> Admitted | Refused:
         source, now = flow.remote[0], self._clock.seconds()
         presented = self._authentication.check(
             request, self._config.directory, source, self._wall(), reliable=flow.reliable
@@ -372,6 +372,7 @@ class Calls:
 
     def _closed(self, call: Call) -> None:
         del self._by_id[call.call_id]
+        self._replacing.closed(call)
         self._capacity.release(call.call_id)
         self._transferring.forget(call.call_id)
         self.usages.disown(call.usage)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from attrs import define
+from attrs import define, field
 
-from stellar_gw.call.admission.admission import Admitted, Refused
+from stellar_gw.call.admission.admission import Admitted, Over, Refused
 from stellar_gw.call.call import Call
+from stellar_gw.call.context.context import bounded
 from stellar_gw.call.opening import Opening
 from stellar_gw.call.ports import Signalling
 from stellar_gw.config import Config
@@ -17,6 +18,9 @@ from stellar_gw.sip.events import UsageId
 from stellar_gw.sip.flow import Flow
 from stellar_gw.sip.message import Request
 from stellar_gw.sip.replaces import TAG, replaces_of
+
+MOST_OVER = 1_000
+"""Calls of which is remembered whose they were; of any other nobody is told that it is over."""
 
 
 @define(kw_only=True)
@@ -28,8 +32,9 @@ class Replacing:
     signalling: Signalling
     opening: Opening
     call_of: Callable[[UsageId], Call | None]
+    _over: dict[str, str] = field(factory=dict, init=False)
 
-    def find(self, request: Request) -> Call | Refused | None:
+    def find(self, request: Request) -> Call | Over | Refused | None:
         """The call that an INVITE wants to take over, or why there is none; None where it wants no such thing."""
         try:
             wanted = replaces_of(request)
@@ -38,12 +43,23 @@ class Replacing:
         if wanted is None:
             return None
         found = self.signalling.find(wanted.key)
-        if found == "over":
-            return _refused(603, "replaces_over", "the call that it wants to replace is over")
+        tenant = self._over.get(bounded(wanted.call_id))
+        if found == "over" and tenant is not None:
+            told = _refused(603, "replaces_over", "the call that it wants to replace is over")
+            return Over(tenant=tenant, told=told)
         call = self.call_of(found)
         if call is None:
             return _refused(481, "replaces_unknown", "there is no call of a caller that it could replace")
         return call
+
+    def closed(self, call: Call) -> None:
+        """A call has ended; each of its callers' dialogs may still be asked for."""
+        tenant = call.route.tenant.name
+        for sip_call_id in (call.record.sip_call_id, *(move["sip_call_id"] for move in call.record.moves)):
+            # Whoever takes another tenant's Call-ID learns nothing by that.
+            self._over[sip_call_id] = tenant if self._over.get(sip_call_id, tenant) == tenant else ""
+            if len(self._over) > MOST_OVER:
+                del self._over[next(iter(self._over))]
 
     @staticmethod
     def hindered(call: Call, request: Request) -> Refused | None:

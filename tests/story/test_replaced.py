@@ -22,6 +22,7 @@ ALLOWED = TEXT.replace("198.51.100.0/24], ", "198.51.100.0/24], replaces: true, 
     'globex-pbx: {password: "entirely other"', 'globex-pbx: {password: "entirely other", replaces: true'
 )
 OTHER_OFFER = OFFER.replace(b"40000", b"42000").replace(b"192.0.2.1", b"198.51.100.9")
+GLOBEX = ClientCredentials(username="globex-pbx", password="entirely other", realm=None, host=HOST)
 LOSSY = Weather(loss=0.2, duplication=0.1, delay=(0.001, 0.08))
 
 
@@ -154,12 +155,60 @@ class ReplacedTests(SynchronousTestCase):
         world = ReplacedWorld()
         world.replace(peer=world.stranger)
         self.assertEqual(world.final(world.stranger).status, 401)
-        other = ClientCredentials(username="globex-pbx", password="entirely other", realm=None, host=HOST)
-        world.replace(peer=world.stranger, credentials=other)
+        world.replace(peer=world.stranger, credentials=GLOBEX)
         self.assertEqual(world.final(world.stranger).status, 481)
         self.assertEqual(world.pbx.endings(world.usage), [])
         world.pbx.bye(world.usage)
         self.assertTrue(world.run_out())
+
+    def test_what_another_tenant_is_not_told(self) -> None:
+        """That a call is answered, is being moved or is over: 486, 491 and 603 are 481 to another's phone system."""
+        whole = "{call};to-tag={to};from-tag={from_}"
+        for value, status in ((f"{whole};early-only", 486), (whole, 491), (whole, 603)):
+            world = ReplacedWorld()
+            if status == 491:
+                world.replace(body=b"")  # whose ACK is ours to send, and is not sent
+            elif status == 603:
+                world.pbx.bye(world.usage)
+                world.run(1)
+            told = []
+            for peer, credentials in ((world.pbx, None), (world.stranger, GLOBEX)):
+                world.replace(value, peer=peer, credentials=credentials)
+                told.append(world.final(peer).status)
+            self.assertEqual(told, [status, 481])
+            if status != 603:
+                world.pbx.bye(world.usage)
+            self.assertTrue(world.run_out())
+
+    def test_another_tenants_call_of_the_same_call_id(self) -> None:
+        """It does not make another tenant's call its own, whichever of them is over first."""
+        for theirs_first in (True, False):
+            world = ReplacedWorld()
+            if not theirs_first:
+                world.pbx.bye(world.usage)
+                world.run(1)
+            uri, peer = SipUri(user="700", host=HOST), world.stranger
+            usage = peer.core.invite(
+                uri,
+                peer.flow_to((HOST, PORT)),
+                peer.now,
+                from_=NameAddr("", peer.uri("globex")),
+                to=NameAddr("", uri),
+                body=OTHER_OFFER,
+                credentials=GLOBEX,
+                call_id=world.sip_call_id,
+            )
+            peer.turn()
+            world.run(2)
+            peer.bye(usage)
+            world.run(1)
+            self.assertEqual(peer.endings(usage), [("bye", "local")])
+            if theirs_first:
+                world.pbx.bye(world.usage)
+                world.run(1)
+            world.replace(peer=peer, credentials=GLOBEX)
+            self.assertEqual(world.final(peer).status, 481)
+            self.assertTrue(world.run_out())
 
     def test_off_unless_configured(self) -> None:
         """By default it is not in Supported, 420 where it is demanded; otherwise the header says nothing to us."""

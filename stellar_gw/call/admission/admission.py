@@ -46,6 +46,14 @@ DigestResult = NoCredentials | Verified | Unverified
 
 
 @frozen(kw_only=True)
+class Over:
+    """A call that is over, of which the tenant's own phone systems are told, and nobody else."""
+
+    tenant: str
+    told: Refused
+
+
+@frozen(kw_only=True)
 class Attempt:
     """What admission looks at; the source is the socket's peer address and never comes from a header.
 
@@ -61,7 +69,7 @@ class Attempt:
     host: str
     digest: DigestResult
     trunk: Credential | TrunkProvider | None = None
-    replaced: Route | Refused | None = None
+    replaced: Route | Over | Refused | None = None
     demands_replaces: bool = False
 
 
@@ -209,18 +217,20 @@ def _replaces_off(caller: Credential | TrunkProvider) -> Refused:
 
 
 def _replacing(
-    replaced: Route | Refused, caller: Credential | TrunkProvider, tenants: tuple[str, ...], how: str
+    replaced: Route | Over | Refused, caller: Credential | TrunkProvider, tenants: tuple[str, ...], how: str
 ) -> Admitted | Refused:
     """What it dials does not matter, it is our own Contact; whose call it replaces does."""
     if isinstance(replaced, Refused):
         return replaced
-    if replaced.tenant.name not in tenants:
+    if (replaced.tenant if isinstance(replaced, Over) else replaced.tenant.name) not in tenants:
         return Refused(
             status=481,  # as for a call that is not there
             check="replaces_tenant",
             reason="an INVITE wants to replace a call of another tenant",
             fix="Only a phone system of the same tenant may take a call over",
         )
+    if isinstance(replaced, Over):
+        return replaced.told
     return Admitted(caller=caller, route=replaced, how=how, replaces=True)
 
 
