@@ -41,11 +41,6 @@ def mono_from_stereo(pcm: bytes) -> bytes:
     return audioop.tomono(pcm, 2, 0.5, 0.5)
 
 
-def stereo_from_mono(left: bytes, right: bytes) -> bytes:
-    """Two signals of one length, sample by sample in turn."""
-    return audioop.add(audioop.tostereo(left, 2, 1, 0), audioop.tostereo(right, 2, 0, 1), 2)
-
-
 def rms(pcm: bytes) -> int:
     """The root mean square of the samples, 0 to 32768."""
     return audioop.rms(pcm, 2)
