@@ -126,7 +126,7 @@ class Hearing(Passage):
         self._next = head + self._step
         payload = bytes(self._payload)
         for tap in self._taps:
-            tap.heard(head, ssrc, payload, now)
+            tap.passed(head, ssrc, payload, now, said=False)
         self._hear(payload)
         return True
 

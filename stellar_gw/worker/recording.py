@@ -1,8 +1,9 @@
 """Calls recorded as stereo WAV files, by one thread for all calls of a worker.
 
-The loop only puts packets into a tap's queue. Folders, files, decoding and writing are the thread's, which wakes for
-each recording four times a second. Whatever the disk does, the call does not notice: a recording that cannot be
-written ends with a note, one whose disk is too slow does so too, and none begins while the disk does not answer.
+The loop only puts packets into a tap's queue. Folders, files, decoding and writing are the thread's, which looks at
+each recording once a second, so that a hundred packets share what a look costs. Whatever the disk does, the call does
+not notice: a recording that cannot be written ends with a note, one whose disk is too slow does so too, and none begins
+while the disk does not answer.
 
 The thread asks for the loop's kind of scheduling: it holds the interpreter's lock at times, and a loop of real-time
 priority must not wait for a thread that waits for everybody else. It works while the loop has nothing to send
@@ -31,7 +32,7 @@ from stellar_gw.worker.idle_time import PATIENCE, IdleTime
 from stellar_gw.worker.port_contracts import Clocks
 from stellar_gw.worker.tap import Tap
 
-TURN = 0.25
+TURN = 1.0
 """Seconds between two looks at a recording."""
 SLOW = 5.0
 """Seconds without a turn after which packets that were dropped are the disk's fault, and no recording begins."""

@@ -207,7 +207,7 @@ class Shortcut(Passage):
         if self._tapped:
             payload = bytes(packet[_HEADER.size :])
             for tap in self._taps[0]:
-                tap.heard(head, ssrc, payload, now)
+                tap.passed(head, ssrc, payload, now, said=False)
         _pack(packet, 0, head + self._difference, self._our_ssrc)
         if self._seal is not None:
             packet = self._sealed
@@ -224,7 +224,7 @@ class Shortcut(Passage):
             self._failed(reason)
         if self._tapped:
             for tap in self._taps[1]:
-                tap.said(head + self._difference, self._our_ssrc, payload, now)
+                tap.passed(head + self._difference, self._our_ssrc, payload, now, said=True)
         return True
 
     def moved(self) -> bool:

@@ -152,7 +152,7 @@ class Speaking:
                 if self._taps:
                     head, ssrc = _unpack(self._packet)
                     for tap in self._taps:
-                        tap.said(head, ssrc, payload, now)
+                        tap.passed(head, ssrc, payload, now, said=True)
             else:
                 self._unsealed()  # it must not go out
         else:

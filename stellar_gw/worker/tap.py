@@ -48,10 +48,6 @@ class _Item(msgspec.Struct, frozen=True, gc=False):
     said: bool
 
 
-def _packet(head: int, ssrc: int, payload: bytes) -> RtpPacket:
-    return RtpPacket(head >> 48 & 0x7F, False, head >> 32 & 0xFFFF, head & 0xFFFFFFFF, ssrc, payload)
-
-
 class Tap:
     """One reader's queue. The loop puts in, one reader at a time takes out, from whichever thread.
 
@@ -82,20 +78,21 @@ class Tap:
         """A packet that was accepted, and listened to."""
         self._put(_Item(now, packet, False))
 
-    def heard(self, head: int, ssrc: int, payload: bytes, now: float) -> None:
-        """The same of a packet on a short way.
-
-        :param head: its header from the version to the timestamp (RFC 3550 5.1).
-        """
-        self._put(_Item(now, _packet(head, ssrc, payload), False))
-
     def sent(self, datagram: bytes, now: float) -> None:
         """A packet of ours, before it was enciphered."""
         self._put(_Item(now, datagram, True))
 
-    def said(self, head: int, ssrc: int, payload: bytes, now: float) -> None:
-        """The same of a packet on a short way, as it went out but for the payload, which is in clear."""
-        self._put(_Item(now, _packet(head, ssrc, payload), True))
+    def passed(self, head: int, ssrc: int, payload: bytes, now: float, *, said: bool) -> None:
+        """A packet of either kind on a short way.
+
+        :param head: its header from the version to the timestamp, in one number (RFC 3550 5.1).
+        :param said: it is ours.
+        """
+        if self._closed or len(self._queue) >= self._capacity:
+            self._miss()
+            return
+        packet = RtpPacket(head >> 48 & 0x7F, False, head >> 32 & 0xFFFF, head & 0xFFFFFFFF, ssrc, payload)
+        self._queue.append(_Item(now, packet, said))
 
     def negotiated(self, media: SetMedia) -> None:
         """The codecs may change with every answer; packets that come after this are of the new ones."""
@@ -108,11 +105,13 @@ class Tap:
         self._queue.clear()
 
     def _put(self, item: _Item) -> None:
-        if self._closed:
-            return
-        if len(self._queue) < self._capacity:
-            self._queue.append(item)
+        if self._closed or len(self._queue) >= self._capacity:
+            self._miss()
         else:
+            self._queue.append(item)
+
+    def _miss(self) -> None:
+        if not self._closed:
             self.dropped += 1
 
     # --- the reader's side ----------------------------------------------------------------------
@@ -142,7 +141,7 @@ class Tap:
             if isinstance(item, SetMedia):
                 self._negotiated(item)
                 continue
-            packet = parse_rtp(item.packet) if isinstance(item.packet, bytes) else item.packet
+            packet = item.packet if isinstance(item.packet, RtpPacket) else parse_rtp(item.packet)
             if packet is not None:
                 (line.right if item.said else line.left).put(packet, item.at - self.began)
         begin = self._read
