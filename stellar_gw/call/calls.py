@@ -370,11 +370,11 @@ class Calls:
         for call in list(self._by_id.values()):
             call.give_up(Ending(status=503, cause=cause, by="gateway", reason=reason, check=cause, fix=""))
 
-    def _closed(self, call: Call) -> None:
-        del self._by_id[call.call_id]
+    def _closed(self, call_id: str) -> None:
+        call = self._by_id.pop(call_id)
         self._replacing.closed(call)
-        self._capacity.release(call.call_id)
-        self._transferring.forget(call.call_id)
+        self._capacity.release(call_id)
+        self._transferring.forget(call_id)
         self.usages.disown(call.usage)
         self._perhaps_drained()
 

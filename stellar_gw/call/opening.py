@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from stellar_gw.call.admission.admission import Admitted
 from stellar_gw.call.agent.agent import AgentLimits
 from stellar_gw.call.call import Call
-from stellar_gw.call.call_terms import CallTimers, Refuse, Tell
+from stellar_gw.call.call_terms import CallTerms, CallTimers, Refuse, Tell
 from stellar_gw.call.context.context import bounded
 from stellar_gw.call.leg.caller import CallerLeg, CallerLegListener
 from stellar_gw.call.leg.media import LegMedia
@@ -49,7 +49,7 @@ class Opening:
     rng: Callable[[int], bytes]
     transferring: Transferring
     refuse: Refuse
-    closed: Callable[[Call], None]
+    closed: Callable[[str], None]
 
     def open(
         self, call_id: str, usage: UsageId, admitted: Admitted, request: Request, flow: Flow, config: Config, tell: Tell
@@ -61,7 +61,7 @@ class Opening:
         def transfers(side: CallerSide, record: CallRecord, note: Callable[[str, str], None]) -> Transfers:
             return self.transferring.of(side, facts, record, note)
 
-        return Call(
+        terms = CallTerms(
             record=self._record(call_id, admitted, request, flow),
             usage=usage,
             request=request,
@@ -88,6 +88,7 @@ class Opening:
             refuse=self.refuse,
             closed=self.closed,
         )
+        return Call(terms)
 
     def _media(self, admitted: Admitted, request: Request, flow: Flow, config: Config) -> LegMedia:
         caller = admitted.caller

@@ -1,15 +1,24 @@
-"""What a worker is told to connect a call to its agent."""
+"""What a worker is told of a call's agent: to connect it, and what to tell it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
 from attrs import frozen
+from twisted.python.failure import Failure
 
 from stellar_gw.call.context.context import make_context
-from stellar_gw.control.messages import Secret, StartAgent
+from stellar_gw.call.leg.caller import CallerLeg
+from stellar_gw.call.ports import MediaPlane
+from stellar_gw.control.messages import Secret, StartAgent, Tell
 from stellar_gw.dialects.template import fill_header, fill_url
 from stellar_gw.directory.records import Route
 from stellar_gw.sip.flow import Flow
 from stellar_gw.sip.message import Request
+
+TellAgent = Callable[[str, dict[str, str]], None]
+"""A kind, and details."""
 
 
 @frozen(kw_only=True)
@@ -43,3 +52,18 @@ def start_agent(
         resumes=environment.resumes,
         filler=environment.filler,
     )
+
+
+def early_media(route: Route, leg: CallerLeg) -> Literal["off", "ringback", "agent"]:
+    """What the caller hears before the answer; nothing where its INVITE has no offer to be answered in a 183."""
+    return "off" if leg.media.negotiated is None else route.connector.early_media
+
+
+def tell_agent(
+    plane: MediaPlane, call_id: str, failed: Callable[[Failure], None], kind: str, detail: dict[str, str]
+) -> None:
+    """Have a worker tell an agent something of its call.
+
+    :param failed: called where it cannot.
+    """
+    plane.ask(Tell(request=0, call=call_id, kind=kind, detail=detail)).addErrback(failed)
