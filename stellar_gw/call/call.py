@@ -11,7 +11,7 @@ from collections.abc import Callable
 from twisted.python.failure import Failure
 
 from stellar_gw.call.agent.agent import early_media
-from stellar_gw.call.agent.asks import Told
+from stellar_gw.call.agent.asks import Told, too_late
 from stellar_gw.call.call_terms import CallTerms
 from stellar_gw.call.course import Course
 from stellar_gw.call.endings import offer_ending, reason_header
@@ -74,6 +74,8 @@ class Call:
 
     def _allocated(self, reply: messages.Reply) -> None:
         assert isinstance(reply, messages.Allocated)
+        if self._course.closed:  # a first worker had no room, and the call ended before the second one answered
+            return
         try:
             self.leg.allocated(reply)
         except RemoteProtocolError as error:
@@ -106,7 +108,10 @@ class Call:
 
         :param told: gets each outcome, the first perhaps at once.
         """
-        self._parts.agent.asks.heard(event, told)
+        if self._course.closed:
+            told(too_late(event))
+        else:
+            self._parts.agent.asks.heard(event, told)
 
     # --- what happens to its caller -------------------------------------------------------------
 
@@ -195,6 +200,7 @@ class Call:
         self._parts.completion.draw_ladders()
         self._terms.tell(CallEnded(self.record))
         self._terms.closed(self.call_id)
+        del self._parts  # which call back to it: without this circle it is freed at once
 
     _EFFECTS: dict[Effect, Callable[[Call], None]] = {
         Effect.RING: _ring,

@@ -216,7 +216,10 @@ class _Heir:
             self._call.leg_turned(direction)
 
     def leg_notified(self, request: Request, respond: Callable[[int], None]) -> None:
-        self._call.leg_notified(request, respond)
+        if self._over:
+            respond(481)  # no REFER was ever sent in this dialog
+        else:
+            self._call.leg_notified(request, respond)
 
     def leg_referred(self, request: Request, respond: Respond) -> None:
         if self._standing:

@@ -55,6 +55,7 @@ class FakeSignalling:
     """Implements :class:`~stellar_gw.call.ports.Signalling`.
 
     :ivar said: each verb with what matters of it, in order.
+    :ivar found: what the dialog that an INVITE wants to replace is.
     :ivar invites: every INVITE, in order.
     :ivar ways: where the host of a URI leads.
     :ivar closed: ways that cannot be opened.
@@ -65,6 +66,7 @@ class FakeSignalling:
 
     said: list[tuple[object, ...]] = field(factory=list)
     merged: bool = False
+    found: str = "unknown"
     tokens: int = 0
     invites: list[Invite] = field(factory=list)
     ways: dict[str, tuple[Way, ...]] = field(factory=dict)
@@ -112,7 +114,7 @@ class FakeSignalling:
         self.said.append(("respond", status, *sorted(name for name, _ in headers)))
 
     def find(self, key: DialogKey) -> str:
-        return "unknown"
+        return self.found
 
     def accept(
         self,

@@ -22,6 +22,12 @@ Told = Callable[[Outcome], object]
 """Whom the outcome of one ask is told."""
 
 
+def too_late(event: AgentAsked) -> Outcome:
+    """What comes of an ask when the call is over."""
+    detail = {"code": "call_over", "message": "the call is over"}
+    return Outcome(request=0, call=event.call, ask=event.ask, state="failed", detail=detail)
+
+
 @define(kw_only=True)
 class Asks:
     """The asks of one call's agent.

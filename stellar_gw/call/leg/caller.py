@@ -120,12 +120,12 @@ class CallerLeg:
             signalling=signalling,
             timers=timers,
             note=listener.note,
-            unusable=self._answer_unusable,
+            unusable=partial(_end_unusable, listener),
             changed=listener.leg_turned,
         )
         self._silence = Silence(
             timers=timers,
-            probe=lambda heard: self.ask("OPTIONS", heard),
+            probe=partial(usages.ask, usage, "OPTIONS"),
             give_up=listener.give_up,
             interval=probe_interval,
             longest=no_media_extended,
@@ -275,5 +275,6 @@ class CallerLeg:
     def reinvite_refused(self, event: ReinviteRefused) -> None:
         self._exchanges.refused(event)
 
-    def _answer_unusable(self, reason: str) -> None:
-        self._listener.give_up(Ending(cause="not_acceptable", by="gateway", reason=reason))
+
+def _end_unusable(listener: CallerLegListener, reason: str) -> None:
+    listener.give_up(Ending(cause="not_acceptable", by="gateway", reason=reason))
