@@ -7,8 +7,7 @@ the legs to each other. It starts nothing that it does not also end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
@@ -16,24 +15,24 @@ from twisted.python.failure import Failure
 from stellar_gw.call.endings import media_ending, target_ending
 from stellar_gw.call.leg.dialing import Dialing
 from stellar_gw.call.leg.dialog import LegDialog
+from stellar_gw.call.leg.invites import Invites
+from stellar_gw.call.leg.leg_ports import LegPorts
 from stellar_gw.call.leg.listener import LegListener, LegSurroundings
-from stellar_gw.call.leg.media import LegMedia
 from stellar_gw.call.leg.silence import Silence
 from stellar_gw.call.leg.standing import Respond
 from stellar_gw.call.leg.target_machine import Effect, LegEnding, Outbox, OutgoingLegMachine
+from stellar_gw.call.leg.waiting import Waiting
 from stellar_gw.call.machine import Ending
+from stellar_gw.call.ports import HeaderItems
 from stellar_gw.call.target.target import Target
 from stellar_gw.call.timers import Timers
 from stellar_gw.control import messages
-from stellar_gw.sip.audio_media import CODECS
 from stellar_gw.sip.checks import NOTHING_BESIDES, Besides
 from stellar_gw.sip.events import Ended, RequestInDialog, UsageId
 from stellar_gw.sip.flow import Flow, Way, ip_version
 from stellar_gw.sip.message import Response
 from stellar_gw.sip.sdp import Direction
 from stellar_gw.sip.srtp import SrtpRefused
-from stellar_gw.sip.uri import in_to
-from stellar_gw.sip.values import NameAddr
 
 UNHEARD = 4.0
 """Seconds that a next hop may be silent where there is another (RFC 3263 4.3 leaves it to us)."""
@@ -41,9 +40,6 @@ NO_ANSWER = 'Q.850;cause=19;text="no answer"'
 UNWANTED = 'Q.850;cause=16;text="given up"'
 UNUSABLE = 'Q.850;cause=88;text="the answer cannot be used"'
 LOST = 'Q.850;cause=41;text="media failure"'
-
-HeaderItems = Iterable[tuple[str, str]]
-_Thing = TypeVar("_Thing")
 
 
 class TargetLeg:
@@ -58,7 +54,6 @@ class TargetLeg:
     :param besides: what its peer may in its dialog.
     :param note: a kind and a line for the operator.
     :ivar sip_call_id: of all its INVITEs.
-    :ivar ports: of its media, once there are any.
     """
 
     def __init__(
@@ -78,32 +73,43 @@ class TargetLeg:
         besides: Besides = NOTHING_BESIDES,
     ) -> None:
         self.call_id, self.leg, self.target, self.note = call_id, leg, target, note
-        self.sip_call_id = around.rng(16).hex()
-        self._codecs = tuple(dict.fromkeys([*([codec_first] if codec_first in CODECS else []), *CODECS]))
-        self._headers = (*target.identity, *extra_headers, ("Max-Forwards", str(target.max_forwards)))
-        self._from = target.from_.with_tag(around.rng(8).hex())
         self._around, self._listener, self._listener_name = around, listener, signalling_listener
-        self._signalling, self._plane = around.signalling, around.plane
+        self._signalling = around.signalling
         self._timers = Timers(around.clock)
+        self._ports = LegPorts(around.plane, call_id, leg, ports, version)
+        self._invites = Invites(
+            self,
+            call_id=call_id,
+            leg=leg,
+            target=target,
+            codec_first=codec_first,
+            extra_headers=extra_headers,
+            around=around,
+            timers=self._timers,
+            besides=besides,
+            early=not self._ports.borrowed,
+        )
+        self.sip_call_id = self._invites.sip_call_id
         self._dialing = Dialing(target, around.rungs, around.clock.seconds())
         self._outbox = Outbox()
         self._machine = OutgoingLegMachine(self._outbox)
         self._running = False
-        self.ports, self._borrowed, self._besides = ports, ports is not None, besides
-        self._version = version
-        self._waiting: object = None
+        self._waiting = Waiting(self._run)
         self._flow: Flow | None = None
-        self._dialog: LegDialog | None = None
-        self._sequence = 0
         self._heard = self._told = False
         self._farewell: HeaderItems = ()
         self._silence = Silence(
             timers=self._timers,
-            probe=lambda heard: around.usages.ask(self._dialog.usage if self._dialog else "", "OPTIONS", heard),
+            probe=lambda heard: around.usages.ask(self.usage, "OPTIONS", heard),
             give_up=self._silent,
             interval=around.probe_interval,
             longest=around.no_media_extended,
         )
+
+    @property
+    def ports(self) -> messages.Allocated | None:
+        """Of its media, once there are any."""
+        return self._ports.ports
 
     @property
     def up(self) -> bool:
@@ -123,7 +129,7 @@ class TargetLeg:
     @property
     def version(self) -> int:
         """The IP version of its media; 0: the worker's usual one."""
-        return self._version
+        return self._ports.version
 
     @property
     def usage(self) -> UsageId:
@@ -141,6 +147,10 @@ class TargetLeg:
     @property
     def allow(self) -> tuple[str, ...] | None:
         return self._dialog.allow if self._dialog is not None else None
+
+    @property
+    def _dialog(self) -> LegDialog | None:
+        return self._invites.dialog
 
     # --- verbs ----------------------------------------------------------------------------------
 
@@ -214,7 +224,7 @@ class TargetLeg:
         self._end("not_acceptable", f"the answer cannot be used: {reason}", UNUSABLE)
 
     def was_ended(self, event: Ended) -> None:
-        self._sequence = max(self._sequence, event.sequence)
+        self._invites.ended(event)
         self._timers.stop("unheard")
         if self.up:
             self._machine.gone(target_ending(event))
@@ -270,7 +280,7 @@ class TargetLeg:
             self._machine.failed(self._dialing.failure(reason, why))
 
     def _unheard(self) -> None:
-        self._leave_dialog(())
+        self._invites.leave(())
         self._mark_way()
         self._way_failed("unreachable", f"no response in {UNHEARD:g} s")
         self._run()
@@ -291,42 +301,14 @@ class TargetLeg:
         finally:
             self._running = False
 
-    def _await(
-        self, asked: Deferred[_Thing], done: Callable[[_Thing], None], failed: Callable[[Failure], None]
-    ) -> None:
-        """Wait for one thing, until something else is waited for or the leg is over."""
-        self._waiting = asked
-
-        def came(result: _Thing) -> None:
-            if self._waiting is asked:
-                self._waiting = None
-                done(result)
-                self._run()
-
-        def missed(failure: Failure) -> None:
-            if self._waiting is asked:
-                self._waiting = None
-                failed(failure)
-                self._run()
-
-        asked.addCallbacks(came, missed)
-
     def _allocate(self) -> None:
         self._timers.start("ring", self.target.ring_timeout, self._rung_out)
-        if self.ports is not None:
-            self._await(succeed(self.ports), lambda _: self._machine.allocated(), self.media_failed)
+        if self._ports.ports is not None:
+            self._waiting.wait(succeed(None), lambda _: self._machine.allocated(), self.media_failed)
             return
         listener = self._around.listeners.get(self._listener_name)
-        self._take_ports(0 if listener is None else ip_version(listener.media_advertise), self._machine.allocated)
-
-    def _take_ports(self, version: int, then: Callable[[], None]) -> None:
-        def came(reply: messages.Reply) -> None:
-            assert isinstance(reply, messages.Allocated)
-            self.ports, self._version = reply, version
-            then()
-
-        asked = self._plane.ask(messages.Allocate(request=0, call=self.call_id, leg=self.leg, version=version))
-        self._await(asked, came, self.media_failed)
+        version = 0 if listener is None else ip_version(listener.media_advertise)
+        self._waiting.wait(self._ports.take(version), lambda _: self._machine.allocated(), self.media_failed)
 
     def _route(self) -> None:
         own = self._dialing.own_hop
@@ -335,7 +317,7 @@ class TargetLeg:
             tls_name=self.target.tls_name if own else "",
             client_certificate=self.target.client_certificate if own else "",
         )
-        self._await(asked, self._routed, self._unroutable)
+        self._waiting.wait(asked, self._routed, self._unroutable)
 
     def _routed(self, ways: tuple[Way, ...]) -> None:
         refused = self._dialing.routed(ways)
@@ -350,97 +332,44 @@ class TargetLeg:
     def _open(self) -> None:
         way = self._dialing.next_way()
         assert way is not None, "the machine comes here only where there is another way"
-        self._await(self._signalling.open(way, self._listener_name), self._opened, self._unopened)
+        self._waiting.wait(self._signalling.open(way, self._listener_name), self._opened, self._unopened)
 
     def _opened(self, flow: Flow) -> None:
         self._flow = flow
         version = ip_version(self._around.listeners[flow.listener].media_advertise)
-        if version == self._version:
+        if version == self._ports.version:
             self._machine.opened()
-        elif self._borrowed:  # a leg that is up keeps its sockets
+        elif self._ports.borrowed:  # a leg that is up keeps its sockets
             self._way_failed("not_acceptable", "the call's media is of the other IP version")
         else:  # this way's listener describes us by the other IP version
-            self._take_ports(version, self._machine.opened)
+            self._waiting.wait(self._ports.take(version), lambda _: self._machine.opened(), self.media_failed)
 
     def _unopened(self, failure: Failure) -> None:
         self._way_failed("unreachable", str(failure.value))
 
     def _invite(self) -> None:
-        flow, media = self._flow, self._make_media()
-        assert flow is not None
+        assert self._flow is not None and self._ports.ports is not None
+        self._heard = False
         try:
-            media.check_signalling()
+            self._invites.send(self._dialing.uri, self._dialing.terms, self._flow, self._ports.ports)
         except SrtpRefused as error:
             self._way_failed("not_acceptable", error.reason)
             return
-        self._heard = False
-        self._sequence += 1
-        usage = self._signalling.invite(
-            self._dialing.uri,
-            flow,
-            from_=self._from,
-            to=NameAddr("", in_to(self.target.uri)),
-            headers=self._headers,
-            body=media.call(),
-            credentials=self.target.credentials,
-            call_id=self.sip_call_id,
-            sequence=self._sequence,
-            besides=self._besides,
-        )
-        self._dialog = LegDialog(
-            usage,
-            call_id=self.call_id,
-            media=media,
-            signalling=self._signalling,
-            plane=self._plane,
-            timers=self._timers,
-            calling=self,
-            early=not self._borrowed,
-        )
-        self._around.usages.own(usage, self._dialog)
         if self._dialing.more_ways:
             self._timers.start("unheard", UNHEARD, self._unheard)
-
-    def _make_media(self) -> LegMedia:
-        """A session description anew for each INVITE: another rung, another flow."""
-        flow, ports, around = self._flow, self.ports, self._around
-        assert flow is not None and ports is not None
-        media = LegMedia(
-            leg=self.leg,
-            session_id=int.from_bytes(around.rng(6), "big"),
-            advertise=around.listeners[flow.listener].media_advertise,
-            signalling_host=flow.remote[0],
-            rng=around.rng,
-            srtp=self._dialing.terms,
-            secure=flow.secure,
-            codecs=self._codecs,
-            ice=self.target.ice,
-        )
-        media.allocated(ports)
-        return media
 
     def _establish(self) -> None:
         self._timers.stop("ring")
         self._timers.stop("unheard")
         self._dialing.answered(self._around.clock.seconds())
-        if not self._borrowed:
-            up = messages.Answered(request=0, call=self.call_id, leg=self.leg)
-            self._plane.ask(up).addErrback(self.media_failed)
+        self._ports.answered().addErrback(self.media_failed)
         self._listener.answered()
         self._told = True
         if self._dialog is not None and self._dialog.media.far != "sendrecv":
             self.direction_changed(self._dialog.media.far)
 
     def _withdraw(self) -> None:
-        self._leave_dialog(self._farewell)
-
-    def _leave_dialog(self, headers: HeaderItems) -> None:
-        """CANCEL or BYE; what still comes of it is the core's affair, and a late 2xx gets its ACK and BYE."""
-        if self._dialog is not None:
-            usage = self._dialog.usage
-            self._sequence = max(self._sequence, self._signalling.sequence(usage))
-            self._around.usages.disown(usage)
-            self._signalling.bye(usage, headers)
+        self._invites.leave(self._farewell)
 
     def _tell_failed(self) -> None:
         self._stop()
@@ -455,22 +384,13 @@ class TargetLeg:
 
     def _stop(self) -> None:
         self._timers.stop_all()
-        waiting, self._waiting = self._waiting, None
-        if isinstance(waiting, Deferred):
-            waiting.cancel()
+        self._waiting.stop()
         if self._dialog is not None:
             self._dialog.stop()
 
     def _release(self) -> None:
-        if self._borrowed:
-            self._listener.released(None)
-            return
         cause = self._outbox.ending.cause if self._outbox.ending else "not_answered"
-        asked = self._plane.ask(messages.Release(request=0, call=self.call_id, leg=self.leg, cause=cause))
-        # A lost worker's numbers are lost with it.
-        asked.addCallbacks(
-            lambda reply: self._listener.released(_numbers(reply)), lambda _: self._listener.released(None)
-        )
+        self._ports.release(cause).addCallback(self._listener.released)
 
     # --- the end --------------------------------------------------------------------------------
 
@@ -497,7 +417,3 @@ class TargetLeg:
         Effect.TELL_ENDED: _tell_ended,
         Effect.RELEASE: _release,
     }
-
-
-def _numbers(reply: messages.Reply) -> messages.LegStatistics | None:
-    return next(iter(reply.legs), None) if isinstance(reply, messages.Released) else None
