@@ -11,7 +11,7 @@ import ssl
 import tempfile
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import uvloop
 from cryptography import x509
@@ -190,6 +190,23 @@ class SansIoOnAsyncio(LinkCase):
 class SansIoOnUvloop(LinkCase):
     connector_class = SansIoConnector
     loop_factory = staticmethod(uvloop.new_event_loop)
+
+
+if TYPE_CHECKING:
+    Base = LinkCase
+else:
+    Base = object
+"""Of a suite: trial runs it by :func:`on_every_link` only."""
+
+
+def on_every_link(module: str, *suites: type[Base]) -> dict[str, type[LinkCase]]:
+    """Each suite with either implementation on either loop, by name: a module's test cases."""
+    kinds = (PicowsOnUvloop, PicowsOnAsyncio, SansIoOnUvloop, SansIoOnAsyncio)
+    return {
+        (name := f"{suite.__name__}{kind.__name__}Tests"): type(name, (suite, kind), {"__module__": module})
+        for suite in suites
+        for kind in kinds
+    }
 
 
 class Authority:

@@ -8,27 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from typing import TYPE_CHECKING
 
 from attrs import evolve
 
 from stellar_gw.dialects.contract import Frame
 from stellar_gw.testing.raw_agent import BINARY, CLOSE, PING, PONG, TEXT, Peer, close_payload, frame
-from tests.integration.link_case import (
-    LIMITS,
-    Authority,
-    LinkCase,
-    PicowsOnAsyncio,
-    PicowsOnUvloop,
-    SansIoOnAsyncio,
-    SansIoOnUvloop,
-    on_loop,
-)
-
-if TYPE_CHECKING:
-    Base = LinkCase
-else:
-    Base = object
+from tests.integration.link_case import LIMITS, Authority, Base, on_every_link, on_loop
 
 QUICK = evolve(LIMITS, connect_timeout=0.2)
 
@@ -469,9 +454,4 @@ class SilentListener(Base):
         )
 
 
-SUITES = (Conversation, Leaving, Liveness, Cancelling, SilentListener)
-for suite in SUITES:
-    for kind in (PicowsOnUvloop, PicowsOnAsyncio, SansIoOnUvloop, SansIoOnAsyncio):
-        name = f"{suite.__name__}{kind.__name__}Tests"
-        globals()[name] = type(name, (suite, kind), {"__module__": __name__})
-del suite, kind, name
+globals().update(on_every_link(__name__, Conversation, Leaving, Liveness, Cancelling, SilentListener))

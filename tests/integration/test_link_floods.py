@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING
 
 from attrs import evolve
 
@@ -12,22 +11,7 @@ from stellar_gw.agent.link import Link
 from stellar_gw.agent.reading import FIRST, MANY, MOST
 from stellar_gw.dialects.contract import Frame
 from stellar_gw.testing.raw_agent import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Peer, frame
-from tests.integration.link_case import (
-    LIMITS,
-    Authority,
-    LinkCase,
-    PicowsOnAsyncio,
-    PicowsOnUvloop,
-    Recorder,
-    SansIoOnAsyncio,
-    SansIoOnUvloop,
-    on_loop,
-)
-
-if TYPE_CHECKING:
-    Base = LinkCase
-else:
-    Base = object
+from tests.integration.link_case import LIMITS, Authority, Base, Recorder, on_every_link, on_loop
 
 FLOODING = 20
 TURNS = 100
@@ -210,7 +194,4 @@ class TakenNoMore(Base):
         self.assertLess(octets, 4 << 20)
 
 
-for suite in (Floods, TakenNoMore):
-    for kind in (PicowsOnUvloop, PicowsOnAsyncio, SansIoOnUvloop, SansIoOnAsyncio):
-        name = f"{suite.__name__}{kind.__name__}Tests"
-        globals()[name] = type(name, (suite, kind), {"__module__": __name__})
+globals().update(on_every_link(__name__, Floods, TakenNoMore))

@@ -4,27 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING
 
 from attrs import evolve
 
 from stellar_gw.testing.raw_agent import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Peer, close_payload, frame
-from tests.integration.link_case import (
-    LIMITS,
-    Authority,
-    LinkCase,
-    PicowsOnAsyncio,
-    PicowsOnUvloop,
-    Recorder,
-    SansIoOnAsyncio,
-    SansIoOnUvloop,
-    on_loop,
-)
-
-if TYPE_CHECKING:
-    Base = LinkCase
-else:
-    Base = object
+from tests.integration.link_case import LIMITS, Authority, Base, Recorder, on_every_link, on_loop
 
 SMALL = evolve(LIMITS, max_message=1000)
 
@@ -339,9 +323,4 @@ class Frames(Base):
             self.assertIn(heard, ([1007], [1002]))
 
 
-SUITES = (Upgrade, Tls, Frames)
-for suite in SUITES:
-    for kind in (PicowsOnUvloop, PicowsOnAsyncio, SansIoOnUvloop, SansIoOnAsyncio):
-        name = f"{suite.__name__}{kind.__name__}Tests"
-        globals()[name] = type(name, (suite, kind), {"__module__": __name__})
-del suite, kind, name
+globals().update(on_every_link(__name__, Upgrade, Tls, Frames))

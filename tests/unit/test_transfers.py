@@ -6,7 +6,6 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.call.target.rules import TargetRefused
-from stellar_gw.call.transfer.ports import MakeLeg
 from stellar_gw.call.transfer.transfer import Surroundings
 from stellar_gw.call.transfer.transfers import MOST_TOLD, TransferRequest, Transfers
 from tests.unit.transfer_case import BY_INVITE, FakeCaller, FakeLeg
@@ -15,11 +14,10 @@ from tests.unit.transfer_case import BY_INVITE, FakeCaller, FakeLeg
 class RefusedTests(SynchronousTestCase):
     def setUp(self) -> None:
         clock = Clock()
-        make_leg: MakeLeg = lambda target, headers, listener: FakeLeg([], headers, listener)  # noqa: E731
         self.noted: list[tuple[str, str]] = []
         self.around = Surroundings(
             caller=FakeCaller([]),
-            make_leg=make_leg,
+            make_leg=lambda target, headers, listener: FakeLeg([], headers, listener),
             clock=clock,
             wall=clock.seconds,
             note=lambda kind, line: self.noted.append((kind, line)),
