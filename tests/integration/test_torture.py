@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import re
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -143,10 +142,16 @@ class TortureTests(SynchronousTestCase):
                 opened[case] = stack.enter_context(self.connection())
                 # Some of the files end with their last header: the empty line that a stream waits for is added.
                 opened[case].sendall(case.data if b"\r\n\r\n" in case.data else case.data + b"\r\n")
-                steady.sendall(self.options("TCP", number))
-                self.assertEqual(status_lines(steady.recv(65535)), [200], case.name)
-            time.sleep(0.3)
+                self.turn(steady, number, case.name)
+            # In the one turn the gateway has read the last message at the latest, in the other it has sent its answer.
+            for more in (1, 2):
+                self.turn(steady, number + more, "after all of them")
             return {case.name: self.judged_on_stream(case, *what_came(phone)) for case, phone in opened.items()}
+
+    def turn(self, steady: socket.socket, number: int, when: str) -> None:
+        """Have the gateway answer here, so that it has looked at every other connection too."""
+        steady.sendall(self.options("TCP", number))
+        self.assertEqual(status_lines(steady.recv(65535)), [200], when)
 
     def connection(self) -> socket.socket:
         return socket.create_connection((self.host, self.gateway.ports["tcp"]), timeout=5.0)
