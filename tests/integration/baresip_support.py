@@ -151,6 +151,20 @@ class Baresip:
             raise AssertionError(f"no {kind} within {timeout:g} s, but {kinds}:\n{self.log[-3000:]}")
         return next(event for event in self.events if event["type"] == kind)
 
+    def wait_to_hear(self, seconds: float, timeout: float = 10.0) -> None:
+        """Until it has heard, and written down, so much.
+
+        :raise AssertionError: it does not.
+        """
+
+        def written() -> float:
+            files = [path.read_bytes() for path in self.folder.glob("dump-*-dec.wav")]
+            rates = [int.from_bytes(file[24:28], "little") for file in files]  # the length is right in the end only
+            return sum(len(file) / (2 * rate) for file, rate in zip(files, rates, strict=True) if rate)
+
+        if not wait_until(lambda: written() >= seconds, timeout):
+            raise AssertionError(f"{written():.2f} s were heard within {timeout:g} s:\n{self.log[-3000:]}")
+
     def _read(self) -> list[dict[str, Any]]:
         self._socket.settimeout(0.05)
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 import urllib.request
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -216,7 +215,8 @@ class PeerTests(SynchronousTestCase):
                 phone.dial(TONE)
             for phone in phones.values():
                 phone.wait_for("CALL_ESTABLISHED")
-            time.sleep(1.0)
+            for phone in phones.values():
+                phone.wait_to_hear(0.8)
             for phone in phones.values():
                 phone.command("hangup")
             for phone in phones.values():
