@@ -35,7 +35,6 @@ from stellar_gw.sip.events import (
     ReinviteRefused,
     Reoffered,
     RequestInDialog,
-    Token,
     Trying,
     UsageId,
 )
@@ -257,12 +256,9 @@ class CallerLeg:
         elif event.request.method == "NOTIFY":
             self._listener.leg_notified(event.request, partial(self._signalling.respond_in, event.token))
         elif event.request.method == "REFER":
-            self._listener.leg_referred(event.request, partial(self._respond, event.token))
+            self._listener.leg_referred(event.request, partial(self._signalling.respond_in, event.token))
         else:
             self._signalling.respond_in(event.token, 405)
-
-    def _respond(self, token: Token, status: int, reason: str, headers: HeaderItems) -> None:
-        self._signalling.respond_in(token, status, reason, headers)
 
     def trying(self, event: Trying) -> None:
         """A re-INVITE of ours is on its way; so says the next one."""

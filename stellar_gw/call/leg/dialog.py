@@ -13,7 +13,7 @@ from stellar_gw.call.leg.exchanges import Exchanges
 from stellar_gw.call.leg.informed import informed
 from stellar_gw.call.leg.media import LegMedia
 from stellar_gw.call.leg.standing import Respond
-from stellar_gw.call.ports import HeaderItems, MediaPlane, Signalling
+from stellar_gw.call.ports import MediaPlane, Signalling
 from stellar_gw.call.timers import Timers
 from stellar_gw.errors import RemoteProtocolError
 from stellar_gw.sip.body import sdp_body
@@ -27,7 +27,6 @@ from stellar_gw.sip.events import (
     ReinviteRefused,
     Reoffered,
     RequestInDialog,
-    Token,
     Trying,
     UsageId,
 )
@@ -192,12 +191,9 @@ class LegDialog:
             )
         elif event.request.method in ("UPDATE", "PRACK"):
             self._exchanges.updated(event)
-        elif not self._calling.asked(event, partial(self._respond, event.token)):
+        elif not self._calling.asked(event, partial(self._signalling.respond_in, event.token)):
             refused = {"NOTIFY": 481, "REFER": 603}  # RFC 6665 4.1.3; no transfer of ours is sent on
             self._signalling.respond_in(event.token, refused.get(event.request.method, 405))
-
-    def _respond(self, token: Token, status: int, reason: str, headers: HeaderItems) -> None:
-        self._signalling.respond_in(token, status, reason, headers)
 
     def ended(self, event: Ended) -> None:
         self._calling.was_ended(event)
