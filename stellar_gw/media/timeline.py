@@ -12,7 +12,7 @@ Times are seconds since the line's beginning, by our clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
 
 import msgspec
@@ -82,26 +82,36 @@ class Track:
 
     def put(self, packet: RtpPacket, at: float) -> None:
         """A packet that came, or went, at this time."""
-        codec = self._codecs.get(packet.payload_type)
-        if codec is None or not packet.payload:
-            return
-        pending = self._pending
-        if len(pending) >= MAX_PENDING:
-            self.dropped += 1
-            return
-        units = timestamp = packet.timestamp
-        # As timestamp_delta does it, written out, for this is done for every packet of every call that is recorded.
-        step = ((timestamp - self._timestamp + 0x80000000) & 0xFFFFFFFF) - 0x80000000
-        if packet.ssrc == self._ssrc and -NEW_STREAM <= step / CLOCK - (at - self._at) <= NEW_STREAM:
-            units = self._units + step
-        else:
-            self._ssrc = packet.ssrc
-            self._stream += 1
-        self._timestamp, self._units, self._at = timestamp, units, at
-        if pending and units < pending[-1].units:
-            self._disordered = True
-        late = at * self._rate - units * self._per_unit
-        pending.append(_Pending(self._stream, units, late, codec, packet.payload))
+        self.put_all(((packet, at),))
+
+    def put_all(self, arrivals: Iterable[tuple[RtpPacket, float]]) -> None:
+        """Packets, and when each came, or went.
+
+        Done for every packet of every call that is recorded: what they share is kept at hand.
+        """
+        codecs, pending, per_unit, rate = self._codecs, self._pending, self._per_unit, self._rate
+        ssrc, timestamp, units, before, stream = self._ssrc, self._timestamp, self._units, self._at, self._stream
+        largest = pending[-1].units if pending else 0
+        for packet, at in arrivals:
+            codec, payload = codecs.get(packet.payload_type), packet.payload
+            if codec is None or not payload:
+                continue
+            if len(pending) >= MAX_PENDING:
+                self.dropped += 1
+                continue
+            new = packet.timestamp
+            step = ((new - timestamp + 0x80000000) & 0xFFFFFFFF) - 0x80000000  # timestamp_delta, written out
+            timestamp = new
+            if packet.ssrc == ssrc and -NEW_STREAM <= step / CLOCK - (at - before) <= NEW_STREAM:
+                units += step
+                if units < largest:
+                    self._disordered = True
+            else:
+                ssrc, units = packet.ssrc, timestamp
+                stream += 1
+            largest, before = units, at
+            pending.append(_Pending(stream, units, at * rate - units * per_unit, codec, payload))
+        self._ssrc, self._timestamp, self._units, self._at, self._stream = ssrc, timestamp, units, before, stream
 
     def read(self, until: float) -> bytes:
         """The PCM from the end of the last read to this time; what comes for it later is left out."""

@@ -131,7 +131,9 @@ class Tap:
         :param now: by the worker's clock.
         :param last: there will be no more: up to now.
         """
-        queue, line = self._queue, self._line
+        queue, line, began = self._queue, self._line, self.began
+        heard: list[tuple[RtpPacket, float]] = []
+        said: list[tuple[RtpPacket, float]] = []
         # What is put in meanwhile is for the next time.
         for _ in range(len(queue)):
             try:
@@ -139,11 +141,16 @@ class Tap:
             except IndexError:  # closed meanwhile
                 break
             if isinstance(item, SetMedia):
+                line.left.put_all(heard)
+                line.right.put_all(said)
+                heard, said = [], []
                 self._negotiated(item)
                 continue
             packet = item.packet if isinstance(item.packet, RtpPacket) else parse_rtp(item.packet)
             if packet is not None:
-                (line.right if item.said else line.left).put(packet, item.at - self.began)
+                (said if item.said else heard).append((packet, item.at - began))
+        line.left.put_all(heard)
+        line.right.put_all(said)
         begin = self._read
         until = now - self.began - (0.0 if last else LOOK_AHEAD)
         self._read = max(begin, round(until * self.rate) / self.rate)
