@@ -7,7 +7,8 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -111,8 +112,8 @@ class Measured:
         return sum(self.cpu_seconds) / self.seconds
 
 
-def build() -> Path:
-    """The generator's program, compiled unless it is there already.
+def build(source: Path = SOURCE) -> Path:
+    """The generator's program, or another one of this folder, compiled unless it is there already.
 
     :raise GeneratorError: no compiler, no OpenSSL headers, or it does not compile.
     """
@@ -121,16 +122,28 @@ def build() -> Path:
         raise GeneratorError(
             "the load generator is C: apt-get install --no-install-recommends gcc libc6-dev libssl-dev"
         )
-    name = f"rtp_load-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]}"
+    name = f"{source.stem}-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
     program = BUILD / name
     if not program.exists():
         BUILD.mkdir(parents=True, exist_ok=True)
-        command = [compiler, "-std=gnu11", "-O2", "-Wall", "-Wextra", "-o", f"{program}.new", str(SOURCE), "-lcrypto"]
+        command = [compiler, "-std=gnu11", "-O2", "-Wall", "-Wextra", "-o", f"{program}.new", str(source), "-lcrypto"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise GeneratorError(f"{SOURCE.name} does not compile:\n{done.stderr}")
+            raise GeneratorError(f"{source.name} does not compile:\n{done.stderr}")
         Path(f"{program}.new").replace(program)
     return program
+
+
+@contextmanager
+def awake(cores: Iterable[int]) -> Iterator[None]:
+    """Keep these cores from halting (``awake.c``), for whoever is measured alike."""
+    program = build(SOURCE.with_name("awake.c"))
+    loops = [subprocess.Popen([program, str(core)], stdin=subprocess.PIPE) for core in cores]
+    try:
+        yield
+    finally:
+        for each in loops:
+            each.communicate()
 
 
 def run(

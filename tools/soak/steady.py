@@ -66,7 +66,7 @@ def steady(seconds: float, findings: Findings) -> None:
             folder = gateway.folder / "sipp-steady"
             folder.mkdir()
             (folder / "tone.pcmu").write_bytes(ulaw_from_pcm(Tone((440,), 8000).take(8000)))
-            baseline, memory = Baseline.of(gateway), Memory()
+            memory = Memory()
             command = [
                 program, "-sf", str(ROOT / "tests/integration/sipp/caller.xml"), "-i", CALLER, "-mi", CALLER,
                 "-p", str(block.first), "-mp", "20000", "-s", "600",
@@ -78,7 +78,7 @@ def steady(seconds: float, findings: Findings) -> None:
                 command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
             try:
-                _watch(process, gateway, memory, folder, count, seconds + 150, findings)
+                baseline = _watch(process, gateway, memory, folder, count, seconds, findings)
             finally:
                 process.kill()
                 process.wait()
@@ -99,18 +99,23 @@ def _watch(
     memory: Memory,
     folder: Path,
     count: int,
-    limit: float,
+    seconds: float,
     findings: Findings,
-) -> None:
-    deadline, said = time.monotonic() + limit, time.monotonic()
+) -> Baseline:
+    """Until all calls are over; what the gateway held once it had settled."""
+    began = said = time.monotonic()
+    deadline, baseline = began + seconds + 150, None
     while process.poll() is None and time.monotonic() < deadline:
-        time.sleep(min(SAMPLE, 1.0) if limit < 300 else SAMPLE)
+        time.sleep(min(SAMPLE, 1.0) if seconds < 150 else SAMPLE)
         memory.look(gateway)
+        if baseline is None and time.monotonic() > began + seconds * SETTLED:
+            baseline = Baseline.of(gateway)
         if time.monotonic() > said + 30:
             said = time.monotonic()
             held = ", ".join(f"{each[-1] / 2**20:.1f}" for each in memory.samples.values())
             done = counts(folder / "stat.csv").get("SuccessfulCall(C)", "0")
             findings.say(f"{done} of {count} calls; MiB held: {held}")
+    return baseline or Baseline.of(gateway)
 
 
 def _brief(held: list[int]) -> str:
