@@ -56,6 +56,25 @@ class ConversationListener(Protocol):
         """To the caller; why not, empty where it is done."""
 
 
+class _Nobody:
+    """Whom a conversation tells that is over: it does not keep its call."""
+
+    def agent_ready(self, connect_ms: float) -> None: ...
+    def agent_failed(self, code: str, message: str, *, established: bool) -> None: ...
+    def agent_hangup(self) -> None: ...
+    def agent_asked(self, ask: Ask) -> None: ...
+    def agent_turned(self, seconds: float) -> None: ...
+    def speech_started(self) -> None: ...
+    def speech_ended(self, quiet_ms: int) -> None: ...
+    def turned(self, seconds: float) -> None: ...
+
+    def send_digits(self, digits: str) -> str:
+        return "the call is over"
+
+
+_NOBODY = _Nobody()
+
+
 class Conversation:
     """One call's agent; implements :class:`stellar_gw.agent.link.LinkEvents` and
     :class:`stellar_gw.media.turns.TurnListener`.
@@ -190,6 +209,8 @@ class Conversation:
         :param duration_ms: since the answer.
         """
         self._over = True
+        self._listener = _NOBODY
+        self._turns.told_to(_NOBODY)
         if self._open:
             heard = self.agent_audio_ms
             self._send(self._dialect.stopped(cause, by, duration_ms=duration_ms, agent_audio_ms=heard))

@@ -41,6 +41,8 @@ _READABLE = select.EPOLLIN
 _libc = ctypes.CDLL(None, use_errno=True)
 _UNSPEC = struct.pack("=H14x", socket.AF_UNSPEC)
 """A struct sockaddr of no address: ``connect`` to it dissolves a connection (connect(2)); Python's cannot."""
+_NOBODY = DatagramProtocol()
+"""The protocol of what is closed: neither keeps the other."""
 _log = Logger()
 
 
@@ -285,8 +287,9 @@ class PolledTransport:
         self._closed = True
         self._poller.forget(self)
         self.socket.close()
+        protocol, self.protocol, self._passage = self.protocol, _NOBODY, None
         try:
-            self.protocol.doStop()
+            protocol.doStop()
         except Exception:
             _log.failure("a protocol raised while it was stopped")
         for done in self._stopped:

@@ -20,6 +20,7 @@ from stellar_gw.worker.port_contracts import Clocks
 from stellar_gw.worker.reports import Reports
 from stellar_gw.worker.rtcp_port import RtcpPort
 from stellar_gw.worker.tap import Tap
+from stellar_gw.worker.upward import upward
 
 
 class SendingPort(DatagramProtocol):
@@ -45,7 +46,7 @@ class SendingPort(DatagramProtocol):
         self.sender = RtpSender(clocks.number(32), clocks.number(15), clocks.number(32), 0)
         cname = f"{clocks.number(96):024x}"
         reports = Reports(cname, self.sender, reception, clocks.wall, clocks.random)
-        self.rtcp = RtcpPort(reports, liveness, clocks.now, self.stopped)
+        self.rtcp = RtcpPort(reports, liveness, clocks.now, upward(self.stopped))
 
     @property
     def destination(self) -> Address | None:

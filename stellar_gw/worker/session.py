@@ -47,6 +47,7 @@ from stellar_gw.worker.recording import Recorded
 from stellar_gw.worker.resumption import WITHIN, Resumption
 from stellar_gw.worker.speaking import Speaking
 from stellar_gw.worker.surroundings import Surroundings
+from stellar_gw.worker.upward import upward
 from stellar_gw.worker.wiring import Wiring
 
 MOST_ASKS = 64
@@ -78,9 +79,12 @@ class MediaSession:
         self._in_turn: tuple[tuple[str, Leg], ...] = ()
         self._speaking: Speaking | None = None
         self._quality = QualityWatch()
-        self._recording = LegRecording(call, surroundings.recorder, surroundings.now, self._answered, self._recorded)
+        ended = partial(_recorded, surroundings, call)  # which may come after the call has been released
+        self._recording = LegRecording(call, surroundings.recorder, surroundings.now, self._answered, ended)
         self._offload = Offload(surroundings.fast_path, surroundings.now)
-        self._wiring = Wiring(self.legs, surroundings.sounds, surroundings.now, self._keep_pace, self._played)
+        self._wiring = Wiring(
+            self.legs, surroundings.sounds, surroundings.now, upward(self._keep_pace), upward(self._played)
+        )
 
     # --- commands -------------------------------------------------------------------------------
 
@@ -136,7 +140,7 @@ class MediaSession:
         :raise StellarError: if there is no such dialect.
         """
         dialect = make_dialect(request.dialect, request.context, request.options)
-        tones = self._toned if request.inband else None
+        tones = upward(self._toned) if request.inband else None
         conversation = Conversation(
             self._call, dialect, self, self._around.now, tones, request.barge_in, before=self._conversation
         )
@@ -389,19 +393,6 @@ class MediaSession:
     def _played(self, leg: str, note: str) -> None:
         self.emit(partial(Played, leg=leg, note=note))
 
-    def _recorded(self, leg: str, recorded: Recorded) -> None:
-        self.emit(
-            partial(
-                RecordingEnded,
-                leg=leg,
-                path=recorded.path,
-                seconds=recorded.seconds,
-                octets=recorded.octets,
-                missing=recorded.missing,
-                note=recorded.note,
-            )
-        )
-
     # --- what the agent wants (ConversationListener) --------------------------------------------
 
     def agent_ready(self, connect_ms: float) -> None:
@@ -445,3 +436,18 @@ class MediaSession:
         if refused:
             _log.warn("{call}: the agent's digits are not sent: {refused}", call=self._call, refused=refused)
         return refused
+
+
+def _recorded(around: Surroundings, call: str, leg: str, recorded: Recorded) -> None:
+    around.emit(
+        RecordingEnded(
+            generation=around.generation,
+            call=call,
+            leg=leg,
+            path=recorded.path,
+            seconds=recorded.seconds,
+            octets=recorded.octets,
+            missing=recorded.missing,
+            note=recorded.note,
+        )
+    )

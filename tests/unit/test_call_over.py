@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
-from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -13,30 +11,12 @@ from stellar_gw.call.events import CallStarted
 from stellar_gw.control.messages import AgentAsked, Allocate, Allocated, Outcome, Reply, Request
 from stellar_gw.sip.events import Ended, RequestInDialog, RequestReceived
 from stellar_gw.testing.media_plane import FakeMediaPlane
+from tests.circles import circles
 from tests.configurations import CONFIGURATION, configuration
 from tests.messages import flow, invite, parsed
 from tests.unit.test_call import MAIN_LINE, TELNYX, CallCase
 
 ASKS = ("answer", "reject", "send_dtmf", "transfer", "hold", "resume")
-
-
-def circles(act: Callable[[], object]) -> Counter[str]:
-    """What only the collector of circles can free after something is done: ours, by class or function."""
-    gc.collect()
-    gc.disable()
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    try:
-        act()
-        gc.collect()
-        return Counter(name for each in gc.garbage if (name := _name(each)).startswith("stellar_gw."))
-    finally:
-        gc.garbage.clear()
-        gc.set_debug(0)
-        gc.enable()
-
-
-def _name(thing: object) -> str:
-    return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
 
 
 class OverTests(CallCase):
