@@ -24,6 +24,7 @@ test: venv       ## the whole suite
 
 bench: venv      ## measurements, printed
 	@tools/peers.sh bench
+	-@$(BIN)/python -m stellar_gw.cli.compile
 	@$(BIN)/python -m tools.bench
 
 soak: venv       ## the long runs: fuzz, invite, chaos, agents, load, steady

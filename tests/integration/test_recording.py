@@ -38,10 +38,13 @@ class RecordingTests(CallTestCase):
         return call, await self.recording(call)
 
     async def recording(self, call: Any) -> dict[str, Any]:
+        """What the record says of it, which is as long as the call was."""
         record = await self.record(await call.ended)
         self.assertEqual((record["cause"], record["status"]), ("caller_hangup", 200))
         recording = record["recording"]
         assert isinstance(recording, dict)
+        if not recording["note"]:
+            self.assertTrue(-0.7 < recording["seconds"] - record["duration"] < 0.5, record)
         return recording
 
     async def test_two_tones(self) -> None:
@@ -64,7 +67,7 @@ class RecordingTests(CallTestCase):
             self.assertEqual((status.st_size, stat.S_IMODE(status.st_mode)), (recording["octets"], 0o640))
             found, left, right = channels(path)
             self.assertEqual((found, round(len(left) / 2 / found, 3)), (rate, recording["seconds"]))
-            self.assertTrue(1.5 < recording["seconds"] < 3.0, recording)
+            self.assertGreater(recording["seconds"], 1.5)
             tones = [dominant_tone(pcm[rate:-rate], rate) for pcm in (left, right)]
             self.assertEqual([round(tone.hertz) if tone else None for tone in tones], [700, 440])
             self.assertTrue(all(tone and tone.share > 0.9 for tone in tones), tones)
