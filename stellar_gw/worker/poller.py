@@ -41,8 +41,6 @@ _READABLE = select.EPOLLIN
 _libc = ctypes.CDLL(None, use_errno=True)
 _UNSPEC = struct.pack("=H14x", socket.AF_UNSPEC)
 """A struct sockaddr of no address: ``connect`` to it dissolves a connection (connect(2)); Python's cannot."""
-_NOBODY = DatagramProtocol()
-"""The protocol of what is closed: neither keeps the other."""
 _log = Logger()
 
 
@@ -287,9 +285,8 @@ class PolledTransport:
         self._closed = True
         self._poller.forget(self)
         self.socket.close()
-        protocol, self.protocol, self._passage = self.protocol, _NOBODY, None
         try:
-            protocol.doStop()
+            self.protocol.doStop()
         except Exception:
             _log.failure("a protocol raised while it was stopped")
         for done in self._stopped:

@@ -77,6 +77,12 @@ class RtpPort(SendingPort):
         self.rtcp.rtp_transport = self.transport
         self._short_way.transport = self.transport if isinstance(self.transport, QuickTransport) else None
 
+    def stopProtocol(self) -> None:
+        """The socket is closed: let go of it, as it has not let go of us."""
+        self._short_way.lengthen()
+        self._short_way.transport = self.rtcp.rtp_transport = None
+        super().stopProtocol()
+
     # --- what offer and answer say --------------------------------------------------------------
 
     def negotiated(self, media: SetMedia) -> None:
