@@ -1,18 +1,20 @@
-"""What every packet passes, compiled by mypyc: the same Python for two thirds of its CPU, where somebody asked for it.
+"""What every packet passes, compiled by mypyc where somebody asked for it: the same Python for less CPU.
 
 ``stellar-gw-compile`` (:mod:`stellar_gw.cli.compile`) puts extension modules into one folder, with a list of the
-sources that they were made from. A media worker takes them in place of their sources as long as every one of these is
-what it was, octet for octet, and Python is the same; otherwise it runs interpreted, as without them, and says so.
-So an edited file, or an upgrade, is never shadowed by what was compiled before it.
+sources that they were made from, all that these import of ours included. A media worker takes them in place of their
+sources as long as every one of these, and of what was made, is what it was, octet for octet, and Python is the same;
+otherwise it runs interpreted, as without them, and says so. So an edited file, or an upgrade, is never shadowed by what
+was compiled before it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
@@ -49,13 +51,14 @@ def digest(source: Path) -> str:
     return hashlib.sha256(source.read_bytes()).hexdigest()
 
 
-def write_list(folder: Path, files: Mapping[str, str], sources: Iterable[Path], root: Path = PACKAGE) -> None:
+def write_list(folder: Path, files: Mapping[str, str], sources: Mapping[str, str]) -> None:
     """Note what is in a folder, and what it was made from.
 
     :param files: file names in the folder by names of modules.
+    :param sources: digests by paths below the package, as they were when they were compiled.
     """
-    made_from = {str(source.relative_to(root)): digest(source) for source in sources}
-    noted = {"suffix": suffix(), "files": dict(files), "sources": made_from}
+    made = {name: [file, digest(folder / file)] for name, file in files.items()}
+    noted = {"suffix": suffix(), "files": made, "sources": dict(sources)}
     (folder / LIST).write_text(json.dumps(noted, indent=1, sort_keys=True) + "\n")
 
 
@@ -66,7 +69,8 @@ def usable(folder: Path = FOLDER, root: Path = PACKAGE) -> tuple[Mapping[str, Pa
     """
     try:
         noted = json.loads((folder / LIST).read_bytes())
-        files = {str(name): folder / str(file) for name, file in noted["files"].items()}
+        files = {str(name): folder / str(file) for name, (file, _) in noted["files"].items()}
+        made = {folder / str(file): str(known) for file, known in noted["files"].values()}
         sources = {root / str(source): str(known) for source, known in noted["sources"].items()}
         made_for = str(noted["suffix"])
     except FileNotFoundError:
@@ -75,11 +79,15 @@ def usable(folder: Path = FOLDER, root: Path = PACKAGE) -> tuple[Mapping[str, Pa
         return {}, f"the list {folder / LIST} cannot be read ({type(error).__name__})"
     if made_for != suffix():
         return {}, f"they are for another Python ({made_for})"
-    for source, known in sources.items():
-        if not source.is_file() or digest(source) != known:
-            return {}, f"{source.name} has changed since"
-    missing = [file.name for file in files.values() if not file.is_file()]
-    return ({}, f"{missing[0]} is missing") if missing else (files, "")
+    try:
+        for file, known in (*sources.items(), *made.items()):
+            if not file.is_file():
+                return {}, f"{file.name} is missing"
+            if digest(file) != known:
+                return {}, f"{file.name} has changed since"
+    except OSError as error:
+        return {}, f"{error.filename} cannot be read ({error.strerror})"
+    return files, ""
 
 
 class _Finder(MetaPathFinder):
@@ -102,6 +110,15 @@ def prefer(folder: Path = FOLDER) -> str:
     """
     files, why_not = usable(folder)
     if files:
-        sys.meta_path.insert(0, _Finder(files))
-        return "compiled"
+        finder = _Finder(files)
+        sys.meta_path.insert(0, finder)
+        try:
+            for name in files:
+                if "." not in name:  # what they share, which is all of them
+                    importlib.import_module(name)
+        except ImportError as error:
+            sys.meta_path.remove(finder)
+            why_not = f"they cannot be loaded ({error})"
+        else:
+            return "compiled"
     return f"interpreted, in spite of compiled modules: {why_not}; run stellar-gw-compile" if why_not else "interpreted"

@@ -1,4 +1,4 @@
-"""``stellar-gw-compile``: compile what every packet passes, for a third less CPU in the media workers.
+"""``stellar-gw-compile``: compile what every packet passes, for less CPU in the media workers (docs/media.rst).
 
 mypyc (of the mypy package) makes extension modules of the very sources; nothing is written by hand twice. It needs
 ``pip install 'stellar-gw[compile]'``, a C compiler and Python's headers. Workers take what was made from their next
@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TextIO
 
-from stellar_gw.compiled import FOLDER, MODULES, PACKAGE, suffix, usable, write_list
+from stellar_gw.compiled import FOLDER, MODULES, PACKAGE, digest, suffix, usable, write_list
 from stellar_gw.terminal import Palette
 
 LIMIT = 900.0
@@ -53,9 +53,7 @@ def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout, folde
     options = _parser().parse_args(arguments)
     palette = Palette.of(out)
     if options.remove:
-        shutil.rmtree(folder, ignore_errors=True)
-        out.write(f"{palette.green('ok')}     removed: media workers run interpreted from their next start\n")
-        return 0
+        return _remove(folder, out, palette)
     if usable(folder)[0] and not options.again:
         out.write(
             f"{palette.green('ok')}     {len(MODULES)} modules are compiled already, from the sources as they are\n"
@@ -77,11 +75,22 @@ def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout, folde
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="stellar-gw-compile", description="Compile what every packet passes: a third less CPU in media workers."
+        prog="stellar-gw-compile", description="Compile what every packet passes: less CPU in media workers."
     )
     parser.add_argument("--again", action="store_true", help="even where nothing has changed since the last time")
     parser.add_argument("--remove", action="store_true", help="have media workers run interpreted again")
     return parser
+
+
+def _remove(folder: Path, out: TextIO, palette: Palette) -> int:
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        out.write(f"{palette.red('error')}  {error.filename} cannot be removed ({error.strerror})\n")
+        return 1
+    out.write(f"{palette.green('ok')}     removed: media workers run interpreted from their next start\n")
+    return 0
 
 
 def _check_tools() -> None:
@@ -95,13 +104,17 @@ def _check_tools() -> None:
 
 
 def _compile(folder: Path) -> None:
+    """In a copy of the package, beside which no other one lies: mypy takes an installation's libraries for our own
+    files where it works among them. And what is edited meanwhile is not taken for what was compiled."""
     with tempfile.TemporaryDirectory(prefix="stellar-gw-compile-") as name:
         scratch = Path(name)
         (scratch / "mypy.ini").write_text(SETTINGS)
+        copy = scratch / "tree" / PACKAGE.name
+        shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", f"{FOLDER.name}*"))
         command = [sys.executable, "-c", "from stellar_gw.cli.compile import build; build()", name]
         try:
             done = subprocess.run(
-                command, cwd=PACKAGE.parent, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT
+                command, cwd=copy.parent, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT
             )
         except subprocess.TimeoutExpired:
             raise CannotCompile(f"the compilers did not end within {LIMIT:g} s") from None
@@ -115,7 +128,7 @@ def _compile(folder: Path) -> None:
             module = str(file.relative_to(scratch / "made")).removesuffix(suffix()).replace("/", ".")
             files[module] = f"{module}{suffix()}"
             shutil.copyfile(file, result / files[module])
-        write_list(result, files, sources())
+        write_list(result, files, {str(source.relative_to(copy)): digest(source) for source in sources(copy)})
         _put(result, folder)
 
 
@@ -131,34 +144,41 @@ def _put(result: Path, folder: Path) -> None:
         raise CannotCompile(f"{folder} cannot be written ({error.strerror}); run it as who installed this") from None
 
 
-def source_of(module: str) -> Path:
-    return PACKAGE.parent / (module.replace(".", "/") + ".py")
+def source_of(module: str, package: Path = PACKAGE) -> Path:
+    return package.parent / (module.replace(".", "/") + ".py")
 
 
-def sources() -> list[Path]:
-    """The modules' own, and those of ours that they import: constants of these are compiled in."""
-    found: dict[Path, None] = {}
-    for module in MODULES:
-        found[source_of(module)] = None
-        for imported in _imports(source_of(module)):
-            if imported.is_file():
-                found[imported] = None
+def sources(package: Path = PACKAGE) -> list[Path]:
+    """The modules' own, and all that these import of ours, and so on: its constants and types are compiled in."""
+    found: set[Path] = set()
+    waiting = [source_of(module, package) for module in MODULES]
+    while waiting:
+        source = waiting.pop()
+        if source not in found and source.is_file():
+            found.add(source)
+            waiting += _imports(source, package)
     return sorted(found)
 
 
-def _imports(source: Path) -> Iterator[Path]:
+def _imports(source: Path, package: Path) -> Iterator[Path]:
+    """Files that its imports may mean; a name that is imported from a package may be a module of it."""
     for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE.name:
-            yield source_of(node.module)
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module, f"{node.module}.__init__", *(f"{node.module}.{each.name}" for each in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [each.name for each in node.names]
+        else:
+            continue
+        yield from (source_of(name, package) for name in names if name.split(".")[0] == package.name)
 
 
 def build() -> None:
-    """In a process of its own, for compilers print, change folders and exit: into ``made`` in ``sys.argv[1]``."""
+    """In a process of its own, for compilers print and exit: from the folder it is in, into ``made`` in ``argv[1]``."""
     from mypyc.build import mypycify
     from setuptools import setup
 
     scratch = Path(sys.argv[1])
-    files = [str(source_of(module).relative_to(PACKAGE.parent)) for module in MODULES]
+    files = [f"{module.replace('.', '/')}.py" for module in MODULES]
     settings = ["--config-file", str(scratch / "mypy.ini"), "--cache-dir", str(scratch / "cache")]
     extensions = mypycify([*settings, *files], opt_level="3", debug_level="0", target_dir=str(scratch / "c"))
     setup(

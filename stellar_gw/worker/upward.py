@@ -7,19 +7,19 @@ for a tenth of a second, packets and all.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import ParamSpec
 from weakref import WeakMethod
 
-_T = TypeVar("_T", bound=Callable[..., None])
+_P = ParamSpec("_P")
 
 
-def upward(method: _T) -> _T:
+def upward(method: Callable[_P, None]) -> Callable[_P, None]:
     """A bound method of the owner's, for its part to call; nothing happens once the owner is gone."""
-    owners: Any = WeakMethod(method)
+    owner = WeakMethod(method)
 
-    def call(*arguments: Any, **named: Any) -> None:
-        bound = owners()
+    def call(*arguments: _P.args, **named: _P.kwargs) -> None:
+        bound = owner()
         if bound is not None:
             bound(*arguments, **named)
 
-    return call  # type: ignore[return-value]
+    return call

@@ -26,7 +26,7 @@ class UsableTests(SynchronousTestCase):
         self.source.write_text("TURN = 256\n")
         self.file = self.folder / f"gw.intake{compiled.suffix()}"
         self.file.write_bytes(b"machine code")
-        compiled.write_list(self.folder, {"gw.intake": self.file.name}, [self.source], self.root)
+        compiled.write_list(self.folder, {"gw.intake": self.file.name}, {"intake.py": compiled.digest(self.source)})
 
     def usable(self) -> tuple[dict[str, Path], str]:
         files, why_not = compiled.usable(self.folder, self.root)
@@ -45,7 +45,12 @@ class UsableTests(SynchronousTestCase):
 
     def test_a_source_that_is_gone(self) -> None:
         self.source.unlink()
-        self.assertEqual(self.usable(), ({}, "intake.py has changed since"))
+        self.assertEqual(self.usable(), ({}, "intake.py is missing"))
+
+    def test_a_module_that_was_cut_off(self) -> None:
+        """A disk that was full, say: loading it would crash the worker again and again."""
+        self.file.write_bytes(b"machine")
+        self.assertEqual(self.usable(), ({}, f"{self.file.name} has changed since"))
 
     def test_a_module_that_is_gone(self) -> None:
         self.file.unlink()
@@ -58,7 +63,9 @@ class UsableTests(SynchronousTestCase):
         self.assertEqual(self.usable(), ({}, "they are for another Python (.cpython-399-vax.so)"))
 
     def test_a_broken_list(self) -> None:
-        for broken in ("", "[]", "{", '{"files": 1}', '{"files": {}, "sources": 3, "suffix": ""}', "\xff"):
+        rest = '"sources": {}, "suffix": ""'
+        lists = ("", "[]", "{", '{"files": 1}', '{"files": {}, "sources": 3, "suffix": ""}', "\xff")
+        for broken in (*lists, f'{{"files": {{"a": "b.so"}}, {rest}}}', f'{{"files": {{"a": 1}}, {rest}}}'):
             with self.subTest(broken):
                 (self.folder / compiled.LIST).write_text(broken, encoding="latin-1")
                 files, why_not = self.usable()
@@ -70,7 +77,9 @@ class SourcesTests(SynchronousTestCase):
     def test_whatever_can_be_compiled_in_is_watched(self) -> None:
         """A constant of a module that is imported becomes machine code: its change must be noticed, too."""
         names = {str(source.relative_to(compiled.PACKAGE)) for source in compiler.sources()}
-        self.assertLessEqual({"worker/intake.py", "worker/hearing.py", "media/workspace.py", "media/pcm.py"}, names)
+        # By itself, imported, from a package, and by way of another.
+        wanted = {"worker/hearing.py", "media/workspace.py", "control/messages.py", "control/leg_messages.py"}
+        self.assertLessEqual(wanted, names)
 
     def test_every_module_is_there(self) -> None:
         self.assertEqual([name for name in compiled.MODULES if not compiler.source_of(name).is_file()], [])
@@ -100,14 +109,25 @@ class PreferTests(SynchronousTestCase):
     def test_stale(self) -> None:
         folder = Path(self.mktemp())
         folder.mkdir()
-        (folder / compiled.LIST).write_text(
-            json.dumps({"suffix": compiled.suffix(), "files": {}, "sources": {"x.py": ""}})
-        )
+        noted = {"suffix": compiled.suffix(), "files": {}, "sources": {"errors.py": ""}}
+        (folder / compiled.LIST).write_text(json.dumps(noted))
         source = importlib.import_module("stellar_gw.worker.hearing").__file__
         self.assertEqual(
             self.prefer(folder),
-            f"interpreted, in spite of compiled modules: x.py has changed since; run stellar-gw-compile\n{source}\n",
+            "interpreted, in spite of compiled modules: errors.py has changed since; run stellar-gw-compile\n"
+            f"{source}\n",
         )
+
+    def test_not_loadable(self) -> None:
+        """Made on a machine with another C library, say: the worker runs, and says what is wrong."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        files = {"x__mypyc": f"x__mypyc{compiled.suffix()}"}
+        (folder / files["x__mypyc"]).write_bytes(b"no machine code")
+        compiled.write_list(folder, files, {})
+        runs, source = self.prefer(folder).splitlines()
+        self.assertIn("interpreted, in spite of compiled modules: they cannot be loaded (", runs)
+        self.assertEqual(source, importlib.import_module("stellar_gw.worker.hearing").__file__)
 
 
 class CommandTests(SynchronousTestCase):
@@ -140,3 +160,9 @@ class CommandTests(SynchronousTestCase):
         (folder / compiled.LIST).write_text("{}")
         self.assertEqual(compiler.main(["--remove"], StringIO(), folder), 0)
         self.assertFalse(folder.exists())
+
+    def test_not_removed(self) -> None:
+        folder, out = Path(self.mktemp()), StringIO()
+        folder.write_text("no folder")
+        self.assertEqual(compiler.main(["--remove"], out, folder), 1)
+        self.assertEqual(out.getvalue(), f"error  {folder} cannot be removed (Not a directory)\n")

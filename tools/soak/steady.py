@@ -24,8 +24,6 @@ SETTLED = 1 / 6
 MEDIA_PORTS = "40000-45999"
 SAMPLE = 5.0
 """Seconds between two looks at memory."""
-LONG = 600.0
-"""Seconds of a run from which on growth counts: a shorter one ends before everything has been as full as it gets."""
 MOST = 4 << 20
 """Octets that a process may have gained since then: allocators round."""
 
@@ -40,8 +38,8 @@ class Memory:
         for pid in (gateway.pid, *gateway.workers):
             self.samples.setdefault(pid, []).append(resident_octets(pid))
 
-    def check(self, gateway: GatewayProcess, findings: Findings, *, settled: bool) -> str:
-        """What each gained, in words; that is a finding where all has settled."""
+    def check(self, gateway: GatewayProcess, findings: Findings) -> str:
+        """What each gained, in words."""
         told = []
         for pid, held in self.samples.items():
             name = "gateway" if pid == gateway.pid else f"worker {pid}"
@@ -49,7 +47,7 @@ class Memory:
             third = max(1, len(rest) // 3)
             grown = max(rest[-third:]) - max(rest[:third])
             told.append(f"{name} {held[-1] / 2**20:.1f} MiB, {grown / 2**20:+.1f} after the first {SETTLED:.0%}")
-            findings.expect(grown <= MOST or not settled, f"{name} grew by {grown / 2**20:.1f} MiB: {_brief(held)}")
+            findings.expect(grown <= MOST, f"{name} grew by {grown / 2**20:.1f} MiB: {_brief(held)}")
         return "; ".join(told)
 
 
@@ -88,7 +86,7 @@ def steady(seconds: float, findings: Findings) -> None:
             good, failed = int(told.get("SuccessfulCall(C)", 0)), int(told.get("FailedCall(C)", 0))
             findings.expect((good, failed) == (count, 0), f"SIPp: {good} good and {failed} failed calls of {count}")
             check_records(gateway, count, findings)
-            grown = memory.check(gateway, findings, settled=seconds >= LONG)
+            grown = memory.check(gateway, findings)
             baseline.check(gateway, findings)
     finally:
         block.release()
