@@ -18,6 +18,8 @@ MAX_MESSAGE = 65_536
 MAX_LINE = 8_192
 """Octets of one header, its continuation lines included."""
 MAX_HEADERS = 256
+MAX_ITEMS = 256
+"""Items of one header, all its lines together: of Via, as many hops as Max-Forwards can ever allow, and one."""
 
 # No possessive groups, though they would do: Python 3.11.2, which Debian 12 has, takes what they should give up.
 TOKEN_CHARS = r"A-Za-z0-9\-.!%*_+`'~"
@@ -85,13 +87,14 @@ def split_list(value: str) -> list[str]:
     """Cut a header's value at its commas, those in quoted strings and ``<>`` left alone (RFC 3261 7.3.1).
 
     :return: the items, stripped; empty ones dropped.
-    :raise RemoteProtocolError: a quote or an angle bracket is never closed.
+    :raise RemoteProtocolError: a quote or an angle bracket is never closed, or more than ``MAX_ITEMS``, empty ones
+        included.
     """
     if "," not in value:
         value = value.strip(" \t")
         return [value] if value else []
     items, position, end = [], 0, len(value)
-    while position <= end:
+    for _ in range(MAX_ITEMS):
         match = _list_item.match(value, position)
         assert match is not None  # it matches the empty string too
         item, position = match[0].strip(" \t"), match.end()
@@ -100,7 +103,9 @@ def split_list(value: str) -> list[str]:
         if item:
             items.append(item)
         position += 1
-    return items
+        if position > end:
+            return items
+    raise RemoteProtocolError(f"more than {MAX_ITEMS} items")
 
 
 def unescape(text: str) -> str:

@@ -70,11 +70,11 @@ def _lines(head: bytes) -> list[str]:
         raise RemoteProtocolError("CR or LF alone")
     text = head.decode("utf-8", "surrogateescape")
     folded = "\r\n " in text or "\r\n\t" in text
-    if len(head) > MAX_LINE and any(len(line) > MAX_LINE for line in _line_break.split(head)):
-        raise RemoteProtocolError(f"a line of more than {MAX_LINE} octets")
-    lines = _text_line_break.split(text) if folded else text.split("\r\n")
+    lines = _text_line_break.split(text, MAX_HEADERS + 1) if folded else text.split("\r\n", MAX_HEADERS + 1)
     if len(lines) > MAX_HEADERS + 1:
         raise RemoteProtocolError(f"more than {MAX_HEADERS} headers")
+    if len(head) > MAX_LINE and any(len(line) > MAX_LINE for line in _line_break.split(head)):
+        raise RemoteProtocolError(f"a line of more than {MAX_LINE} octets")
     if folded:
         lines = [_unfolded(line) if "\n" in line else line for line in lines]
     if "\0" in text:

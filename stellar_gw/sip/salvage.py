@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from stellar_gw.errors import RemoteProtocolError
-from stellar_gw.sip.grammar import HOST, LWS, MAX_HEADERS, MAX_LINE, MAX_MESSAGE, TOKEN, is_token
+from stellar_gw.sip.grammar import HOST, LWS, MAX_HEADERS, MAX_ITEMS, MAX_LINE, MAX_MESSAGE, TOKEN, is_token
 from stellar_gw.sip.header_names import canonical_name
 from stellar_gw.sip.headers import Headers
 from stellar_gw.sip.message import Request
@@ -36,7 +36,7 @@ def salvage(head: bytes) -> Request | None:
     :param head: start line and headers, or what is there of them.
     :return: None where no answer may go out (a response, an ACK) or none could be matched (no Via).
     """
-    lines = _line_break.split(head[:MAX_MESSAGE].decode("utf-8", "surrogateescape"))
+    lines = _line_break.split(head[:MAX_MESSAGE].decode("utf-8", "surrogateescape"), MAX_HEADERS + 1)
     words = lines[0][:MAX_LINE].split()
     if len(words) < 3 or not words[-1].upper().startswith("SIP/"):
         return None
@@ -80,12 +80,16 @@ def _sound_uri(words: list[str]) -> Uri:
 
 
 def _sound_vias(values: list[str]) -> list[str]:
-    sound = []
+    sound: list[str] = []
+    hops = 0
     for value in values:
         try:
             if len(value) > MAX_LINE:
                 raise RemoteProtocolError("too long")
-            if parse_vias([value]):  # a line may be empty
+            hops += (more := len(parse_vias([value])))
+            if sound and hops > MAX_ITEMS:
+                break
+            if more:  # a line may be empty
                 sound.append(value)
         except RemoteProtocolError:
             if sound:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from attrs import evolve, field, frozen
 
 from stellar_gw.errors import LocalProtocolError, RemoteProtocolError
-from stellar_gw.sip.grammar import HOST, LWS, QUOTED_STRING, TOKEN, is_token, quote, split_list, unquote
+from stellar_gw.sip.grammar import HOST, LWS, MAX_ITEMS, QUOTED_STRING, TOKEN, is_token, quote, split_list, unquote
 from stellar_gw.sip.params import NO_PARAMS, Params, Quoted, parse_params
 from stellar_gw.sip.uri import Uri, parse_uri, parsed_host, parsed_port, written_host
 
@@ -144,7 +144,7 @@ _kept_name_addr = lru_cache(maxsize=_KEPT)(_name_addr)
 
 def parse_name_addrs(values: Iterable[str]) -> tuple[NameAddr, ...]:
     """Parse all the addresses of a header's lines. ``*`` (Contact, in REGISTER) is no address and left out."""
-    return tuple([parse_name_addr(item) for value in values for item in split_list(value) if item != "*"])
+    return tuple([parse_name_addr(item) for item in _items(values) if item != "*"])
 
 
 def parse_via(text: str) -> Via:
@@ -167,7 +167,18 @@ def parse_via(text: str) -> Via:
 
 
 def parse_vias(values: Iterable[str]) -> tuple[Via, ...]:
-    return tuple([parse_via(item) for value in values for item in split_list(value)])
+    """
+    :raise RemoteProtocolError: one is none, or there are more than ``MAX_ITEMS``.
+    """
+    return tuple([parse_via(item) for item in _items(values)])
+
+
+def _items(values: Iterable[str]) -> list[str]:
+    """The items of all the lines of one header; they are counted before any is read."""
+    items = [item for value in values for item in split_list(value)]
+    if len(items) > MAX_ITEMS:
+        raise RemoteProtocolError(f"more than {MAX_ITEMS} items")
+    return items
 
 
 def parse_cseq(text: str) -> CSeq:

@@ -77,7 +77,8 @@ class LengthTests(FaultCase):
         return sound.replace(b"Content-Length: 0", f"Content-Length: {length}".encode())
 
     def test_complexity(self) -> None:
-        """64 KiB of whatever costs a parser most: at most 20 ms of processor time each, and an answer or none."""
+        """64 KiB of whatever costs a parser most: at most 20 ms of processor time each (the middle one of
+        five), and an answer or none."""
         gateway = self.start()
         with Stranger(gateway.sip) as stranger:
             sound = request("INVITE", stranger)
@@ -93,17 +94,21 @@ class LengthTests(FaultCase):
                 "commas": b"Via: " + b"," * 8000 + b"\r\n",
                 "semicolons": b"Record-Route: <sip:a>" + b";a" * 4000 + b"\r\n",
                 "vias": (b"Via: SIP/2.0/UDP " + b"a.b," * 1900 + b"\r\n") * 8,
+                "hops": (b"Via: " + b"SIP/2.0/UDP a," * 500 + b"\r\n") * 8,
+                "contacts": (b"Contact: " + b"<sip:a>," * 950 + b"\r\n") * 8,
                 "digest": b"Authorization: Digest " + b'a="b",' * 1300 + b"\r\n",
                 "accept": b"Accept-Language: " + b"a;q=0.1," * 990 + b"\r\n",
             }
             times: dict[str, float] = {}
             for name, more in bodies.items():
                 message = head + more + b"Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
-                used = cpu_seconds(gateway.pid)
+                tries = []
                 for _ in range(5):
+                    used = cpu_seconds(gateway.pid)
                     stranger.send(message)
                     stranger.answer(0.2)
-                times[name] = (cpu_seconds(gateway.pid) - used) / 5
+                    tries.append(cpu_seconds(gateway.pid) - used)
+                times[name] = sorted(tries)[2]
             self.assertEqual(stranger.ask(request("OPTIONS", stranger)).status, 200)
         self.assertEqual({name: round(seconds, 4) for name, seconds in times.items() if seconds > 0.02}, {})
 

@@ -191,7 +191,7 @@ class LengthTests(SynchronousTestCase):
             self.assertEqual(refused(BASE + value + END + b"abc", stream=True).status, 400)
 
     def test_limits(self) -> None:
-        """64 KiB a message, 8 KiB a line with its folds, 256 headers: so much and no more."""
+        """64 KiB a message, 8 KiB a line with its folds, 256 headers, 256 items of a list: so much and no more."""
         head = BASE + b"l: "
         room = 65_536 - len(head) - 5 - 4
         whole = head + b"%d" % room + b"\r\n" + END + b"x" * room
@@ -210,6 +210,16 @@ class LengthTests(SynchronousTestCase):
 
         self.assertEqual(outcome(BASE + b"Z: y\r\n" * 251 + END), "ok")
         self.assertEqual(outcome(BASE + b"Z: y\r\n" * 252 + END), "400 more than 256 headers")
+
+        lists = ((b"Via: SIP/2.0/UDP a", b"SIP/2.0/UDP a"), (b"Contact: <sip:a@b>", b"<sip:a@b>"))
+        for line, item in lists:
+            name = line.partition(b":")[0]
+            there = 254 if name == b"Via" else 255  # BASE has one
+            expected = f"400 {name.decode()}: more than 256 items"
+            self.assertEqual(outcome(BASE + line + (b"," + item) * there + b"\r\n" + END), "ok")
+            self.assertEqual(outcome(BASE + line + (b"," + item) * 256 + b"\r\n" + END), expected)
+            self.assertEqual(outcome(BASE + (line + (b"," + item) * 127 + b"\r\n") * 3 + END), expected)
+            self.assertEqual(outcome(BASE + line + b"," * 256 + b"\r\n" + END), expected)
 
 
 class SmugglingTests(SynchronousTestCase):
@@ -330,6 +340,17 @@ class SalvageTests(SynchronousTestCase):
         vias = ["SIP/2.0/UDP here;branch=z9hG4bKh", "SIP/2.0/UDP next;branch=z9hG4bKn"]
         self.assertEqual(seen.headers.all("Via"), vias)
         self.assertIsNone(refused(data % (b"SIP/2.0/UDP " + b"=" * 9000)).salvage)
+
+    def test_too_many_hops(self) -> None:
+        """Of a list of hops that is too long the answer has the first; of lines, as many as are 256 hops or less."""
+        data = b"INVITE sip:a@h SIP/2.0\r\n%sCall-ID: c\r\n\r\n"
+        one = refused(data % (b"Via: SIP/2.0/UDP a;branch=z9hG4bKa" + b",SIP/2.0/UDP b" * 256 + b"\r\n")).salvage
+        assert one is not None
+        self.assertEqual(one.headers.all("Via"), ["SIP/2.0/UDP a;branch=z9hG4bKa"])
+        line = "SIP/2.0/UDP a" + ",SIP/2.0/UDP b" * 99
+        several = refused(data % (f"Via: {line}\r\n".encode() * 3)).salvage
+        assert several is not None
+        self.assertEqual(several.headers.all("Via"), [line, line])
 
     def test_what_is_never_answered(self) -> None:
         """An ACK, a response, no Via, no SIP: nothing goes out."""
