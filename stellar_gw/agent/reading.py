@@ -57,10 +57,13 @@ class Rota:
     """Whose turn it is to be read again; one for all links of a worker.
 
     :param later: calls something after so many seconds.
+    :ivar between: called after each reading of each link: agents of many calls may have something to say at once, and
+        what must be done on time cannot wait for all of them. Must not raise.
     """
 
     def __init__(self, later: Callable[[float, Callable[[], None]], object]) -> None:
         self._later = later
+        self.between: Callable[[], None] = _nothing
         self._waiting: deque[Callable[[], None]] = deque()
 
     def wait(self, turn: Callable[[], None]) -> None:
@@ -75,3 +78,7 @@ class Rota:
             self._later(PAUSE, self._next)
         for turn in turns:
             turn()
+
+
+def _nothing() -> None:
+    """What is done between readings where nothing is to be done."""

@@ -147,6 +147,7 @@ class _TcpLink(Protocol):
         if (self._take(MANY) or len(data) >= MOST) and not self._over:
             cast(IPushProducer, self.transport).pauseProducing()
             self._rota.wait(self._read_on)
+        self._rota.between()
 
     def _read_on(self) -> None:
         if self._over:

@@ -101,11 +101,12 @@ class _Rationed(asyncio.BufferedProtocol):
     :param inner: picows' protocol.
     :param below: the transport that reads by this.
     :param was_read: told the octets that came, and those that were asked for, unless it was little.
+    :param between: called after each reading (:class:`stellar_gw.agent.reading.Rota`).
     """
 
     __slots__ = (
-        "_asked", "_below", "_inner", "_inner_buffer", "_inner_updated", "_ration", "_transport", "_was_read",
-        "get_buffer",
+        "_asked", "_below", "_between", "_inner", "_inner_buffer", "_inner_updated", "_ration", "_transport",
+        "_was_read", "get_buffer",
     )  # fmt: skip
 
     def __init__(
@@ -115,6 +116,7 @@ class _Rationed(asyncio.BufferedProtocol):
         transport: WSTransport,
         ration: Ration,
         was_read: Callable[[int, int], None],
+        between: Callable[[], None],
     ) -> None:
         self._inner = inner
         self._inner_buffer = cast(Callable[[int], memoryview], inner.get_buffer)
@@ -123,6 +125,7 @@ class _Rationed(asyncio.BufferedProtocol):
         self._transport = transport
         self._ration = ration
         self._was_read = was_read
+        self._between = between
         self._asked = FIRST // 2  # before the buffer is so full that picows doubles it
         self.get_buffer: Callable[[int], memoryview] = self._inner_buffer  # type: ignore[assignment]
         below.set_protocol(self)
@@ -141,11 +144,13 @@ class _Rationed(asyncio.BufferedProtocol):
         ration = self._ration
         if nbytes < self._asked and ration.frames <= MANY and not self._transport.is_close_frame_sent:
             ration.frames = 0
+            self._between()
             return
         if self.get_buffer is self._inner_buffer:
             self.get_buffer = self._rationed_buffer
             self._below.set_protocol(self)  # which looks up get_buffer once
         self._was_read(nbytes, self._asked)
+        self._between()
 
     def eof_received(self) -> bool | None:
         return self._inner.eof_received()
@@ -226,7 +231,7 @@ class _WsLink(BaseLink, WSListener):
         below = transport.underlying_transport
         self._unsent_octets = below.get_write_buffer_size
         picows = cast(asyncio.BufferedProtocol, below.get_protocol())
-        _Rationed(picows, below, transport, self._ration, self._was_read)
+        _Rationed(picows, below, transport, self._ration, self._was_read, self._rota.between)
         self._opened()
 
     def _was_read(self, octets: int, asked: int) -> None:

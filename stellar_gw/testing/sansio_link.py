@@ -38,12 +38,15 @@ class SansIoConnector:
 
     :param loop: the asyncio loop that the links live on; every method is called on its thread.
     :param tls: for ``wss://``; by default :func:`stellar_gw.agent.tls.client_tls`.
+    :param rota: shared with other connectors; by default one of its own.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | None = None, rota: Rota | None = None
+    ) -> None:
         self._loop = loop
         self._tls = tls or client_tls()
-        self._rota = Rota(loop.call_later)
+        self._rota = rota or Rota(loop.call_later)
 
     def connect(self, target: Target, events: LinkEvents, limits: LinkLimits) -> Link:
         link = _SansIoLink(self._loop, events, limits, self._rota, self._tls)
@@ -105,6 +108,7 @@ class _SansIoLink(BaseLink, asyncio.BufferedProtocol):
         if self._client is not None:
             self._take_in(self._client, bytes(self._octets[:nbytes]))
         self._was_read(nbytes, self._asked)
+        self._rota.between()
 
     def _take_in(self, client: ClientProtocol, data: bytes) -> None:
         client.receive_data(data)

@@ -90,6 +90,7 @@ def _run(reactor: Any, loop: asyncio.AbstractEventLoop, options: argparse.Namesp
         others={"audiosocket": TcpConnector(reactor, rota)},
     )
     worker = Worker(reactor, identity, connector, clocks, random.SystemRandom(), DirectReaders(loop, reactor))
+    rota.between = worker.look
     loop.add_signal_handler(signal.SIGTERM, worker.drain)
     scheduling = _schedule(options.priority)
     log.info("started (pid {pid}): {scheduling}; {runs}", pid=os.getpid(), scheduling=scheduling, runs=runs)

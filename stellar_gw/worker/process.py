@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
 from functools import partial
@@ -86,10 +85,9 @@ class Worker:
         self._poller = DatagramPoller(readers or reactor)
         self._recorder = Recorder(clocks, reactor.callFromThread)
         self._fast_path = FastPath()
-        self._now = clocks.now
-        self._slot_at = math.inf
         pacer = self._pacer = Pacer()
-        self._timer = SlotTimer(readers or reactor, SLOT, self._slot)
+        self._timer = SlotTimer(readers or reactor, SLOT, self._slot, now=clocks.now)
+        self._poller.between = self._timer.look
         pacer.run_by(self._timer)
         self._carrier = Carrier(
             Surroundings(
@@ -115,6 +113,10 @@ class Worker:
     def start(self) -> None:
         self._set_orphaned()
         self._dialler.startService()
+
+    def look(self) -> None:
+        """Send what is due, in the middle of other work that may take long (:meth:`SlotTimer.look`)."""
+        self._timer.look()
 
     def drain(self) -> None:
         """Take no new calls; the process ends with the last one."""
@@ -161,10 +163,8 @@ class Worker:
 
     def _slot(self, count: int) -> None:
         """5 ms have passed, and what is due goes out; then there is time for others until the next."""
-        # Slots lie on a grid, which the soonest of our calls shows.
-        self._slot_at = min(self._now(), self._slot_at + count * SLOT)
         self._pacer.expired(count)
-        self._recorder.idle(self._slot_at + IDLE)
+        self._recorder.idle(self._timer.due - SLOT + IDLE)
 
     def _emit(self, event: Event) -> None:
         if self._channel is not None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import struct
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -75,15 +77,27 @@ else:
 class SlotTimer:
     """Calls ``expired(count)``, where ``count`` is the number of intervals passed since the last call.
 
-    The kernel keeps the deadlines: they lie at whole intervals from the start, however late we are called.
+    The kernel keeps the deadlines: they lie at whole intervals from the start, however late we are called. Whoever does
+    much between two turns of the loop calls :meth:`look` now and then: a loop that was held up for a moment has a
+    hundred packets to deal with, and what is due would come after them all.
+
+    :param now: seconds of the monotonic clock.
+    :ivar due: when the next interval has passed for certain, by ``now``; infinity while it does not run.
     """
 
     def __init__(
-        self, reactor: Reactor, interval: float, expired: Callable[[int], None], timer: Callable[[], Any] = make_timer
+        self,
+        reactor: Reactor,
+        interval: float,
+        expired: Callable[[int], None],
+        timer: Callable[[], Any] = make_timer,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reactor = reactor
         self._interval = interval
         self._expired = expired
+        self._now = now
+        self.due = math.inf
         self._timer = timer()
         self._descriptor: int = self._timer.descriptor
         reactor.addReader(self)
@@ -91,18 +105,26 @@ class SlotTimer:
     def start(self) -> None:
         if self._descriptor >= 0:
             self._timer.set(self._interval)
+            self.due = self._now() + self._interval
 
     def stop(self) -> None:
         if self._descriptor >= 0:
             self._timer.set(0.0)
+            self.due = math.inf
 
     def close(self) -> None:
         """Give the descriptor back; may be repeated."""
         if self._descriptor < 0:
             return
         self._reactor.removeReader(self)
+        self.due = math.inf
         descriptor, self._descriptor = self._descriptor, -1
         os.close(descriptor)
+
+    def look(self) -> None:
+        """Call ``expired`` now if an interval has passed; never from within it."""
+        if self._now() >= self.due:
+            self.doRead()
 
     # --- IReadDescriptor ------------------------------------------------------------------------
 
@@ -115,10 +137,13 @@ class SlotTimer:
     def doRead(self) -> None:
         try:
             expirations = os.read(self._descriptor, _EXPIRATIONS.size)
-        except BlockingIOError:  # stopped meanwhile
+        except BlockingIOError:  # stopped, or looked at, meanwhile
             return
+        (count,) = _EXPIRATIONS.unpack(expirations)
+        # The deadlines lie on a grid, which the soonest of our calls shows.
+        self.due = min(self._now(), self.due + (count - 1) * self._interval) + self._interval
         try:
-            self._expired(_EXPIRATIONS.unpack(expirations)[0])
+            self._expired(count)
         except Exception:
             # If it went on to the reactor, that would take the timer from every call.
             _log.failure("a turn of the pacer failed")

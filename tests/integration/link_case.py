@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.agent.link import Connector, Link, LinkClosed, LinkLimits, Target
+from stellar_gw.agent.reading import Rota
 from stellar_gw.agent.tls import client_tls
 from stellar_gw.agent.ws_link import WsConnector
 from stellar_gw.dialects.contract import Frame
@@ -153,9 +154,10 @@ class LinkCase(SynchronousTestCase):
         limits: LinkLimits = LIMITS,
         subprotocol: str = "",
         tls: ssl.SSLContext | None = None,
+        rota: Rota | None = None,
     ) -> WatchedLink:
         """A link to ``url``, by default to the last agent started."""
-        connector: Connector = type(self).connector_class(asyncio.get_running_loop(), tls or no_tls())
+        connector: Connector = type(self).connector_class(asyncio.get_running_loop(), tls or no_tls(), rota)
         target = Target(
             url=url or f"ws://127.0.0.1:{self.port}/ws?token=hush",
             headers=headers,

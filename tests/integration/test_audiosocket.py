@@ -19,7 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from stellar_gw.agent.link import Link, LinkClosed, LinkLimits, Target
-from stellar_gw.agent.reading import MANY
+from stellar_gw.agent.reading import MANY, Rota
 from stellar_gw.agent.tcp_link import TcpConnector
 from stellar_gw.dialects.audiosocket import call_uuid
 from stellar_gw.dialects.contract import Frame
@@ -149,6 +149,14 @@ class LinkTests(TestCase):
         closed = await events.closed
         self.assertEqual(events.frames, [b"\x10\x00\x04abcd", b"\x03\x00\x015"])
         self.assertEqual((closed.code, closed.established), ("lost", True))
+
+    async def test_what_cannot_wait_has_its_turn_after_each_reading(self) -> None:
+        events, rota, told = Events(), Rota(reactor.callLater), []
+        rota.between = lambda: told.append(len(events.frames))
+        url = self.serve(lambda server, connection: connection.sendall(b"\x10\x00\x04abcd" + HANGUP)).url
+        TcpConnector(reactor, rota).connect(Target(url=url), events, LinkLimits())
+        await events.closed
+        self.assertEqual(told[-1], len(events.frames))
 
     async def test_very_many_frames_take_turns(self) -> None:
         """However many frames come at once, at most 128 are handed on in one turn of the loop, all in their order; a

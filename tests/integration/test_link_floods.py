@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from itertools import groupby
 
 from attrs import evolve
 
 from stellar_gw.agent.link import Link
-from stellar_gw.agent.reading import FIRST, MANY, MOST
+from stellar_gw.agent.reading import FIRST, MANY, MOST, Rota
 from stellar_gw.dialects.contract import Frame
 from stellar_gw.testing.raw_agent import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Peer, frame
 from tests.integration.link_case import LIMITS, Authority, Base, Recorder, on_every_link, on_loop
@@ -101,6 +102,39 @@ class Floods(Base):
         self.assertGreaterEqual(len(meanwhile), TURNS)
         # Links that have only just been opened, all of them in one turn; later it is LINKS * MANY.
         self.assertLessEqual(max(meanwhile), FLOODING * 3 * FIRST // 12)
+
+    @on_loop
+    async def test_between(self) -> None:
+        """What cannot wait for all links has its turn after each reading of one, of a flooding agent too."""
+
+        async def script(peer: Peer) -> None:
+            await peer.upgrade()
+            for message in (b"one", b"two"):
+                await peer.read_frame()
+                await peer.write(frame(TEXT, message))
+            await peer.read_frame()
+            await peer.flood(frame(TEXT, b"x" * 10) * 20000)
+
+        await self.agent(script)
+        happened: list[Frame] = []
+        turns, rota = Turns(), Rota(asyncio.get_running_loop().call_later)
+        rota.between = lambda: happened.append("between")
+
+        def received(message: Frame) -> None:
+            happened.append(message)
+            turns.took(message)
+
+        self.recorder.on_received = received
+        link = self.connect(rota=rota)
+        for count in (1, 2, 3):
+            await self.recorder.until(count)
+            link.send("go on")
+        await turns.enough()
+        link.abort()
+        said = happened[happened.index("one") :]
+        self.assertEqual(said[:4], ["one", "between", "two", "between"])
+        in_one_reading = [len(list(run)) for message, run in groupby(said[4:]) if message != "between"]
+        self.assertLessEqual(max(in_one_reading), 3 * FIRST // 12)
 
     @on_loop
     async def test_nothing_is_lost(self) -> None:

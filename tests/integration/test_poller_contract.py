@@ -14,7 +14,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from stellar_gw.testing.datagram import DatagramNetwork
-from stellar_gw.worker.poller import TURN, DatagramPoller
+from stellar_gw.worker.poller import BATCH, TURN, DatagramPoller
 
 LOOPBACK = "127.0.0.1"
 reactor: Any = installed_reactor
@@ -284,6 +284,21 @@ class PollerTests(TestCase):
 
     def send(self, data: bytes, to: Any) -> None:
         self.peer.sendto(data, (LOOPBACK, to.getHost().port))
+
+    def test_between(self) -> None:
+        """What is due elsewhere is looked at after every 16 datagrams, and may close the poller."""
+        sockets = [self.open() for _ in range(2 * BATCH + 4)]
+        for transport in sockets:
+            self.send(b"1", transport)
+        taken: list[int] = []
+        self.poller.between = lambda: taken.append(self.poller.counts.received)
+        self.poller.doRead()
+        self.assertEqual(taken, [16, 32, 36])
+        self.send(b"2", sockets[0])
+        self.send(b"2", sockets[1])
+        self.poller.between = self.poller.close
+        self.poller.doRead()
+        self.assertEqual(self.poller.counts.received, 38)
 
     def test_turn(self) -> None:
         """A turn takes one datagram of each readable socket, and at most 256 in all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -58,6 +59,35 @@ class SlotTimerTests(TestCase):
             pass
         done.addTimeout(10, reactor)
         self.assertGreaterEqual(await done, 6)
+
+    def test_look(self) -> None:
+        """Asked in the middle of other work, it tells what has passed, once; the loop's turn then has none to tell."""
+        told: list[int] = []
+        now = 100.0
+        timer = SlotTimer(reactor, 0.005, told.append, now=lambda: now)
+        self.addCleanup(timer.close)
+        timer.look()
+        timer.start()
+        self.assertEqual(timer.due, 100.005)
+        self._busy(0.012)
+        timer.look()  # by its clock nothing has passed
+        self.assertEqual(told, [])
+        now = 100.013
+        timer.look()
+        self.assertEqual([count >= 2 for count in told], [True])
+        self.assertAlmostEqual(timer.due, 100.005 + told[0] * 0.005 if told[0] == 2 else 100.018)
+        timer.look()
+        timer.doRead()
+        self.assertEqual(len(told), 1)
+        now = 200.0
+        timer.stop()
+        timer.look()
+        self.assertEqual((len(told), timer.due), (1, math.inf))
+
+    def _busy(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            pass
 
     def test_failure(self) -> None:
         """What a turn raises is logged, and the timer stays with the reactor."""
