@@ -52,7 +52,7 @@ class CallRecording:
         """The call is released: go on once the end of the file is known, at once where none is awaited."""
         self._go_on = go_on
         if self.finishing:
-            self._timers.start("recording", FINISH_TIMEOUT, self._overdue)
+            self._timers.give("recording", FINISH_TIMEOUT, self._overdue)
         else:
             self._continue()
 

@@ -7,23 +7,29 @@ from collections.abc import Callable
 from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from stellar_gw.patience import Patience
+
 
 @define
 class Timers:
     """At most one delayed call of each name."""
 
     clock: IReactorTime
-    _running: dict[str, IDelayedCall] = field(factory=dict, init=False)
+    _running: dict[str, IDelayedCall | Patience] = field(factory=dict, init=False)
 
     def start(self, name: str, delay: float, fire: Callable[[], object]) -> None:
         """Call ``fire`` after ``delay`` seconds; a running timer of that name is replaced."""
         self.stop(name)
+        self._running[name] = self.clock.callLater(delay, self._fired, name, fire)
 
-        def fired() -> None:
-            del self._running[name]
-            fire()
+    def give(self, name: str, seconds: float, fire: Callable[[], object]) -> None:
+        """The same for what a media worker shall have told by then: it has that time, however this process fares."""
+        self.stop(name)
+        self._running[name] = Patience(self.clock, seconds, self._fired, name, fire)
 
-        self._running[name] = self.clock.callLater(delay, fired)
+    def _fired(self, name: str, fire: Callable[[], object]) -> None:
+        del self._running[name]
+        fire()
 
     def running(self, name: str) -> bool:
         return name in self._running

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import msgspec
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IDelayedCall, ITCPTransport
+from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import Int32StringReceiver
@@ -17,22 +16,11 @@ from stellar_gw.call.ports import WorkerFailed
 from stellar_gw.control.codec import FrameError, decode_for_gateway, encode
 from stellar_gw.control.messages import MAX_FRAME, VERSION, Event, Failed, Hello, Message, Reply, Request
 from stellar_gw.errors import LocalProtocolError
+from stellar_gw.patience import Clock, Patience
 
 HELLO_TIMEOUT = 10.0
 """Seconds from the connection to the worker's first frame."""
-STRETCHES = 4
-"""In which a request's time is counted."""
-HELD_UP = 0.1
-"""Seconds; a stretch that ends so late says that the gateway itself was held up, and nothing about the worker. It does
-not count: the request may not even have left, or its reply may be waiting."""
 _log = Logger()
-
-
-class Clock(Protocol):
-    """Part of IReactorTime."""
-
-    def seconds(self) -> float: ...
-    def callLater(self, delay: float, callable: Callable[..., object], *args: Any) -> IDelayedCall: ...
 
 
 class ChannelOwner(Protocol):
@@ -59,9 +47,9 @@ class WorkerChannel(Int32StringReceiver):
     def __init__(self, clock: Clock, owner: ChannelOwner) -> None:
         self._clock = clock
         self._owner = owner
-        self._requests: dict[int, tuple[Deferred[Reply], IDelayedCall]] = {}
+        self._requests: dict[int, tuple[Deferred[Reply], Patience]] = {}
         self._last_request = 0
-        self._late: IDelayedCall | None = None
+        self._late: Patience | None = None
         self._ended = ""
         self._open = False
         self.worker: Hello | None = None
@@ -83,7 +71,8 @@ class WorkerChannel(Int32StringReceiver):
         except LocalProtocolError as reason:
             return fail(WorkerFailed("bad_request", str(reason)))
         answer: Deferred[Reply] = Deferred(lambda _: self._forget(number))
-        self._requests[number] = (answer, self._expiry(number, type(request).__name__, timeout))
+        patience = Patience(self._clock, timeout, self._expired, number, type(request).__name__, timeout)
+        self._requests[number] = (answer, patience)
         Int32StringReceiver.sendString(self, frame)
         return answer
 
@@ -101,28 +90,18 @@ class WorkerChannel(Int32StringReceiver):
     def _forget(self, number: int) -> None:
         """The asker has cancelled: a late reply is nobody's."""
         waiting = self._requests.pop(number, None)
-        if waiting is not None and waiting[1].active():
+        if waiting is not None:
             waiting[1].cancel()
 
-    def _expiry(self, number: int, what: str, timeout: float, left: int = STRETCHES) -> IDelayedCall:
-        due = self._clock.seconds() + timeout / STRETCHES
-        return self._clock.callLater(timeout / STRETCHES, self._expired, number, what, timeout, left, due)
-
-    def _expired(self, number: int, what: str, timeout: float, left: int, due: float) -> None:
-        answer, _ = self._requests[number]
-        if self._clock.seconds() - due <= HELD_UP:
-            left -= 1
-        if left:
-            self._requests[number] = (answer, self._expiry(number, what, timeout, left))
-            return
-        del self._requests[number]
+    def _expired(self, number: int, what: str, timeout: float) -> None:
+        answer, _ = self._requests.pop(number)
         answer.errback(WorkerFailed("timeout", f"the worker did not answer {what} within {timeout:g} s"))
 
     # --- the connection -------------------------------------------------------------------------
 
     def connectionMade(self) -> None:
         self._open = True
-        self._late = self._clock.callLater(HELLO_TIMEOUT, self.abort, f"no Hello within {HELLO_TIMEOUT:g} s")
+        self._late = Patience(self._clock, HELLO_TIMEOUT, self.abort, f"no Hello within {HELLO_TIMEOUT:g} s")
 
     def stringReceived(self, string: bytes) -> None:
         if self._ended:
@@ -143,7 +122,7 @@ class WorkerChannel(Int32StringReceiver):
             if not isinstance(message, Hello):
                 self.abort(f"its first frame was {type(message).__name__}, not Hello")
                 return
-            if self._late is not None and self._late.active():
+            if self._late is not None:
                 self._late.cancel()
             if message.version != VERSION:
                 self.abort(f"it speaks version {message.version} of the control protocol, we speak {VERSION}")
@@ -162,9 +141,8 @@ class WorkerChannel(Int32StringReceiver):
         waiting = self._requests.pop(reply.request, None)
         if waiting is None:
             return  # given up already
-        answer, deadline = waiting
-        if deadline.active():
-            deadline.cancel()
+        answer, patience = waiting
+        patience.cancel()
         if isinstance(reply, Failed):
             answer.errback(WorkerFailed(reply.code, reply.message))
         else:
@@ -176,12 +154,11 @@ class WorkerChannel(Int32StringReceiver):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._open = False
         self._ended = self._ended or "it closed the control channel"
-        if self._late is not None and self._late.active():
+        if self._late is not None:
             self._late.cancel()
         waiting, self._requests = self._requests, {}
-        for answer, deadline in waiting.values():
-            if deadline.active():
-                deadline.cancel()
+        for answer, patience in waiting.values():
+            patience.cancel()
             if not answer.called:  # else cancelled by what one before it led to
                 answer.errback(WorkerFailed("lost", self._ended))
         self._owner.closed(self, self._ended)

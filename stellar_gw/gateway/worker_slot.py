@@ -16,9 +16,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from stellar_gw.control.messages import Configure, Drain, Hello, Ping, Reply
-from stellar_gw.gateway.channel import Clock, WorkerChannel
+from stellar_gw.gateway.channel import WorkerChannel
 from stellar_gw.gateway.pool_settings import PoolSettings
 from stellar_gw.gateway.worker_process import Spawner, WorkerProcess, spawn
+from stellar_gw.patience import Clock
 
 SOUND = 10.0
 """Seconds after which a worker that fell had not failed at the start, and is replaced without delay."""

@@ -135,12 +135,26 @@ class RecordingTests(_CallCase):
         self.use(_Silent(self.clock))
         self.talk()
         self.hang_up()
-        self.wait(1.5)
+        self.wait()
+        self.clock.pump([0.1] * 9)
         self.assertEqual(len(self.calls), 1)
         self.settle()
         note = "its file was not finished within 2 s"
         self.assertEqual(self.record().recording, {"path": "", "seconds": 0.0, "octets": 0, "note": note})
         self.assertEqual(self.notes(), [f"recording: {note}"])
+
+    def test_held_up(self) -> None:
+        """A gateway that is stopped while a file is finished reads what it was told meanwhile before it judges."""
+        self.use(_Silent(self.clock))
+        self.talk()
+        said = self.ended()
+        self.hang_up()
+        self.clock.pump([0.1] * 5)
+        self.clock.advance(2.15)
+        self.calls.heard(said)
+        self.settle()
+        self.assertEqual(self.record().recording, {"path": "/r/a.wav", "seconds": 7.0, "octets": 224044, "note": ""})
+        self.assertEqual(self.notes(), [])
 
     def test_lost_worker(self) -> None:
         """With the worker goes what it knew; the record says where to look."""
