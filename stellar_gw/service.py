@@ -390,6 +390,7 @@ def pool_settings(config: Config, runtime: str) -> PoolSettings:
         no_media=config.timers.no_media,
         no_media_on_hold=config.timers.no_media_on_hold,
         fast_path=media.fast_path_socket if media.fast_path == "nftables" else "",
+        max_load=config.limits.load / 100,
         command=WorkerCommand(options=("--orphan-time", f"{media.orphan_time:g}")),
     )
 

@@ -121,10 +121,11 @@ def media_ending(error: BaseException | None) -> Ending:
     )
 
 
-_MEDIA_CAUSES = {"no_ports": "no_ports", "lost": "worker_lost"}
+_MEDIA_CAUSES = {"no_ports": "no_ports", "overloaded": "overloaded", "lost": "worker_lost"}
 """A request that dies with its worker fails before the news of the worker's death."""
 _MEDIA_FIXES = {
     "no_ports": "Widen media.ports",
+    "overloaded": "Add cores and media.workers, or a gateway; docs/media.rst says what a core carries",
     "no_descriptors": "Raise LimitNOFILE= in the unit, or ulimit -n",
 }
 

@@ -47,6 +47,7 @@ FIXED = (
     "log",
     "http",
     "dns",
+    "limits.load",
     "limits.connections",
     "limits.all_connections",
     "limits.transactions",

@@ -147,6 +147,7 @@ class GatewayLimits:
     """What the whole gateway takes; 0 is no limit where it counts calls.
 
     :ivar calls: at the same time, over all tenants.
+    :ivar load: percent of a core that a media worker may need before it gets no more calls.
     :ivar call_duration: of one call, for tenants that set none of their own.
     :ivar requests: unauthenticated requests a second from one source; ``burst`` of them at once.
     :ivar connections: open TCP and TLS connections from one source; ``all_connections`` from all.
@@ -156,6 +157,7 @@ class GatewayLimits:
     """
 
     calls: Annotated[int, rules.Whole(0, 100_000)] = 0
+    load: Annotated[int, rules.Whole(0, 100)] = 90
     call_duration: Annotated[float, rules.Seconds(1, 86400)] = 7200.0
     requests: Count = 100
     burst: Count = 400

@@ -46,8 +46,11 @@ def not_ready(sight: Sight) -> list[str]:
     reasons = []
     if sight.draining():
         reasons.append("the gateway is draining")
-    if not any(each.up for each in sight.workers()):
+    up = [each for each in sight.workers() if each.up]
+    if not up:
         reasons.append("no media worker is up")
+    elif all(each.load.overloaded for each in up):
+        reasons.append("every media worker has all that it can carry")
     reasons += [f"{each.path.name} cannot be written: {each.failing}" for each in sight.journals if each.failing]
     return reasons
 

@@ -34,7 +34,7 @@ class Configure(Request, frozen=True, kw_only=True):
 
 
 class Ping(Request, frozen=True, kw_only=True):
-    """Answered by :class:`Done` in time (``PoolSettings.ping_timeout``), or the worker is taken for dead."""
+    """Answered by :class:`Pong` in time (``PoolSettings.ping_timeout``), or the worker is taken for dead."""
 
 
 class ListCalls(Request, frozen=True, kw_only=True):
@@ -49,6 +49,23 @@ class Drain(Request, frozen=True, kw_only=True):
 
 class Done(Reply, frozen=True, kw_only=True):
     pass
+
+
+class Pong(Reply, frozen=True, kw_only=True):
+    """A worker lives, and has done so much since it was started.
+
+    :ivar at: seconds of its own clock, which never runs backwards.
+    :ivar worked: seconds of processor time of its loop.
+    :ivar turns: of its pacer, of 5 ms each; none pass while there is nobody to send to.
+    :ivar late: turns that came a whole turn late or more, but were made up for.
+    :ivar skipped: frames, over all calls, that were too late to be made up for.
+    """
+
+    at: float
+    worked: float
+    turns: int
+    late: int
+    skipped: int
 
 
 class Failed(Reply, frozen=True, kw_only=True):

@@ -40,6 +40,7 @@ from stellar_gw.control.messages import (
     Outcome,
     Ping,
     Played,
+    Pong,
     Pressed,
     Rebind,
     Record,
@@ -59,9 +60,9 @@ ToWorker = (
     | Early | Pressed | Record | SendDigits | Tell | Outcome
 )  # fmt: skip
 ToGateway = (
-    Hello | Done | Failed | Listing | Allocated | Released | AgentReady | AgentFailed | AgentHangup | AgentLost
-    | AgentResumed | AgentAsked | AgentTurned | MediaLost | MediaBack | OneWayAudio | Played | RecordingEnded
-    | DigitReceived
+    Hello | Done | Pong | Failed | Listing | Allocated | Released | AgentReady | AgentFailed | AgentHangup
+    | AgentLost | AgentResumed | AgentAsked | AgentTurned | MediaLost | MediaBack | OneWayAudio | Played
+    | RecordingEnded | DigitReceived
 )  # fmt: skip
 
 

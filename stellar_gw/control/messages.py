@@ -31,6 +31,7 @@ from stellar_gw.control.channel_messages import (
     ListCalls,
     Listing,
     Ping,
+    Pong,
 )
 from stellar_gw.control.envelope import (
     MAX_FRAME,
@@ -82,6 +83,7 @@ Anything = (
     | ListCalls
     | Drain
     | Done
+    | Pong
     | Failed
     | Listing
     | Allocate
@@ -154,6 +156,7 @@ __all__ = [
     "Outcome",
     "Ping",
     "Played",
+    "Pong",
     "Pressed",
     "Rebind",
     "Record",

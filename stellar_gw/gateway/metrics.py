@@ -350,6 +350,17 @@ class _Looked(Collector):
         for each in workers:
             carried.add_metric((str(each.worker),), each.calls)
         yield carried
+        busy = GaugeMetricFamily("stellar_gw_worker_busy", "Share of its time that it works.", labels=("worker",))
+        full = GaugeMetricFamily("stellar_gw_worker_overloaded", "1: it gets no new calls.", labels=("worker",))
+        late = CounterMetricFamily("stellar_gw_worker_late_turns", "Turns that came late.", labels=("worker",))
+        skipped = CounterMetricFamily("stellar_gw_worker_skipped_frames", "Frames never sent.", labels=("worker",))
+        for each in workers:
+            name = (str(each.worker),)
+            busy.add_metric(name, each.load.busy)
+            full.add_metric(name, int(each.load.overloaded))
+            late.add_metric(name, each.load.late_turns)
+            skipped.add_metric(name, each.load.skipped)
+        yield from (busy, full, late, skipped)
         failing = GaugeMetricFamily("stellar_gw_journal_failing", "1: records cannot be written.", labels=("journal",))
         waiting = GaugeMetricFamily("stellar_gw_journal_waiting", "Records not on disk yet.", labels=("journal",))
         lost = CounterMetricFamily("stellar_gw_journal_lost", "Records that had no room left.", labels=("journal",))

@@ -18,6 +18,7 @@ from stellar_gw.control.messages import Allocate, Drain, Event, Hello, ListCalls
 from stellar_gw.errors import LocalProtocolError, StellarError
 from stellar_gw.gateway.channel import WorkerChannel
 from stellar_gw.gateway.pool_settings import PoolSettings, prepare_socket
+from stellar_gw.gateway.worker_load import WorkerLoad
 from stellar_gw.gateway.worker_slot import SlotReactor, WorkerSlot
 from stellar_gw.media.ports import cut
 
@@ -43,6 +44,7 @@ class WorkerDescription:
 
     :ivar pid: 0 where no process runs at the moment.
     :ivar ports: the first, and the one after the last.
+    :ivar load: as it is now.
     """
 
     worker: int
@@ -52,6 +54,7 @@ class WorkerDescription:
     calls: int
     ports: tuple[int, int]
     replaced: int
+    load: WorkerLoad
 
 
 class WorkerPool:
@@ -157,6 +160,7 @@ class WorkerPool:
                 calls=len(slot.calls),
                 ports=slot.ports,
                 replaced=slot.replaced,
+                load=slot.load,
             )
             for slot in self._slots
         ]
@@ -194,6 +198,9 @@ class WorkerPool:
         refused = WorkerFailed("no_worker", "no media worker is up; the log says why")
         for slot in sorted((each for each in self._slots if each.up), key=lambda each: len(each.calls)):
             if not slot.up:
+                continue
+            if slot.load.overloaded:
+                refused = WorkerFailed("overloaded", f"media worker {slot.number} has all that it can carry")
                 continue
             self._carriers[call] = slot
             slot.calls.add(call)

@@ -26,6 +26,8 @@ class PoolSettings:
     :ivar quarantine: for which a port rests before another leg gets it.
     :ivar no_media: without RTP and RTCP, before a leg's media count as lost; ``no_media_on_hold`` while on hold.
     :ivar fast_path: the socket of the kernel fast path's helper; empty for none.
+    :ivar max_load: the share of a core's time, 0 to 1, that a worker may need; one that needs more, and is late with
+        packets, gets no more calls. 0 for no limit.
     :ivar ping_interval: between a ping's answer and the next ping. With ``ping_timeout`` it is the longest that
         a hung worker goes unnoticed: 2 s.
     :ivar request_timeout: for any command; a call in set-up cannot wait longer.
@@ -44,6 +46,7 @@ class PoolSettings:
     no_media: float = 30.0
     no_media_on_hold: float = 3600.0
     fast_path: str = ""
+    max_load: float = 0.9
     ping_interval: float = 0.5
     ping_timeout: float = 1.5
     request_timeout: float = 2.0

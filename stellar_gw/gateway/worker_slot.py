@@ -15,9 +15,10 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from stellar_gw.control.messages import Configure, Drain, Hello, Ping, Reply
+from stellar_gw.control.messages import Configure, Drain, Hello, Ping, Pong, Reply
 from stellar_gw.gateway.channel import WorkerChannel
 from stellar_gw.gateway.pool_settings import PoolSettings
+from stellar_gw.gateway.worker_load import WorkerLoad
 from stellar_gw.gateway.worker_process import Spawner, WorkerProcess, spawn
 from stellar_gw.patience import Clock
 
@@ -47,6 +48,7 @@ class WorkerSlot:
     :ivar channel: to the process that is attached, None while there is none.
     :ivar up: whether it can be asked.
     :ivar calls: what it carries.
+    :ivar load: of the present process.
     :ivar replaced: how often another process took over.
     """
 
@@ -75,6 +77,7 @@ class WorkerSlot:
         self.channel: WorkerChannel | None = None
         self.up = False
         self.calls: set[str] = set()
+        self.load = WorkerLoad(settings.max_load)
         self.replaced = 0
 
     @property
@@ -91,6 +94,7 @@ class WorkerSlot:
         self._started = self._reactor.seconds()
         self._lost = False
         settings = self._settings
+        self.load = WorkerLoad(settings.max_load)
         try:
             process = spawn(
                 self._reactor,
@@ -178,14 +182,35 @@ class WorkerSlot:
     def _ping(self, channel: WorkerChannel) -> None:
         settings = self._settings
 
-        def answered(_: Reply) -> None:
+        def answered(reply: Reply) -> None:
             if self.channel is channel:
+                if isinstance(reply, Pong) and self.load.told(reply):
+                    self._tell_load()
                 self._wait(settings.ping_interval, self._ping, channel)
 
         def silent(reason: Failure) -> None:
             self.cut(channel, f"it left a ping unanswered ({reason.getErrorMessage()})")
 
         channel.ask(Ping(request=0), settings.ping_timeout).addCallbacks(answered, silent)
+
+    def _tell_load(self) -> None:
+        load = self.load
+        if load.overloaded:
+            _log.warn(
+                "media worker {worker} has all that it can carry: with {count} calls it works {busy:.0%} of the time, "
+                "and {late:.0%} of its turns are late; it gets no new calls",
+                worker=self.number,
+                count=len(self.calls),
+                busy=load.busy,
+                late=load.late,
+            )
+        else:
+            _log.info(
+                "media worker {worker} takes calls again: with {count} it works {busy:.0%} of the time",
+                worker=self.number,
+                count=len(self.calls),
+                busy=load.busy,
+            )
 
     def _exited(self, how: str) -> None:
         self._process = None

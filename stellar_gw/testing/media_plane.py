@@ -50,6 +50,7 @@ class FakeMediaPlane:
 
     :ivar agent: seconds until the agent is ready, or None for an agent that refuses.
     :ivar ports: how many ports there are.
+    :ivar overloaded: every worker carries all that it can.
     :ivar sessions: every agent session ever started, in order.
     :ivar released: every call ever released, in order, with how; ``released_legs`` has single legs.
     :ivar versions: the IP version that each leg of each call was asked for last.
@@ -59,6 +60,7 @@ class FakeMediaPlane:
     clock: IReactorTime
     agent: Callable[[messages.StartAgent], float | None] = prompt_agent
     ports: int = 5000
+    overloaded: bool = False
     latency: float = 0.001
     calls: dict[str, FakeCall] = field(factory=dict)
     sessions: list[messages.StartAgent] = field(factory=list)
@@ -145,6 +147,8 @@ class FakeMediaPlane:
         legs = self.calls[request.call].legs if request.call in self.calls else {}
         versions = self.versions.setdefault(request.call, {})
         if request.leg not in legs or request.version not in (0, versions[request.leg]):
+            if self.overloaded and not legs:
+                return fail(WorkerFailed("overloaded", "media worker 0 has all that it can carry"))
             if sum(len(call.legs) for call in self.calls.values()) >= self.ports:
                 return fail(WorkerFailed("no_ports", "all RTP ports are in use"))
             legs = self.calls.setdefault(request.call, FakeCall()).legs

@@ -28,6 +28,7 @@ from stellar_gw.control.messages import (
     Listing,
     Outcome,
     Ping,
+    Pong,
     Pressed,
     Rebind,
     Record,
@@ -103,10 +104,21 @@ class Carrier:
         for call in list(self._sessions):
             self._release(call, "", cause, "gateway")
 
+    def _pong(self) -> Pong:
+        around, pacer = self._around, self._around.pacer
+        return Pong(
+            request=0,
+            at=around.now(),
+            worked=around.worked(),
+            turns=pacer.turns,
+            late=pacer.late,
+            skipped=pacer.skipped,
+        )
+
     def _handle(self, request: Request) -> Reply:
         match request:
             case Ping():
-                return Done(request=0)
+                return self._pong()
             case Configure():
                 return self._configure(request)
             case ListCalls():

@@ -46,6 +46,7 @@ class Timer(Protocol):
 
 class Pacer:
     """
+    :ivar turns: slots that were ticked.
     :ivar late: slots that came a whole slot late or more, but were made up for.
     :ivar skipped: frames, over all calls, that were too late to be made up for.
     """
@@ -57,6 +58,7 @@ class Pacer:
         self._next_slow = 0
         self._timer: Timer | None = None
         self._running = False
+        self.turns = 0
         self.late = 0
         self.skipped = 0
 
@@ -95,6 +97,7 @@ class Pacer:
         """``count`` slots of 5 ms have passed since the last time; one is on time, more are late."""
         missed = max(0, count // SLOTS - CATCH_UP)
         count -= missed * SLOTS  # whole frames, so the slot that is next stays
+        self.turns += count
         self.late += count - 1
         if missed:
             self.skipped += missed * sum(map(len, self._slots))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from attrs import field, frozen
@@ -21,6 +22,7 @@ class Surroundings:
     :ivar connector: the way to agents.
     :ivar emit: tells the gateway.
     :ivar now: seconds that never run backwards.
+    :ivar worked: seconds of processor time of this thread.
     :ivar generation: of this worker, in every event.
     """
 
@@ -32,4 +34,5 @@ class Surroundings:
     sounds: Sounds
     recorder: Recorder
     generation: int
+    worked: Callable[[], float] = time.thread_time
     fast_path: FastPath = field(factory=FastPath)

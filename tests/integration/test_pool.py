@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 import stellar_gw
 from stellar_gw.call.ports import WorkerFailed, WorkerLost
 from stellar_gw.control import messages
-from stellar_gw.control.messages import Allocate, Release
+from stellar_gw.control.messages import Allocate, Answered, Release
 from stellar_gw.errors import StellarError
 from stellar_gw.gateway.pool import WorkerPool
 from stellar_gw.gateway.worker_process import WorkerCommand, worker_environment
@@ -113,6 +114,37 @@ class PoolTests(PoolTestCase):
             await pool.ask(Allocate(request=0, call=f"c-{number}"))
         self.assertEqual(await failure(pool.ask(Allocate(request=0, call="c-4"))), "no_ports")
         self.assertEqual([worker.calls for worker in pool.describe()], [2, 2])
+
+    async def talk(self, pool: WorkerPool, call: str) -> None:
+        peer = RtpPeer(self)
+        await pool.ask(Allocate(request=0, call=call))
+        await pool.ask(peer.media(call))
+        await pool.ask(Answered(request=0, call=call))
+
+    async def hold_up(self, pool: WorkerPool, number: int) -> None:
+        """Have a worker send, and stop it for half of the time, until it says that it cannot keep up."""
+        pid = pool.describe()[number].pid
+        for _ in range(100):
+            if pool.describe()[number].load.overloaded:
+                return
+            for signal_ in (signal.SIGSTOP, signal.SIGCONT):
+                os.kill(pid, signal_)
+                await deferLater(reactor, 0.05)
+        self.fail("it is not overloaded")
+
+    async def test_overloaded(self) -> None:
+        """A worker that works more than it may, and is late, gets no more calls; with none left the refusal says so."""
+        pool: Any = await self.start_pool(2, max_load=0.0001)
+        await self.talk(pool, "a")
+        await self.hold_up(pool, 0)
+        await self.talk(pool, "b")
+        await pool.ask(Allocate(request=0, call="c"))
+        self.assertEqual([worker.calls for worker in pool.describe()], [1, 2])
+        await self.hold_up(pool, 1)
+        self.assertEqual(await failure(pool.ask(Allocate(request=0, call="d"))), "overloaded")
+        await pool.ask(Allocate(request=0, call="a", leg="target"))
+        self.assertEqual([worker.calls for worker in pool.describe()], [1, 2])
+        self.assertGreater(min(worker.load.late_turns for worker in pool.describe()), 0)
 
     async def test_killed(self) -> None:
         """kill -9: its calls are told within 2 s, the other worker's live, a new process takes number and slice."""

@@ -475,6 +475,15 @@ class EndTests(CallCase):
         self.assertEqual(self.said(), [("reject", 503, "Retry-After", "Warning")])
         self.settle()
 
+    def test_workers_that_carry_all_they_can_are_503_with_retry_after(self) -> None:
+        """The record says so, and what to do."""
+        self.plane.overloaded = True
+        self.invite()
+        self.wait()
+        self.assertEqual(self.said(), [("reject", 503, "Retry-After", "Warning")])
+        record = self.record().as_json()
+        self.assertEqual((record["cause"], record["ended_by"]), ("overloaded", "gateway"))
+
     def test_draining_refuses_new_calls_and_waits_for_the_others(self) -> None:
         self.talk()
         drained = self.calls.drain()

@@ -93,9 +93,12 @@ class ServerTests(SynchronousTestCase):
 
 class ReadinessTests(SynchronousTestCase):
     def test_reasons(self) -> None:
-        """No worker, records that cannot be written, and draining each say no; one worker of two is enough."""
+        """No worker that has room, records that cannot be written, and draining each say no; one worker is enough."""
         journal = Journal(Path("cdr.jsonl"), Clock(), execute)
-        sight = Sight(workers=workers, journals=[journal], draining=lambda: False)
+        full, down = workers()
+        sight = Sight(workers=lambda: [full, down], journals=[journal], draining=lambda: False)
+        self.assertEqual(not_ready(sight), ["every media worker has all that it can carry"])
+        sight = evolve(sight, workers=lambda: [full, evolve(down, up=True)])
         self.assertEqual(not_ready(sight), [])
         journal.failing = "No space left on device"
         none_up = evolve(sight, workers=lambda: [evolve(each, up=False) for each in workers()], draining=lambda: True)

@@ -82,6 +82,7 @@ REQUESTS: list[messages.Request] = [
 ANSWERS: list[messages.Message] = [
     messages.Hello(version=messages.VERSION, worker=1, generation=7, pid=4711),
     messages.Done(request=1),
+    messages.Pong(request=1, at=1234.5, worked=60.25, turns=800, late=3, skipped=12),
     messages.Failed(request=2, code="no_ports", message="all 50 are taken"),
     messages.Listing(request=3, calls=("c-1", "c-2"), more=True),
     messages.Allocated(request=5, rtp_port=10000, rtcp_port=10001, cname="x@y", ssrc=0xFFFFFFFF),

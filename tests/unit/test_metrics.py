@@ -33,6 +33,7 @@ from stellar_gw.control.messages import AgentFailed, AgentReady, AgentTurned
 from stellar_gw.gateway.journal import Journal
 from stellar_gw.gateway.metrics import MOST_NAMES, Metrics, Sight
 from stellar_gw.gateway.pool import WorkerDescription
+from stellar_gw.gateway.worker_load import WorkerLoad
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LEG = {"packets_received": 990, "packets_lost": 10, "packets_sent": 1000, "jitter_ms": 4.0, "remote_loss": 0.25,
@@ -57,8 +58,12 @@ def refusal(check: str) -> CallRefused:
 
 
 def workers() -> list[WorkerDescription]:
-    one = WorkerDescription(worker=0, pid=1, generation=1, up=True, calls=2, ports=(10000, 10100), replaced=0)
-    return [one, evolve(one, worker=1, pid=0, up=False, calls=0, replaced=3)]
+    load = WorkerLoad(0.9)
+    load.busy, load.overloaded, load.late_turns, load.skipped = 0.93, True, 17, 200
+    one = WorkerDescription(
+        worker=0, pid=1, generation=1, up=True, calls=2, ports=(10000, 10100), replaced=0, load=load
+    )
+    return [one, evolve(one, worker=1, pid=0, up=False, calls=0, replaced=3, load=WorkerLoad(0.9))]
 
 
 class MetricsTestCase(SynchronousTestCase):
@@ -169,6 +174,10 @@ class MetricsTests(MetricsTestCase):
                 "stellar_gw_workers_up{}": 1.0,
                 "stellar_gw_workers_replaced_total{}": 3.0,
                 "stellar_gw_worker_calls{worker=0}": 2.0,
+                "stellar_gw_worker_busy{worker=0}": 0.93,
+                "stellar_gw_worker_overloaded{worker=0}": 1.0,
+                "stellar_gw_worker_late_turns_total{worker=0}": 17.0,
+                "stellar_gw_worker_skipped_frames_total{worker=0}": 200.0,
             },
         )
 

@@ -610,6 +610,23 @@ class CommandTests(SynchronousTestCase):
             world.settle()
         self.assertEqual((world.network.sockets, len(world.carrier), len(world.pacer)), ({}, 0, 0))
 
+    def test_ping(self) -> None:
+        """The answer tells what the worker has done since it was started."""
+        world = World()
+        began = world.clock.seconds()
+        world.ask(Allocate(request=0, call="c-1"))
+        world.ask(set_media())
+        world.ask(Answered(request=0, call="c-1"))
+        world.tick(50)
+        world.pacer.expired(3)
+        world.pacer.expired(4 * 25)
+        now = world.clock.seconds()
+        self.assertEqual(
+            world.ask(messages.Ping(request=7)),
+            messages.Pong(request=7, at=now, worked=now / 4, turns=200 + 3 + 12, late=150 + 2 + 11, skipped=22),
+        )
+        self.assertAlmostEqual(now - began, 1.0)
+
     def test_listing(self) -> None:
         """Calls are listed in pages of 256."""
         world = World(ports=(10000, 12000))

@@ -177,6 +177,7 @@ class World:
                 connector=self.connector,
                 emit=self.events.append,
                 now=self.clock.seconds,
+                worked=lambda: self.clock.seconds() / 4,
                 sounds=self.sounds,
                 recorder=self.recorder,
                 generation=7,
