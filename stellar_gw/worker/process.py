@@ -163,8 +163,9 @@ class Worker:
 
     def _slot(self, count: int) -> None:
         """5 ms have passed, and what is due goes out; then there is time for others until the next."""
+        idle_until = self._timer.due - SLOT + IDLE  # looked at now: the last call to end stops the timer
         self._pacer.expired(count)
-        self._recorder.idle(self._timer.due - SLOT + IDLE)
+        self._recorder.idle(idle_until)
 
     def _emit(self, event: Event) -> None:
         if self._channel is not None:
