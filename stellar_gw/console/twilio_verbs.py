@@ -17,6 +17,7 @@ from stellar_gw.call.machine import Ending
 from stellar_gw.control.messages import AgentAsked, Outcome
 from stellar_gw.dialects.twiml import Dial, Hangup, PassedOver, Play, Refer, Reject, Stream, Verb
 from stellar_gw.errors import StellarError
+from stellar_gw.patience import give
 
 OUTCOME_PATIENCE: Final = 2.0
 """Seconds that an HTTP request waits for the first word on what it asked for; the call goes on without it."""
@@ -153,8 +154,7 @@ async def _ask(call: LiveCall, clock: IReactorTime, verb: str, parameters: dict[
             first.callback(outcome)
 
     call.asked(AgentAsked(generation=0, call=call.call_id, ask="", verb=verb, parameters=parameters), told)
-    first.addTimeout(OUTCOME_PATIENCE, clock)
-    outcome = await first
+    outcome = await give(clock, OUTCOME_PATIENCE, first)
     if outcome is not None and outcome.state == "failed":
         code = outcome.detail.get("code", "failed")
         message = outcome.detail.get("message", "it could not be done")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.protocols.basic import Int32StringReceiver
@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from stellar_gw.control.fastpath import MAX_FRAME, VERSION, FastPathFrameError, Welcome, decode_from_helper
 from stellar_gw.errors import StellarError
+from stellar_gw.patience import give
 
 PATIENCE = 3.0
 """Seconds for the helper's first word."""
@@ -58,8 +59,9 @@ async def _first_word(reactor: Any, path: str, ports: tuple[int, int]) -> str:
     factory.noisy = False
     listens = await UNIXClientEndpoint(reactor, path, timeout=int(PATIENCE)).connect(factory)
     try:
-        listens.heard.addTimeout(PATIENCE, reactor)
-        welcome = decode_from_helper(await listens.heard)
+        welcome = decode_from_helper(await give(reactor, PATIENCE, listens.heard))
+    except CancelledError:
+        return f"it says nothing within {PATIENCE:g} s"
     except FastPathFrameError:
         return "what listens there is something else"
     finally:

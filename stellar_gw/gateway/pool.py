@@ -21,6 +21,7 @@ from stellar_gw.gateway.pool_settings import PoolSettings, prepare_socket
 from stellar_gw.gateway.worker_load import WorkerLoad
 from stellar_gw.gateway.worker_slot import SlotReactor, WorkerSlot
 from stellar_gw.media.ports import cut
+from stellar_gw.patience import Patience
 
 _log = Logger()
 
@@ -143,12 +144,11 @@ class WorkerPool:
 
         ended: Deferred[None] = Deferred()
         self._awaiting_end.append(ended)
-        killer = self._reactor.callLater(timeout, kill)
+        killer = Patience(self._reactor, timeout, kill)
         try:
             await ended
         finally:
-            if killer.active():
-                killer.cancel()
+            killer.cancel()
 
     def describe(self) -> list[WorkerDescription]:
         return [

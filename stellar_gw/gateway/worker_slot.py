@@ -20,7 +20,7 @@ from stellar_gw.gateway.channel import WorkerChannel
 from stellar_gw.gateway.pool_settings import PoolSettings
 from stellar_gw.gateway.worker_load import WorkerLoad
 from stellar_gw.gateway.worker_process import Spawner, WorkerProcess, spawn
-from stellar_gw.patience import Clock
+from stellar_gw.patience import Clock, Patience
 
 SOUND = 10.0
 """Seconds after which a worker that fell had not failed at the start, and is replaced without delay."""
@@ -70,7 +70,7 @@ class WorkerSlot:
         self._draining = False
         self._started = 0.0
         self._failures = 0
-        self._timer: IDelayedCall | None = None
+        self._timer: IDelayedCall | Patience | None = None
         self.number = number
         self.ports = ports
         self.generation = 0
@@ -108,7 +108,7 @@ class WorkerSlot:
         if self._lost:  # it ended so soon that we heard of it in there, and another start waits already
             return
         self._process = process
-        self._wait(settings.start_timeout, self._lose, f"it did not say Hello within {settings.start_timeout:g} s")
+        self._give(settings.start_timeout, self._lose, f"it did not say Hello within {settings.start_timeout:g} s")
 
     def attach(self, channel: WorkerChannel, hello: Hello) -> bool:
         """Whether Hello came from our own process; then it is configured."""
@@ -147,6 +147,11 @@ class WorkerSlot:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None if delay is None else self._reactor.callLater(delay, then, *args)
+
+    def _give(self, seconds: float, then: Callable[..., object], *args: Any) -> None:
+        """The same, where the process has so long for it, whatever holds this one up."""
+        self._wait(None)
+        self._timer = Patience(self._reactor, seconds, then, *args)
 
     async def _configure(self, channel: WorkerChannel) -> None:
         settings = self._settings
@@ -242,7 +247,7 @@ class WorkerSlot:
         if self._process is None:
             self._replace()
         elif expected:  # drained: it closes its channel before it exits
-            self._wait(self._settings.stop_timeout, self.kill, "has drained but does not end")
+            self._give(self._settings.stop_timeout, self.kill, "has drained but does not end")
         else:
             self._process.kill()
         self._owner.lost(self, calls, reason)

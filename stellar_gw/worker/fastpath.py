@@ -30,6 +30,7 @@ from stellar_gw.control.fastpath import (
     decode_from_helper,
     encode_frame,
 )
+from stellar_gw.patience import Patience
 
 DIAL_AGAIN = (0.5, 5.0)
 """Seconds: the first and the longest delay before the helper is dialled again."""
@@ -132,7 +133,7 @@ class FastPath:
         """No packets by the kernel any more; ``closed`` follows, or ``refused`` where it was on its way."""
         if self._channel is not None and bridge in self._bridges:
             self._channel.send(CloseBridge(request=bridge, bridge=bridge))
-            self._reactor.callLater(PATIENCE, self._overdue, bridge)
+            Patience(self._reactor, PATIENCE, self._overdue, bridge)
 
     def _overdue(self, bridge: int) -> None:
         if bridge in self._bridges and self._channel is not None:

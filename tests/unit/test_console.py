@@ -168,19 +168,25 @@ class IndexTests(SynchronousTestCase):
 class FakeCall:
     """Notes what is asked of it, and when; answers at once with what the test says.
 
-    :ivar outcome: state and code of every outcome; empty: none comes.
+    :ivar outcome: state and code of every outcome; empty: none comes yet.
+    :ivar tell: whom the last asker named for its outcome.
     """
 
     clock: Clock
     outcome: tuple[str, str] | tuple[()] = ("done", "")
     call_id: str = "c-1"
     seen: list[tuple[float, str, dict[str, str]]] = field(factory=list)
+    tell: Told = field(init=False)
 
     def asked(self, event: AgentAsked, told: Told) -> None:
         self.seen.append((self.clock.seconds(), event.verb, event.parameters))
+        self.tell = told
+        self.answer()
+
+    def answer(self) -> None:
         if self.outcome:
             state, code = self.outcome
-            told(Outcome(request=0, call="c-1", ask="", state=state, detail={"code": code, "message": "said why"}))
+            self.tell(Outcome(request=0, call="c-1", ask="", state=state, detail={"code": code, "message": "said why"}))
 
     def give_up(self, ending: Ending) -> None:
         self.seen.append((self.clock.seconds(), f"give up: {ending.cause} by {ending.by}", {}))
@@ -296,8 +302,17 @@ class VerbTests(SynchronousTestCase):
         self.call.outcome = ()
         asked = self.carry_out("<Dial>+31201234567</Dial>")
         self.assertNoResult(asked)
-        self.clock.advance(OUTCOME_PATIENCE)
+        self.clock.pump([OUTCOME_PATIENCE / 8] * 8)
         self.successResultOf(asked)
+
+    def test_held_up(self) -> None:
+        """A refusal that a gateway which was held up has not read yet is not taken for an outcome that takes long."""
+        self.call.outcome = ()
+        asked = self.carry_out('<Play digits="1"/>')
+        self.clock.advance(OUTCOME_PATIENCE + 0.2)
+        self.call.outcome = ("failed", "bad_digits")
+        self.call.answer()
+        self.failureResultOf(asked, VerbRefused)
 
     def test_refusals(self) -> None:
         """Why not, by HTTP status and Twilio's code; what comes after is not begun."""

@@ -221,9 +221,19 @@ class OffloadTests(SynchronousTestCase):
         self.open()
         waiting = self.offload.settled()
         assert waiting is not None
-        self.clock.advance(PATIENCE)
+        self.clock.pump([PATIENCE / 8] * 8)
         self.successResultOf(waiting)
         self.assertFalse(self.fast_path.available)
+
+    def test_held_up(self) -> None:
+        """A helper whose answer a worker that was held up has not read yet is not cut off."""
+        bridge = self.open()
+        waiting = self.offload.settled()
+        assert waiting is not None
+        self.clock.advance(2 * PATIENCE)
+        self.say(Closed(request=bridge, bridge=bridge, legs=(Tally(1), Tally(2))))
+        self.successResultOf(waiting)
+        self.assertEqual((self.ports[0].tallies, self.fast_path.available), ([Tally(1)], True))
 
     def test_rubbish(self) -> None:
         """What the helper cannot have meant ends the connection and touches no call."""
