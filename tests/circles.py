@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections import Counter
 from collections.abc import Callable
 
@@ -15,7 +16,8 @@ def circles(act: Callable[[], object]) -> Counter[str]:
     try:
         act()
         gc.collect()
-        return Counter(name for each in gc.garbage if (name := _name(each)).startswith("stellar_gw."))
+        left = (each for each in gc.garbage if type(each) not in weakref.ProxyTypes)
+        return Counter(name for each in left if (name := _name(each)).startswith("stellar_gw."))
     finally:
         gc.garbage.clear()
         gc.set_debug(0)

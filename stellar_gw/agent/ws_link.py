@@ -163,6 +163,7 @@ class _Rationed(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._inner.connection_lost(exc)
+        self.get_buffer = self._inner_buffer  # a method of our own would keep us until the collector comes
 
 
 class _WsLink(BaseLink, WSListener):

@@ -29,14 +29,15 @@ class LegRecording:
         self._now = now
         self._up = up
         self._ended = ended
-        self._leg: Leg | None = None
+        self._wanted = ""
+        self._leg: Leg | None = None  # until it goes: it would keep the call, and the call us
         self._tap: Tap | None = None
         self._recording: Recording | None = None
 
     def want(self, leg: Leg) -> None:
         """Record this leg; nothing where one is wanted already."""
-        if self._leg is None:
-            self._leg = leg
+        if not self._wanted:
+            self._wanted, self._leg = leg.name, leg
             self.look()
 
     def look(self) -> None:
@@ -56,6 +57,7 @@ class LegRecording:
             leg.port.untap(self._tap)
         if self._recording is not None:
             self._recorder.end(self._recording, self._now())
+        self._leg = None
 
     @property
     def finishing(self) -> bool:
@@ -65,5 +67,5 @@ class LegRecording:
     def _over(self, recorded: Recorded) -> None:
         if self._leg is not None and self._tap is not None:
             self._leg.port.untap(self._tap)
-            self._recording = None
-            self._ended(self._leg.name, recorded)
+        self._recording = None
+        self._ended(self._wanted, recorded)
