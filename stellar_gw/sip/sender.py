@@ -31,18 +31,19 @@ class _Attempt:
     """One transaction of a request, as its user; what comes for an attempt before it is not of interest."""
 
     def __init__(self, asker: Asker, sending: Sending) -> None:
-        self._asker, self._sending = asker, sending
+        sending.attempt += 1
+        self._asker, self._sending, self._number = asker, sending, sending.attempt
 
     def responded(self, transaction: ClientTransaction, response: Response) -> None:
-        if self._sending.attempt is self:
+        if self._sending.attempt == self._number:
             self._asker.responded(self._sending, response)
 
     def timed_out(self, transaction: ClientTransaction) -> None:
-        if self._sending.attempt is self:
+        if self._sending.attempt == self._number:
             self._asker.unanswered(self._sending, timed_out=True)
 
     def transport_failed(self, transaction: ClientTransaction) -> None:
-        if self._sending.attempt is self:
+        if self._sending.attempt == self._number:
             self._asker.unanswered(self._sending, timed_out=False)
 
 
@@ -121,7 +122,7 @@ class Sender:
         self._wire.need(over_tcp, by_udp, found, lambda why: found(by_udp))
 
     def _begin(self, sending: Sending, request: Request, hop: Uri) -> None:
-        attempt = sending.attempt = _Attempt(self._asker, sending)
+        attempt = _Attempt(self._asker, sending)
         # Inside a dialog a connection that breaks under a request is replaced; outside, its sender chose the way.
         sending.transaction = self._layer.send_request(
             request,

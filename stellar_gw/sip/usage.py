@@ -92,7 +92,7 @@ class Sending:
     :ivar renewals: how many new nonces were asked for because the old one was stale.
     :ivar lengthened: how often its session interval was too short.
     :ivar refreshes: it is an UPDATE of the core's own.
-    :ivar attempt: the user of its last transaction.
+    :ivar attempt: how many transactions it has had.
     :ivar acks: the ACKs of an INVITE's 2xx by To tag; None where the floor above has not given its answer yet.
     """
 
@@ -116,7 +116,7 @@ class Sending:
     renewals: int = 0
     lengthened: int = 0
     refreshes: bool = False
-    attempt: object = None
+    attempt: int = 0
     transaction: ClientTransaction | None = None
     acks: dict[str, Acknowledgement | None] = field(factory=dict)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -52,7 +53,8 @@ class Usages:
         return len(self._dialogs)
 
     def add(self, usage: Usage, *, called: bool) -> None:
-        usage.machine = InviteUsageMachine(usage, received if called else calling)
+        # Its machine does not keep it: what is over is gone at once, and not when the collector of circles comes.
+        usage.machine = InviteUsageMachine(weakref.proxy(usage), received if called else calling)
         self._known[usage.id] = usage
 
     def get(self, usage: UsageId) -> Usage | None:

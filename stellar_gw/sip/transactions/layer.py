@@ -317,9 +317,12 @@ class TransactionLayer:
             self._stop(transaction, timer)
         del self._machines[transaction]
         self._wire.release(transaction.flow, transaction)
+        # Its user knows it: the two must not keep each other.
         if isinstance(transaction, ClientTransaction):
+            transaction.user = NOBODY
             del self._clients[transaction.key]
         elif isinstance(transaction, ServerTransaction):
+            transaction.user = None
             del self._servers[transaction.key]
             if self._merged.get(transaction.merge_key) is transaction:
                 del self._merged[transaction.merge_key]
