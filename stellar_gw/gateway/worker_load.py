@@ -15,8 +15,8 @@ WINDOW = 4.0
 """Seconds over which both are averaged."""
 LATE = 0.02
 """The share of a worker's turns, of 5 ms each, that begin a whole turn late or more."""
-RELIEF = 0.95
-"""The part of the limit that its work must fall below before it takes calls again."""
+BUSY_STILL, LATE_STILL = 0.95, 0.25
+"""The parts of either limit, of which one must be undercut before it takes calls again."""
 
 
 class WorkerLoad:
@@ -53,12 +53,11 @@ class WorkerLoad:
         late = (pong.late - last.late) / turns if turns > 0 else 0.0
         self.busy += weight * (min((pong.worked - last.worked) / elapsed, 1.0) - self.busy)
         self.late += weight * (late - self.late)
-        was, limit = self.overloaded, self._limit
+        was, busy, late = self.overloaded, self._limit, LATE
         if was:
-            self.overloaded = self.busy >= limit * RELIEF
-        else:
-            self.overloaded = self.busy >= limit and self.late >= LATE
+            busy, late = busy * BUSY_STILL, late * LATE_STILL
+        self.overloaded = self.busy >= busy and self.late >= late
         return self.overloaded is not was
 
 
-__all__ = ["LATE", "RELIEF", "WINDOW", "WorkerLoad"]
+__all__ = ["BUSY_STILL", "LATE", "LATE_STILL", "WINDOW", "WorkerLoad"]

@@ -98,6 +98,7 @@ class SlotTimer:
         self._expired = expired
         self._now = now
         self.due = math.inf
+        self._rested = -math.inf
         self._timer = timer()
         self._descriptor: int = self._timer.descriptor
         reactor.addReader(self)
@@ -122,9 +123,16 @@ class SlotTimer:
         os.close(descriptor)
 
     def look(self) -> None:
-        """Call ``expired`` now if an interval has passed; never from within it."""
-        if self._now() >= self.due:
+        """Call ``expired`` now if an interval has passed; never from within it.
+
+        Not sooner than as much time later as the last such call took. Where what is due takes longer than an interval,
+        there is always something due, and whoever looks would never come to the end of his own work.
+        """
+        now = self._now()
+        if now >= self.due and now >= self._rested:
             self.doRead()
+            after = self._now()
+            self._rested = after + (after - now)
 
     # --- IReadDescriptor ------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from stellar_gw.worker.timer import SlotTimer, _LibcTimer, make_timer
@@ -104,6 +105,27 @@ class SlotTimerTests(TestCase):
         now = 200.0
         timer.look()
         self.assertEqual((told, timer.due), ([2, 1], math.inf))
+
+    def test_look_where_too_much_is_due(self) -> None:
+        """Where each turn takes longer than an interval, whoever looks has at least half of the time for himself."""
+        clock, kernel, began = Clock(), Counted(), []
+
+        def expired(count: int) -> None:
+            began.append(clock.seconds())
+            clock.advance(0.010)
+            kernel.expire(2)
+
+        timer = SlotTimer(reactor, 0.005, expired, lambda: kernel, now=clock.seconds)
+        self.addCleanup(timer.close)
+        timer.start()
+        kernel.expire(1)
+        for _ in range(100):
+            clock.advance(0.001)
+            timer.look()
+        self.assertEqual([round(at * 1000) for at in began], [*range(5, 5 + 20 * 10, 20)])
+        kernel.expire(1)
+        timer.doRead()
+        self.assertEqual(len(began), 11)
 
     def test_failure(self) -> None:
         """What a turn raises is logged, and the timer stays with the reactor."""

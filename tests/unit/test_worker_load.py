@@ -45,13 +45,15 @@ class WorkerLoadTests(SynchronousTestCase):
         self.assertEqual((load.late_turns, load.skipped), (1200, 120))
 
     def test_too_many_calls(self) -> None:
-        """Busy and late for some seconds: it gets no more, until it has become less busy, be it late or not."""
-        worker = Worker()
-        self.assertFalse(worker.run(8.0, busy=0.95))
-        self.assertTrue(worker.run(10.0, busy=0.97, late=0.2))
-        self.assertTrue(worker.run(30.0, busy=0.88))
-        self.assertFalse(worker.run(10.0, busy=0.7))
-        self.assertEqual([overloaded for _, overloaded in worker.changes], [True, False])
+        """Busy and late for some seconds: it gets no more, until it has long been a little less busy, or on time."""
+        for busy, late in ((0.7, 0.2), (0.95, 0.0)):
+            worker = Worker()
+            self.assertFalse(worker.run(8.0, busy=0.95))
+            self.assertTrue(worker.run(10.0, busy=0.97, late=0.2))
+            self.assertTrue(worker.run(30.0, busy=0.88, late=0.01))
+            self.assertTrue(worker.run(0.5, busy=busy, late=late))
+            self.assertFalse(worker.run(20.0, busy=busy, late=late))
+            self.assertEqual([overloaded for _, overloaded in worker.changes], [True, False])
 
     def test_one_of_both_is_no_overload(self) -> None:
         """A flood of packets is dealt with in what time is left; another process may take the core from it."""
