@@ -113,7 +113,8 @@ class WorkerEnd:
             recordings=str(Path(self._folder) / "recordings"),
             runtime=self._folder,
             quarantine=0.1,
-            # A worker that is loaded to its limit on purpose is not to be replaced for it.
+            # A worker that is loaded to its limit on purpose is not to be replaced for it, nor spared.
+            max_load=0.0,
             ping_timeout=60.0,
             request_timeout=60.0,
             command=WorkerCommand(
