@@ -65,7 +65,10 @@ class WorkerIdentity:
 
 
 class Worker:
-    """Joins the gateway's channel to what is carried here, and ends the process when its time has come."""
+    """Joins the gateway's channel to what is carried here, and ends the process when its time has come.
+
+    :ivar look: sends what is due; for the midst of work that may take long (:meth:`SlotTimer.look`).
+    """
 
     def __init__(
         self,
@@ -87,7 +90,7 @@ class Worker:
         self._fast_path = FastPath()
         pacer = self._pacer = Pacer()
         self._timer = SlotTimer(readers or reactor, SLOT, self._slot, now=clocks.now)
-        self._poller.between = self._timer.look
+        self.look = self._poller.between = self._timer.look
         pacer.run_by(self._timer)
         self._carrier = Carrier(
             Surroundings(
@@ -113,10 +116,6 @@ class Worker:
     def start(self) -> None:
         self._set_orphaned()
         self._dialler.startService()
-
-    def look(self) -> None:
-        """Send what is due, in the middle of other work that may take long (:meth:`SlotTimer.look`)."""
-        self._timer.look()
 
     def drain(self) -> None:
         """Take no new calls; the process ends with the last one."""

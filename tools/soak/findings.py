@@ -58,9 +58,9 @@ tenants:
 GROWTH = 30 << 20
 """Octets of memory that the gateway may have gained after its first minute or round: what it keeps of sources,
 ladders and nonces is bounded, and full by then or never."""
-LEFT_OVER = 10.0
-"""Seconds within which a gateway has stopped that was told to: a call that is just ending is over by then, one that
-never ends holds it up until ``timers: drain``."""
+LEFT_OVER = 5.0
+"""Seconds within which a gateway has stopped that was told to: a call that is just ending is over by then. One that
+never ends holds it up until ``timers: drain``, one that waits for its other side for 6.4 s, by the shortest T1 here."""
 NOWHERE = "ws://127.0.0.1:9/ws"
 
 
