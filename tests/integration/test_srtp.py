@@ -30,7 +30,7 @@ from tests.integration.gateway_support import (
     start_gateway,
     start_with,
 )
-from tests.integration.sound import RATE, noise
+from tests.integration.sound import ENOUGH, RATE, noise, recognised
 
 AES_80, GCM_128, GCM_256 = SUITES
 AES_32 = "AES_CM_128_HMAC_SHA1_32"
@@ -177,9 +177,9 @@ class ForgeryTests(SrtpCallTestCase):
         # All that the socket's buffer held were looked at, and refused.
         self.assertTrue(15_000 < leg["packets_unauthenticated"] <= 27_000, leg)
         self.assertTrue(leg["packets_unauthenticated"] < leg["packets_rejected"] <= 30_000, leg)
-        # The middle of the flood alone.
+        # The middle of the flood alone; in short pieces, as the jitter buffer may change its delay within a long one.
         said, came = (pcm[2 * RATE : 6 * RATE] for pcm in (bytes(call.rtp.sent.kept), heard(call)))
-        self.assertGreater(find(said, came, RATE).correlation, 0.8)
+        self.assertGreater(recognised(said, came), ENOUGH)
 
 
 class BaresipTests(SynchronousTestCase):
