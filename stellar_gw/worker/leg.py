@@ -59,7 +59,10 @@ class Leg:
                 raise LocalProtocolError(f"no codec {codec.name}")
         srtp_keys(media)  # raises, where the port would
         self.media = media
-        self._ptime = max(10, min(media.ptime, LONGEST_PTIME) // 10 * 10)
+        ptime = max(10, min(media.ptime, LONGEST_PTIME) // 10 * 10)
+        if ptime != self._ptime:
+            self._ptime = ptime
+            self._due -= self._due % TICK_MS  # or packets of an even number of 10 ms would never come out even again
         self.port.negotiated(media)
         self.audio.send_as(media.send)
         digits = media.dtmf_send

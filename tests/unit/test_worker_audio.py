@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from itertools import permutations
 from typing import Final
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -19,7 +20,7 @@ from stellar_gw.media.source import dtmf_tones, tone
 from stellar_gw.worker.agent_audio import AgentAudio
 from stellar_gw.worker.caller_audio import CallerAudio
 from tests.unit.test_worker_session import CallTestCase
-from tests.unit.worker_world import EVENTS, PCMA, PCMU, FakeLink
+from tests.unit.worker_world import EVENTS, PCMA, PCMU, FakeLink, set_media
 
 LAWS: Final[tuple[Encoding, ...]] = ("mulaw", "alaw")
 CN = messages.Codec(name="CN", payload_type=118, clock=16000)
@@ -53,6 +54,26 @@ class PacketTimeTests(CallTestCase):
                 hertz = [round(found.hertz) if found and found.share > 0.95 else 0 for found in tones]
                 if (hertz, lengths) != ([440, 660], {8 * ptime}) or len(there) < 2 * 8 * 580:
                     wrong[name, ptime] = hertz, lengths, len(there)
+        self.assertEqual(wrong, {})
+
+    def test_packet_time_changes(self) -> None:
+        """Whenever it is agreed anew, between packets or in the midst of one, digits go out and audio goes on."""
+        wrong = {}
+        for before, after in permutations((10, 20, 30, 40, 50, 60), 2):
+            for ticks in range(before // 10):
+                self.setUp()
+                self.set_up(ptime=before)
+                self.world.tick(5 + ticks)
+                self.world.ask(set_media(ptime=after))
+                self.world.carrier._sessions["c-1"].send_digits("5")
+                self.phone.datagrams.clear()
+                self.world.tick(60)
+                kinds = [packet.payload_type for packet in self.phone.packets]
+                lengths = {len(payload) for payload in self.payloads()}
+                count = 800 // after
+                # 160 ms of tone, its end twice more; then, at the latest after 80 ms of pause, audio.
+                if (kinds.count(101), kinds[-count:], lengths) != (10, [0] * count, {8 * after}):
+                    wrong[before, after, ticks] = kinds
         self.assertEqual(wrong, {})
 
 
