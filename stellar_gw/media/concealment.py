@@ -67,7 +67,7 @@ class Concealment:
         count = samples * self.rate // self._clock
         if self._repetition is None:
             if not self._kept:
-                return bytes(2 * count)
+                return self._noise.take(count)
             self._repetition = _Repetition(b"".join(self._kept), self._ms)
         pcm = _pcm(self._repetition.take(count))
         # The next loss may come soon: what stood in is then part of what was heard.

@@ -175,6 +175,14 @@ class PauseTests(SynchronousTestCase):
         concealment.noise(b"\x37")
         self.assertEqual(round(level_dbfs(concealment.pause(8000))), -55)
 
+    def test_loss_in_comfort_noise(self) -> None:
+        """Where a packet is lost after a pause of comfort noise, that goes on: there is nothing else to repeat."""
+        concealment = Concealment(PCMU.decoder())
+        concealment.decode(payloads(PCMU, tone(8000))[0])
+        concealment.noise(b"\x37")
+        concealment.pause(800)
+        self.assertEqual(round(level_dbfs(concealment.conceal(8000))), -55)
+
     def test_before_any_audio(self) -> None:
         """Where nothing was heard yet there is nothing to repeat."""
         for codec in CODECS.values():
