@@ -175,30 +175,27 @@ class Recording:
         return None
 
     def _finish(self, note: str) -> Recorded:
-        """Put the header right and close the file."""
+        """Put the header right and close the file; where it never got any audio, for a reason, there is none."""
         self._over = True
         self._tap.close()
         octets = 0 if self._writer is None else self._writer.octets
-        path = self._path
+        keeps = self._writer is not None and bool(octets or not note)
         if self._file is not None:
             try:
-                self._close(self._file, octets)
+                self._close(self._file, octets if keeps else None)
             except OSError as reason:
                 note = note or f"it could not be finished: {reason.strerror or reason}"
-            if self._writer is None:
-                path = ""
-        else:
-            path = ""
         missing = self._tap.lost
         if missing and not note:
             note = f"{missing} packets are missing in it: they came faster than audio does"
-        size = octets + (WAV_HEADER if path else 0)
+        path, size = (self._path, octets + WAV_HEADER) if keeps else ("", 0)
         seconds = octets / FRAME / self._tap.rate
         return Recorded(path=path, seconds=round(seconds, 3), octets=size, missing=missing, note=note)
 
-    def _close(self, file: BinaryIO, octets: int) -> None:
+    def _close(self, file: BinaryIO, octets: int | None) -> None:
+        """:param octets: of audio; None: take it away."""
         try:
-            if self._writer is None:  # not even a header
+            if octets is None or self._writer is None:
                 os.unlink(self._path)
             else:
                 file.truncate(WAV_HEADER + octets)  # half a sample may stand there

@@ -376,6 +376,13 @@ class BadDiskTests(RecordedCallCase):
         self.assertEqual(event.note, "less than 64 MiB are free on the disk")
         self.assertEqual(len(channels(self.file())[1]), event.seconds * 16000)
 
+    def test_no_reserve_at_all(self) -> None:
+        """Where the last 64 MiB are touched already no file stays: one of no audio for each call would take them."""
+        _, told = self.sent(disk(free=RESERVE - 1))
+        note = "less than 64 MiB are free on the disk"
+        self.assertEqual(told, [self.ended(path="", seconds=0.0, octets=0, note=note)])
+        self.assertEqual(os.listdir(self.folder), [])
+
     def test_too_slow(self) -> None:
         """A disk so slow that packets had to be dropped ends the recording, and does not hold up the call."""
         plain, _ = self.sent(None)
@@ -387,8 +394,9 @@ class BadDiskTests(RecordedCallCase):
         assert isinstance(event, RecordingEnded)
         self.assertEqual(
             (event.path, event.missing, event.note),
-            (self.file(), 100, "the disk is too slow: for 16 s nothing was written"),
+            ("", 100, "the disk is too slow: for 16 s nothing was written"),
         )
+        self.assertEqual(os.listdir(self.folder), [])
 
     def test_stalled(self) -> None:
         """While the disk does not answer no recording begins, and a call that ends does not wait for it."""
