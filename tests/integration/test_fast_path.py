@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 from twisted.internet.protocol import DatagramProtocol
@@ -97,7 +98,7 @@ class FastPathTestCase(PoolTestCase):
     """A bridged call between two phones, the helper beside its worker."""
 
     def setUp(self) -> None:
-        why = unavailable()
+        why = unavailable() or ("" if which("nft") else "nft is not installed: tools/peers.sh installs it")
         if why:
             raise SkipTest(why)
         self.machines = Machines()
