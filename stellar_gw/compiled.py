@@ -25,6 +25,8 @@ PACKAGE = Path(__file__).resolve().parent
 FOLDER = PACKAGE / "_compiled"
 LIST = "compiled.json"
 MODULES = (
+    "stellar_gw.agent.messages",
+    "stellar_gw.agent.reading",
     "stellar_gw.dialects.twilio",
     "stellar_gw.media.playout",
     "stellar_gw.media.rtp",

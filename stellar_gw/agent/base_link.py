@@ -20,6 +20,7 @@ from stellar_gw.agent.failure import Failure
 from stellar_gw.agent.life import Cut, Effect, Part, SayClose, TellClosed, TellOpened, new_life
 from stellar_gw.agent.link import LinkClosed, LinkEvents, LinkLimits, Target
 from stellar_gw.agent.message import CONTINUATION, TEXT, Assembly, BrokenMessage, close_frame
+from stellar_gw.agent.messages import Messages
 from stellar_gw.agent.reading import Ration, Rota
 from stellar_gw.agent.request import Endpoint, InvalidTargetError, endpoint, headers
 from stellar_gw.dialects.contract import Frame
@@ -38,6 +39,7 @@ class BaseLink(ABC):
 
     :param loop: the asyncio loop that the link lives on; every method is called on its thread.
     :param rota: shared by all links of the loop.
+    :ivar messages: those in one frame each.
     """
 
     log = Logger()
@@ -53,6 +55,7 @@ class BaseLink(ABC):
         self._assembly = Assembly(limits.max_message)
         self._rota = rota
         self._ration = Ration()
+        self.messages = Messages(self, events.link_received, self._ration, limits.max_buffered)
         self._deaf = False
         self._started = monotonic()
         self._task: asyncio.Task[None] | None = None
@@ -60,7 +63,6 @@ class BaseLink(ABC):
         self._cutter: asyncio.TimerHandle | None = None
         self._pings = 0
         self._awaited_pong: bytes | None = None
-        self._sending = False
         self._over = False
         self._gone = False
 
@@ -122,17 +124,17 @@ class BaseLink(ABC):
         self._task = self._loop.create_task(self._run(target.url, fields, target.subprotocol))
 
     def send(self, frame: Frame) -> None:
-        if self._sending:
+        if self.messages.sending:
             self._write(frame)
             self._bound()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        self._sending = False
+        self.messages.sending = False
         self._life.close(code, reason)
         self._perform()
 
     def abort(self) -> None:
-        self._sending = False
+        self.messages.sending = False
         self._life.abort()
         self._perform()
 
@@ -158,7 +160,7 @@ class BaseLink(ABC):
     def _opened(self) -> None:
         if self._over:
             return
-        self._sending = True
+        self.messages.sending = True
         self._life.opened()
         self._perform()
 
@@ -172,31 +174,22 @@ class BaseLink(ABC):
         except BrokenMessage as error:
             self._break(str(error), error.close_code)
         except Exception:
-            self._baffled()
+            self.baffled()
 
-    def _heard(self, message: Frame) -> None:
-        """A message that came whole in one frame, no longer than it may be; never raises.
-
-        Not while another is under way, nor when nothing is sent any more.
-        """
-        self._ration.frames += 1
-        try:
-            self._events.link_received(message)
-        except Exception:
-            self._baffled()
-
-    def _baffled(self) -> None:
+    def baffled(self) -> None:
+        """What a message was told to has raised."""
         self.log.failure("a message of the agent's could not be dealt with")
         self._fail(Failure("internal", "the gateway failed on a message of the agent's; see its log", 1011))
 
     def _take(self, opcode: int, fin: bool, payload: bytes) -> None:
         if opcode in (CONTINUATION, TEXT, BINARY):
-            if self._sending:
+            if self.messages.sending:
                 message = self._assembly.add(opcode, fin, payload)
+                self.messages.fragmented = self._assembly.under_way
                 if message is not None:
                     self._events.link_received(message)
         elif opcode == PING:
-            if self._sending:
+            if self.messages.sending:
                 self._write_control(PONG, payload)
                 self._bound()
         elif opcode == PONG:
@@ -213,6 +206,10 @@ class BaseLink(ABC):
             self._fail(failures.oversize_failure(self._endpoint, self._limits.max_message))
         else:
             self._fail(failures.protocol_failure(self._endpoint, rule, close_code))
+
+    def unreadable(self) -> None:
+        """A text is not UTF-8."""
+        self._break("text that is not UTF-8 (RFC 6455 8.1)", 1007)
 
     def _fail(self, failure: Failure) -> None:
         self._life.failed(failure)
@@ -244,11 +241,15 @@ class BaseLink(ABC):
 
     def _bound(self) -> None:
         if self._unsent() > self._limits.max_buffered:
-            self._fail(failures.unread_failure(self._endpoint, self._limits.max_buffered))
+            self.unread()
+
+    def unread(self) -> None:
+        """More waits to be sent than may."""
+        self._fail(failures.unread_failure(self._endpoint, self._limits.max_buffered))
 
     def _ping(self) -> None:
         """Ping, and look for the answer ``ping_timeout`` later."""
-        if not self._sending:
+        if not self.messages.sending:
             return
         self._pings += 1
         self._awaited_pong = self._pings.to_bytes(8, "big")
@@ -313,7 +314,7 @@ class BaseLink(ABC):
 
     def _end(self) -> None:
         self._over = True
-        self._sending = False
+        self.messages.over()
         if self._timer is not None:
             self._timer.cancel()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 LEAST = 256
 FIRST = 8 << 10
@@ -53,6 +54,47 @@ class Ration:
         return True
 
 
+class Reading:
+    """A link's readings, as long as each is little, as nearly all are: done for each call and 20 ms.
+
+    :param ration: of the link.
+    :param read: tells the library how many octets came.
+    :param transport: the library's.
+    :param much: told of every reading that was not little, or came after a close frame of ours.
+    :param between: called after each (:class:`Rota`).
+    :ivar asked: octets; as many mean that there are more.
+    """
+
+    def __init__(
+        self,
+        ration: Ration,
+        read: Callable[[int], object],
+        transport: Any,
+        much: Callable[[int], None],
+        between: Callable[[], None],
+    ) -> None:
+        self._ration = ration
+        self._read = read
+        self._transport = transport
+        self._much = much
+        self._between = between
+        self.asked = FIRST // 2  # before the buffer is so full that picows doubles it
+
+    def updated(self, nbytes: int) -> None:
+        """So many octets have come."""
+        self._read(nbytes)
+        ration = self._ration
+        if nbytes < self.asked and ration.frames <= MANY and not self._transport.is_close_frame_sent:
+            ration.frames = 0
+        else:
+            self._much(nbytes)
+        self._between()
+
+    def over(self) -> None:
+        """Nobody is told any more, nor kept."""
+        self._much = _pass_over
+
+
 class Rota:
     """Whose turn it is to be read again; one for all links of a worker.
 
@@ -78,6 +120,10 @@ class Rota:
             self._later(PAUSE, self._next)
         for turn in turns:
             turn()
+
+
+def _pass_over(octets: int) -> None:
+    """Whom nobody tells what was read."""
 
 
 def _nothing() -> None:

@@ -48,7 +48,8 @@ from stellar_gw.agent.base_link import PING, BaseLink
 from stellar_gw.agent.dial import dial
 from stellar_gw.agent.failure import Failure
 from stellar_gw.agent.link import Link, LinkEvents, LinkLimits, Target
-from stellar_gw.agent.reading import FIRST, MANY, Ration, Rota
+from stellar_gw.agent.messages import Wire
+from stellar_gw.agent.reading import FIRST, Ration, Reading, Rota
 from stellar_gw.agent.request import Endpoint
 from stellar_gw.agent.tls import client_tls
 from stellar_gw.dialects.contract import Frame
@@ -81,7 +82,7 @@ class WsConnector:
     def connect(self, target: Target, events: LinkEvents, limits: LinkLimits) -> Link:
         link = _WsLink(self._loop, events, limits, self._rota, self._tls)
         link.connect(target)
-        return link
+        return link.messages
 
 
 class _Refused(Exception):
@@ -105,9 +106,15 @@ class _Rationed(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        "_asked", "_below", "_between", "_inner", "_inner_buffer", "_inner_updated", "_ration", "_transport",
-        "_was_read", "get_buffer",
-    )  # fmt: skip
+        "_below",
+        "_inner",
+        "_inner_buffer",
+        "_ration",
+        "_reading",
+        "_was_read",
+        "buffer_updated",
+        "get_buffer",
+    )
 
     def __init__(
         self,
@@ -120,14 +127,13 @@ class _Rationed(asyncio.BufferedProtocol):
     ) -> None:
         self._inner = inner
         self._inner_buffer = cast(Callable[[int], memoryview], inner.get_buffer)
-        self._inner_updated = inner.buffer_updated
         self._below = below
-        self._transport = transport
         self._ration = ration
         self._was_read = was_read
-        self._between = between
-        self._asked = FIRST // 2  # before the buffer is so full that picows doubles it
+        self._reading = Reading(ration, inner.buffer_updated, transport, self._much, between)
+        # What the transport calls, with nothing between: it looks them up once.
         self.get_buffer: Callable[[int], memoryview] = self._inner_buffer  # type: ignore[assignment]
+        self.buffer_updated: Callable[[int], None] = self._reading.updated  # type: ignore[assignment]
         below.set_protocol(self)
 
     def _rationed_buffer(self, sizehint: int) -> memoryview:
@@ -135,22 +141,14 @@ class _Rationed(asyncio.BufferedProtocol):
         asked = len(buffer)
         if asked > room:
             asked, buffer = room, buffer[:room]
-        self._asked = asked
+        self._reading.asked = asked
         return buffer
 
-    def buffer_updated(self, nbytes: int) -> None:
-        self._inner_updated(nbytes)
-        # Nearly always that was all there is, and little.
-        ration = self._ration
-        if nbytes < self._asked and ration.frames <= MANY and not self._transport.is_close_frame_sent:
-            ration.frames = 0
-            self._between()
-            return
+    def _much(self, nbytes: int) -> None:
         if self.get_buffer is self._inner_buffer:
             self.get_buffer = self._rationed_buffer
-            self._below.set_protocol(self)  # which looks up get_buffer once
-        self._was_read(nbytes, self._asked)
-        self._between()
+            self._below.set_protocol(self)
+        self._was_read(nbytes, self._reading.asked)
 
     def eof_received(self) -> bool | None:
         return self._inner.eof_received()
@@ -163,11 +161,12 @@ class _Rationed(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._inner.connection_lost(exc)
+        self._reading.over()
         self.get_buffer = self._inner_buffer  # a method of our own would keep us until the collector comes
 
 
 class _WsLink(BaseLink, WSListener):
-    """One connection to one agent; what picows tells, too, for one call less with each message."""
+    """One connection to one agent; what picows tells, too. Its frames go to the messages first."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, events: LinkEvents, limits: LinkLimits, rota: Rota, tls: ssl.SSLContext
@@ -179,6 +178,7 @@ class _WsLink(BaseLink, WSListener):
         self._socket: socket.socket | None = None
         self._transport: WSTransport | None = None
         self._unsent_octets: Callable[[], int] = int
+        self.on_ws_frame = self.messages.frame  # type: ignore[method-assign]
 
     async def _converse(self, url: str, fields: list[tuple[str, str]], subprotocol: str) -> Failure:
         self._subprotocol = subprotocol
@@ -231,6 +231,7 @@ class _WsLink(BaseLink, WSListener):
         self._transport = transport
         below = transport.underlying_transport
         self._unsent_octets = below.get_write_buffer_size
+        self.messages.go_by(Wire(transport.send, _TEXT, _BINARY, below.get_write_buffer_size, self._other))
         picows = cast(asyncio.BufferedProtocol, below.get_protocol())
         _Rationed(picows, below, transport, self._ration, self._was_read, self._rota.between)
         self._opened()
@@ -242,25 +243,12 @@ class _WsLink(BaseLink, WSListener):
             self._read_no_more()
         super()._was_read(octets, asked)
 
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+    def _other(self, frame: WSFrame) -> None:
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
             self._break("an RSV bit without an extension (RFC 6455 5.2)")
             return
-        kind = frame.msg_type
-        if frame.fin and self._sending and not self._assembly.under_way:
-            if kind is _BINARY:
-                self._heard(frame.get_payload_as_bytes())
-                return
-            if kind is _TEXT:
-                try:
-                    message = frame.get_payload_as_utf8_text()
-                except UnicodeDecodeError:
-                    self._break("text that is not UTF-8 (RFC 6455 8.1)", 1007)
-                else:
-                    self._heard(message)
-                return
         # An IntEnum, whatever its types say; its .value is slow.
-        self._received(int(cast(int, kind)), frame.fin, frame.get_payload_as_bytes())
+        self._received(int(cast(int, frame.msg_type)), frame.fin, frame.get_payload_as_bytes())
 
     def pause_writing(self) -> None:
         """The bound on what waits to be sent is ours."""
@@ -280,21 +268,6 @@ class _WsLink(BaseLink, WSListener):
         return failures.connect_failure(self._endpoint, error)
 
     # --- writing; picows drops what comes after a close frame or the end ----------------------------
-
-    def send(self, frame: Frame) -> None:
-        # What it does anyway, written out: every call sends one each 20 ms.
-        transport = self._transport
-        if not self._sending or transport is None:
-            return
-        if isinstance(frame, str):
-            try:
-                transport.send(_TEXT, frame)
-            except UnicodeEncodeError:
-                self._write(frame)
-        else:
-            transport.send(_BINARY, frame)
-        if self._unsent_octets() > self._limits.max_buffered:
-            self._bound()
 
     def _write(self, frame: Frame) -> None:
         assert self._transport is not None
