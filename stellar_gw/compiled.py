@@ -35,6 +35,7 @@ MODULES = (
     "stellar_gw.worker.agent_audio",
     "stellar_gw.worker.caller_audio",
     "stellar_gw.worker.conversation",
+    "stellar_gw.worker.due",
     "stellar_gw.worker.hearing",
     "stellar_gw.worker.intake",
     "stellar_gw.worker.pacer",

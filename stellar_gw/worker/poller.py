@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from stellar_gw.media.workspace import Workspace
-from stellar_gw.worker.intake import LongWay, Passage, take_in
+from stellar_gw.worker.intake import LongWay, Passage, take_turn
 
 Address = tuple[str, int]
 
@@ -387,16 +387,8 @@ class DatagramPoller:
         return "rtp"
 
     def doRead(self) -> None:
-        """Take one datagram of each readable socket, and look again, until there are none or the turn is over.
-
-        One each keeps a flooded port from delaying the others, and saves the read that only finds EAGAIN. Looking
-        again costs less than another turn of the reactor, and under load more has come meanwhile.
-        """
-        left = TURN
-        while left > 0 and not self._epoll.closed and (ready := self._epoll.poll(0, BATCH)):
-            left -= len(ready)
-            take_in(ready, self._passages, self._long_ways, self.workspace)
-            self.between()
+        """Take what has come."""
+        take_turn(TURN, BATCH, self._epoll, self._passages, self._long_ways, self.workspace, self.between)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor lets go of us: at its end, or because the epoll itself failed."""

@@ -16,6 +16,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from stellar_gw.worker.due import Due
+
 _CLOCK_MONOTONIC = 1
 _EXPIRATIONS = struct.Struct("@Q")
 _log = Logger()
@@ -82,7 +84,7 @@ class SlotTimer:
     hundred packets to deal with, and what is due would come after them all.
 
     :param now: seconds of the monotonic clock.
-    :ivar due: when the next interval has passed for certain, by ``now``; infinity while it does not run.
+    :ivar look: calls ``expired`` now if an interval has passed (:meth:`stellar_gw.worker.due.Due.look`).
     """
 
     def __init__(
@@ -97,8 +99,8 @@ class SlotTimer:
         self._interval = interval
         self._expired = expired
         self._now = now
-        self.due = math.inf
-        self._rested = -math.inf
+        self._due = Due(self.doRead, now)
+        self.look: Callable[[], None] = self._due.look
         self._timer = timer()
         self._descriptor: int = self._timer.descriptor
         reactor.addReader(self)
@@ -106,33 +108,26 @@ class SlotTimer:
     def start(self) -> None:
         if self._descriptor >= 0:
             self._timer.set(self._interval)
-            self.due = self._now() + self._interval
+            self._due.at = self._now() + self._interval
 
     def stop(self) -> None:
         if self._descriptor >= 0:
             self._timer.set(0.0)
-            self.due = math.inf
+            self._due.at = math.inf
 
     def close(self) -> None:
         """Give the descriptor back; may be repeated."""
         if self._descriptor < 0:
             return
         self._reactor.removeReader(self)
-        self.due = math.inf
+        self._due.at = math.inf
         descriptor, self._descriptor = self._descriptor, -1
         os.close(descriptor)
 
-    def look(self) -> None:
-        """Call ``expired`` now if an interval has passed; never from within it.
-
-        Not sooner than as much time later as the last such call took. Where what is due takes longer than an interval,
-        there is always something due, and whoever looks would never come to the end of his own work.
-        """
-        now = self._now()
-        if now >= self.due and now >= self._rested:
-            self.doRead()
-            after = self._now()
-            self._rested = after + (after - now)
+    @property
+    def due(self) -> float:
+        """When the next interval has passed for certain, by ``now``; infinity while it does not run."""
+        return self._due.at
 
     # --- IReadDescriptor ------------------------------------------------------------------------
 
@@ -149,7 +144,8 @@ class SlotTimer:
             return
         (count,) = _EXPIRATIONS.unpack(expirations)
         # The deadlines lie on a grid, which the soonest of our calls shows.
-        self.due = min(self._now(), self.due + (count - 1) * self._interval) + self._interval
+        due = self._due
+        due.at = min(self._now(), due.at + (count - 1) * self._interval) + self._interval
         try:
             self._expired(count)
         except Exception:
