@@ -72,7 +72,8 @@ class Ice(msgspec.Struct, frozen=True):
 class SetMedia(Request, frozen=True, kw_only=True):
     """What offer and answer agreed on for a leg; may come again after a re-INVITE. Answered by Done.
 
-    :ivar remote: address and port of the peer's SDP; port 0 or host 0.0.0.0 means: send nothing.
+    :ivar remote: address and port of the peer's SDP; port 0 means: send nothing; host 0.0.0.0: to where
+        its media comes from, since its SDP does not say.
     :ivar signalling_host: the signalling flow's peer, the other address that latching prefers.
     :ivar receive: payload types the peer may send us (ours, in the local SDP).
     :ivar dtmf_receive: telephone-event payload types that the peer may send, of any clock rate.

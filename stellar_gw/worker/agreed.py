@@ -9,8 +9,6 @@ from stellar_gw.errors import LocalProtocolError
 from stellar_gw.media.latch import COMFORT_NOISE, Address
 from stellar_gw.media.srtp import SrtpKey
 
-_NOWHERE = ("", "0.0.0.0", "::")
-
 
 @frozen(kw_only=True)
 class Agreed:
@@ -18,7 +16,7 @@ class Agreed:
     :ivar audio: payload types of the peer's that are audio; ``noise`` those that are comfort noise.
     :ivar events: the clocks of its telephone events, by payload type.
     :ivar rtcp: where its RTCP comes from.
-    :ivar sends: audio of ours may go to the peer.
+    :ivar sends: audio of ours may go to the peer, once it is known where that is.
     :ivar listens: the peer may be heard.
     """
 
@@ -40,13 +38,12 @@ def agreed(media: SetMedia) -> Agreed:
     events = {codec.payload_type: codec.clock for codec in media.dtmf_receive}
     audio = frozenset(codec.payload_type for codec in media.receive)
     noise = {COMFORT_NOISE, *(codec.payload_type for codec in media.noise_receive)}
-    reachable = media.remote[1] > 0 and media.remote[0] not in _NOWHERE
     return Agreed(
         audio=audio,
         noise=frozenset(noise - audio - events.keys()),
         events=events,
         rtcp=media.remote if media.rtcp_mux else media.remote_rtcp,
-        sends=reachable and media.direction in ("sendrecv", "sendonly"),
+        sends=media.remote[1] > 0 and media.direction in ("sendrecv", "sendonly"),
         listens=media.direction in ("sendrecv", "recvonly"),
     )
 

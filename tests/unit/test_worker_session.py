@@ -288,12 +288,20 @@ class HoldTests(CallTestCase):
         self.assertEqual(released.legs[0].agent_audio_ms, 0)
 
     def test_nowhere(self) -> None:
-        """Port 0 and the unspecified address mean: send nothing, not even RTCP to them."""
-        for remote in ((PHONE[0], 0), ("0.0.0.0", 4000)):
-            self.setUp()
-            self.set_up(remote=remote, remote_rtcp=remote)
-            self.world.tick(1000)
-            self.assertEqual(self.phone.datagrams, [])
+        """Port 0 means: send nothing, not even RTCP."""
+        self.set_up(remote=(PHONE[0], 0), remote_rtcp=(PHONE[0], 0))
+        self.world.tick(1000)
+        self.assertEqual(self.phone.datagrams, [])
+
+    def test_no_address(self) -> None:
+        """Whose SDP names no address, but a domain, is sent nothing until it is heard, and then where it is."""
+        self.set_up(remote=("0.0.0.0", PHONE[1]), remote_rtcp=("0.0.0.0", PHONE[1] + 1), signalling_host=PHONE[0])
+        self.world.tick(100)
+        before = len(self.phone.datagrams)
+        for _ in range(10):
+            self.phone.say(b"\x42" * 160, self.rtp)
+            self.world.tick()
+        self.assertEqual((before, len(self.phone.packets)), (0, 7))  # four in sequence lock
 
     def test_moved(self) -> None:
         """A re-INVITE with another address moves the audio there at once."""
