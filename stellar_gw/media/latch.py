@@ -13,7 +13,8 @@ what arrives; strangers who spray packets at the port must not be learnt (RTP Bl
 - Strict: only the first two ranks, for ever.
 - Audio goes to the SDP address until a source is locked.
 - What ICE has nominated is locked, and nothing else until ICE nominates anew.
-- What SRTP has authenticated needs no such proof: its source locks the leg at once, and again when it moves.
+- What SRTP has authenticated needs no such proof: its source locks the leg at once, and again when it moves; but not
+  the source that a new SDP address has just moved it from, whose last packets may still come.
 
 Before the lock at most four packets of sources other than the SDP address are accepted.
 """
@@ -221,11 +222,12 @@ class Latch:
             self.rejected += 1
             return False
         last = self._last
-        if (
+        overtaken = (
             last is not None
             and packet.ssrc == last.ssrc
             and sequence_delta(packet.sequence_number, last.sequence_number) <= 0
-        ):
+        )
+        if overtaken or (source == self._moved_from != self._sdp and self._preference(now)):
             self._heard = now
         elif source == self._locked or self._nominated:
             self._keep(source, packet, now)
@@ -233,10 +235,14 @@ class Latch:
             self._lock(source, packet, now, _SDP)
         return True
 
-    def _plausible(self, source: Address, packet: RtpPacket, now: float) -> bool:
+    def _preference(self, now: float) -> bool:
+        """Whether this is the first second, which begins with the first packet."""
         if self._preference_ends is None:
             self._preference_ends = now + PREFERENCE
-        preference = now < self._preference_ends
+        return now < self._preference_ends
+
+    def _plausible(self, source: Address, packet: RtpPacket, now: float) -> bool:
+        preference = self._preference(now)
         if source == self._locked:
             return self._keep(source, packet, now)
         if self._nominated:

@@ -123,6 +123,41 @@ class LatchTests(SrtpPortTestCase):
         self.assertEqual((self.heard_octets(), self.counts()), ([2], (1, 1, 0)))
         self.assertEqual(self.port.statistics("caller", "", 0).latched, f"{PHONE[0]}:7777")
 
+    def test_moved_by_a_new_address(self) -> None:
+        """A re-INVITE that names another address moves our audio there; what is still under way from the old one, by
+        the old key or the same, is heard, and does not take it back. Who goes on there is believed after a second."""
+        there = ("203.0.113.8", 6000)
+        for keys in ({}, {"srtp_send": key(3), "srtp_receive": key(4)}):
+            self.setUp()
+            self.up()
+            self.port.datagramReceived(self.sealed(b"\x01" * 160), PHONE)
+            late = [self.sealed(bytes([number]) * 160) for number in (2, 3)]
+            self.up(remote=there, remote_rtcp=(there[0], 6001), **keys)
+            found = []
+            for datagram in late:
+                self.port.datagramReceived(datagram, PHONE)
+                found.append(self.port.destination)
+                self.after(1.0)
+            self.assertEqual((found, self.heard_octets()), ([there, PHONE], [1, 2, 3]))
+
+    def test_a_new_address_that_is_where_it_was(self) -> None:
+        """An SDP that comes to name the very source takes nothing from it."""
+        self.up()
+        self.port.datagramReceived(self.sealed(), MOVED)
+        self.up(remote=MOVED, remote_rtcp=(MOVED[0], MOVED[1] + 1))
+        self.port.datagramReceived(self.sealed(), MOVED)
+        self.assertEqual(self.port.statistics("caller", "", 0).latched, f"{MOVED[0]}:{MOVED[1]}")
+
+    def test_strict_reports(self) -> None:
+        """A strict latch takes no report from elsewhere, and sends none there, whoever has the key."""
+        self.up(strict_latch=True)
+        report = build_rtcp(ReceiverReport(0x22222222))
+        for source in ((PHONE[0], 9000), MOVED):
+            self.port.rtcp.datagramReceived(self.theirs.protect_rtcp(report) or b"", source)
+        self.after(10)
+        self.assertEqual({to for _, to in self.rtcp.written}, {(PHONE[0], 9000)})
+        self.assertEqual(self.counts(), (0, 1, 0))
+
 
 class SendingTests(SrtpPortTestCase):
     def test_everything_is_sealed(self) -> None:
