@@ -2,9 +2,10 @@
 
 Theory of operation. A context is one master key with all that hangs on it: session keys, and for each SSRC the
 roll-over counter and the replay window. A new key is a new context; a key that stays keeps its context, counters
-included, through any number of offers and answers. What the peer sends under its old key is still on the way when
-the new one is agreed on, so both are held until the first packet under the new one (the same when SRTP is
-given up for plain RTP: the first packet that the old key does not open).
+included, through any number of offers and answers, and so does one that comes back (after music from elsewhere, say):
+begun anew it would take old packets again, and none of a stream whose numbers have wrapped. What the peer sends under
+its old key is still on the way when the new one is agreed on, so both are held until the first packet under the new
+one (the same when SRTP is given up for plain RTP: the first packet that the old key does not open).
 
 Nothing here raises on what a peer sends, and what cannot be authenticated leaves no trace but a count: libsrtp
 makes a stream for an SSRC only after a packet of it was authenticated.
@@ -32,6 +33,8 @@ REPLAY_WINDOW = 128
 """Packets (RFC 3711 3.3.2 asks for 64 at least)."""
 LONGEST = 1500
 """Octets of a datagram that libsrtp's binding takes, in or out."""
+MOST_KEYS = 4
+"""Of the peer's last keys whose contexts are kept."""
 MOST_SSRCS = 256
 """Of one context and direction: each costs memory, and even a peer that has the key must not cost us all of it."""
 _LONGEST_TRAILER = 148
@@ -177,6 +180,7 @@ class Srtp:
         self._spent: _Context | None = None
         self._in: _Context | None = None
         self._old: _Context | None = None
+        self._known: dict[SrtpKey, _Context] = {}
         self.rejected = 0
         self.unsent = 0
 
@@ -211,31 +215,35 @@ class Srtp:
     def _fail(self) -> None:
         self.unsent += 1
 
-    def set_keys(self, send: SrtpKey | None, receive: SrtpKey | None) -> None:
-        """What offer and answer agreed on; None in both for plain RTP. What stays the same goes on as it was."""
-        self._set_send(send)
-        current = self._in
-        if receive == (None if current is None else current.key):
-            return
-        old = self._old
-        if receive is None:
-            self._in = None
-        elif old is not None and old.key == receive:
-            self._in = old
-        else:
-            self._in = _Context(receive, Policy.SSRC_ANY_INBOUND)
-        self._old = current
+    def set_keys(self, send: SrtpKey | None, receive: SrtpKey | None) -> bool:
+        """What offer and answer agreed on; None in both for plain RTP. What stays the same goes on as it was.
 
-    def _set_send(self, key: SrtpKey | None) -> None:
+        :return: whether a context of ours begins, of which the peer has heard nothing yet.
+        """
+        begins = self._set_send(send)
+        current = self._in
+        if receive != (None if current is None else current.key):
+            self._in = None if receive is None else self._context(receive)
+            self._old = current
+        return begins
+
+    def _context(self, key: SrtpKey) -> _Context:
+        """Of a key of the peer's."""
+        found = self._known.pop(key, None) or _Context(key, Policy.SSRC_ANY_INBOUND)
+        self._known[key] = found  # the last one
+        if len(self._known) > MOST_KEYS:
+            del self._known[next(iter(self._known))]
+        return found
+
+    def _set_send(self, key: SrtpKey | None) -> bool:
         """A context that was left is taken up where it was: begun anew it would encipher two packets alike."""
         if key == (None if self._out is None else self._out.key):
-            return
+            return False
         out, spent = self._out, self._spent
         self._spent = out if out is not None else spent
-        if key is not None and spent is not None and spent.key == key:
-            self._out = spent
-        else:
-            self._out = None if key is None else _Context(key, Policy.SSRC_ANY_OUTBOUND)
+        known = key is not None and spent is not None and spent.key == key
+        self._out = spent if known else None if key is None else _Context(key, Policy.SSRC_ANY_OUTBOUND)
+        return not known and key is not None
 
     def unprotect(self, datagram: bytes) -> bytes | None:
         """The RTP packet in an SRTP packet; None where it is not authentic, or was there before. Never raises."""

@@ -20,7 +20,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from stellar_gw.errors import LocalProtocolError
 from stellar_gw.media.rtp import RtpSender
-from stellar_gw.media.srtp import LONGEST, MOST_SSRCS, REPLAY_WINDOW, Srtp, SrtpKey
+from stellar_gw.media.srtp import LONGEST, MOST_KEYS, MOST_SSRCS, REPLAY_WINDOW, Srtp, SrtpKey
 
 VECTORS = Path(__file__).resolve().parents[2].parent / "shared" / "vectors" / "srtp" / "srtp-vectors.json"
 LENGTHS = {
@@ -258,11 +258,12 @@ class KeyTests(SynchronousTestCase):
     def test_the_same_key_goes_on(self) -> None:
         """The roll-over counter survives offers and answers that bring the same key (RFC 3711 3.3.1)."""
         ours, theirs = srtp(key(1)), srtp(key(1))
-        found = []
+        found: list[bytes | None] = []
         for packet in packets(300, first=0x10000 - 150):
             sealed = ours.protect(packet)
-            ours.set_keys(key(1), key(1))
-            theirs.set_keys(key(1), key(1))
+            if len(found) in (50, 200):
+                self.assertFalse(ours.set_keys(key(1), key(1)))
+                theirs.set_keys(key(1), key(1))
             found.append(theirs.unprotect(sealed or b""))
         self.assertEqual(found, packets(300, first=0x10000 - 150))
 
@@ -285,6 +286,32 @@ class KeyTests(SynchronousTestCase):
             theirs.set_keys(key(5), each)
         self.assertEqual((ours.protect(packets(1)[0]), theirs.unprotect(first)), (None, None))
         self.assertEqual(theirs.unprotect(ours.protect(packets(2)[1]) or b""), packets(2)[1])
+
+    def test_a_key_may_come_back_later(self) -> None:
+        """However much was heard under another one, or in clear, meanwhile: a stream whose numbers have wrapped is
+        still understood, and what was heard before is not taken again."""
+        for between in (key(2), None):
+            phone, music, theirs = srtp(key(1)), srtp(between), srtp(key(1))
+            stream = packets(40, first=0x10000 - 10)
+            sealed = [phone.protect(packet) or b"" for packet in stream]
+            heard = [theirs.unprotect(each) for each in sealed[:20]]
+            theirs.set_keys(key(3), between)
+            self.assertIsNotNone(theirs.unprotect(music.protect(packets(1, 9)[0]) or b""))
+            theirs.set_keys(key(4), key(1))
+            self.assertEqual([*heard, *map(theirs.unprotect, sealed)], [*stream[:20], *[None] * 20, *stream[20:]])
+
+    def test_so_many_keys_are_kept(self) -> None:
+        """A peer that brings ever new ones costs us no more than the last few."""
+        theirs, sealed = srtp(key(0)), {}
+        for number in range(2 * MOST_KEYS):
+            sealed[number] = srtp(key(number)).protect(packets(1)[0]) or b""
+            theirs.set_keys(key(99), key(number))
+            self.assertIsNotNone(theirs.unprotect(sealed[number]))
+        again = []
+        for number in (MOST_KEYS + 1, MOST_KEYS - 1):
+            theirs.set_keys(key(99), key(number))
+            again.append(theirs.unprotect(sealed[number]) is not None)
+        self.assertEqual(again, [False, True])
 
     def test_to_plain_and_back(self) -> None:
         """The last encrypted packets are still opened when plain RTP is agreed on; a key that returns goes on."""
