@@ -90,10 +90,11 @@ class RtpPort(SendingPort):
         send, receive = srtp_keys(media)
         if self._srtp is None and (send is not None or receive is not None):
             self._srtp = self.rtcp.srtp = Srtp()
-        if self._srtp is not None:
-            self._srtp.set_keys(send, receive)
+        key_begins = self._srtp is not None and self._srtp.set_keys(send, receive)
         now = self._now()
         self.take_the_long_way()
+        if key_begins:
+            self.key_begins(now)
         self._short_way.disconnect()  # or a peer that has moved could never be heard
         before, self._media = self._media, media
         for tap in self.taps:

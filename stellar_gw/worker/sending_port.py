@@ -22,6 +22,9 @@ from stellar_gw.worker.rtcp_port import RtcpPort
 from stellar_gw.worker.tap import Tap
 from stellar_gw.worker.upward import upward
 
+CLEAR_OF_THE_END = 500
+"""Packets of ours that a peer may miss at the beginning of a key of ours: 10 s, in which our 200 is heard at last."""
+
 
 class SendingPort(DatagramProtocol):
     """
@@ -91,6 +94,16 @@ class SendingPort(DatagramProtocol):
         """
         timestamp = self.sender.timestamp if self.splice is None else self.splice.now(now)
         self.rtcp.send_report(timestamp, now, last=last)
+
+    def key_begins(self, now: float) -> None:
+        """A key of ours begins, and our numbers must not wrap before the peer has heard one under it, as at the first.
+
+        Where they soon would they go on at 0, which the peer takes for so many lost.
+        """
+        if self.sender.sequence_number > 0xFFFF - CLEAR_OF_THE_END:
+            if self.splice is not None:
+                self.splice.anew(now)
+            self.sender.sequence_number = 0
 
     def close(self) -> Deferred[None]:
         """Say goodbye and close both sockets; fires when they are."""

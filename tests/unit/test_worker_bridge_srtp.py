@@ -83,7 +83,7 @@ class SrtpBridgeTests(BridgeTestCase):
         for _ in range(50):
             packet = self.caller.sender.packet(b"\x11" * 160, 160)
             sealed = self.srtp[self.caller].protect(packet) or b""
-            for datagram in (packet, sealed, sealed, sealed[:-1] + b"\0"):
+            for datagram in (packet, sealed[:-1] + bytes([sealed[-1] ^ 1]), sealed, sealed):
                 self.world.network.carry(datagram, CALLER, (HOST, self.rtp))
             self.world.tick()
         self.assertEqual([packet.payload for packet in self.target.packets], [b"\x11" * 160] * 50)
@@ -120,6 +120,39 @@ class SrtpBridgeTests(BridgeTestCase):
         self.exchange(20, caller=False, target=False)
         self.assertEqual({packet.payload for packet in self.caller.packets}, {b"\x22" * 160})
         self.assertEqual([*steps(self.target.packets)], [REGULAR] * 59)
+
+    def test_what_is_still_under_the_old_key(self) -> None:
+        """It is passed on, too, for as long as nothing has come under the new one, be it little or much."""
+        self.set_up(caller=keys(1, 2))
+        self.bridge()
+        self.exchange(20, caller=True, target=False)
+        self.media("caller", **keys(5, 6))
+        self.exchange(20, caller=True, target=False)
+        self.srtp[self.caller] = phone_with(5, 6)
+        self.exchange(20, caller=True, target=False)
+        self.assertEqual([*steps(self.target.packets)], [REGULAR] * 59)
+        self.assertEqual(self.unauthentic()["caller"], 0)
+
+    def test_a_new_key_before_our_numbers_wrap(self) -> None:
+        """Who misses the first packets under it can open all others; what comes late, of those before it, is not sent
+        under a number from before the wrap, and their stream goes on by the time that passed."""
+        self.set_up(caller=keys(1, 2))
+        self.bridge()
+        self.world.carrier._sessions["c-1"].legs["caller"].port.sender.sequence_number = 0x10000 - 40
+        self.exchange(20, caller=True, target=False)
+        late = self.target.sender.packet(b"\x22" * 160, 160)
+        self.exchange(1, caller=True, target=False)
+        before = self.opened(self.caller)[-1]
+        self.media("caller", **keys(5, 6))
+        self.srtp[self.caller] = phone_with(5, 6)
+        self.caller.datagrams.clear()
+        self.exchange(1, caller=True, target=False)
+        self.target.send(late, self.target_rtp)
+        self.exchange(59, caller=True, target=False)
+        del self.caller.datagrams[:40]
+        found = self.opened(self.caller)
+        self.assertEqual([packet.sequence_number for packet in found], [*range(40, 60)])
+        self.assertEqual(found[-1].timestamp - before.timestamp, 60 * 160)
 
     def test_coded_anew(self) -> None:
         """Where the codecs differ the audio is coded anew, and sealed as any other."""

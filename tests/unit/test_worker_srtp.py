@@ -185,6 +185,23 @@ class SendingTests(SrtpPortTestCase):
         heard = [self.theirs.unprotect(datagram) for datagram, _ in self.rtp.written[50:]]
         self.assertEqual(heard.count(None), 0)
 
+    def test_a_peer_that_hears_a_new_key_late(self) -> None:
+        """So it is with a key that comes later, the first one of a call that began plain, too."""
+        for before in ({}, {"srtp_send": None, "srtp_receive": None}):
+            for number, after in ((65030, 65030), (65040, 0), (65535, 0)):
+                self.setUp()
+                self.up(**before)
+                self.port.sender.sequence_number = number
+                self.up(**before)
+                self.assertEqual(self.port.sender.sequence_number, number)
+                self.up(srtp_send=key(3), srtp_receive=key(4))
+                self.assertEqual(self.port.sender.sequence_number, after)
+                self.theirs = self.phone(send=4, receive=3)
+                for _ in range(600):
+                    self.say()
+                heard = [self.theirs.unprotect(datagram) for datagram, _ in self.rtp.written[495:]]
+                self.assertEqual(heard.count(None), 0)
+
     def test_one_port_for_both(self) -> None:
         """With rtcp-mux, SRTCP comes and goes on the RTP port; plain RTCP is dropped there too."""
         self.up(rtcp_mux=True, remote_rtcp=PHONE)
