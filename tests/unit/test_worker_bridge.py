@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 from stellar_gw.control import messages
 from stellar_gw.control.messages import Codec, Release
 from stellar_gw.media.rtcp import ReceiverReport, ReportBlock, SenderReport, build_rtcp, middle_32, ntp_time, parse_rtcp
@@ -203,6 +205,25 @@ class LatchTests(BridgeTestCase):
             self.talk(1)
         self.assertEqual({packet.payload for packet in self.caller.packets[before:]}, {SAID["target"]})
         self.assertEqual((len(self.caller.packets) - before, stranger.packets), (50, []))
+
+    def test_who_knows_the_next_packet(self) -> None:
+        """Whoever guesses SSRC and numbers to the last one is heard neither in a bridge nor by an agent: that he is
+        elsewhere is seen by sockets that hear any address, too (those of legs that take part in ICE)."""
+        ice = {"ice": messages.Ice("ours", "p" * 22)}
+        for bridged in (True, False):
+            self.setUp()
+            self.set_up(caller=ice, target=ice)
+            if bridged:
+                self.bridge()
+            self.talk(60)
+            self.assertTrue(all(each.connected is None for each in self.world.network.sockets.values()))
+            for phone, port in ((self.caller, self.rtp), (self.target, self.target_rtp)):
+                forged = copy(phone.sender).packet(b"\x66" * 160, 160)
+                self.world.network.carry(forged, ("203.0.113.66", 9999), (HOST, port))
+            self.talk(20)
+            heard = {packet.payload for phone in (self.caller, self.target) for packet in phone.packets}
+            counted = [(leg.packets_received, leg.packets_rejected) for leg in self.statistics().values()]
+            self.assertEqual((b"\x66" * 160 in heard, counted), (False, [(80, 1), (80, 1)]))
 
     def test_behind_nat(self) -> None:
         """Peers on both sides may send from elsewhere than they said, and get their audio there."""

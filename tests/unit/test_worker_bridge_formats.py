@@ -60,6 +60,24 @@ class DigitTests(BridgeTestCase):
         self.assertEqual(timestamp_delta(packets[7].timestamp, packets[0].timestamp), 800)
         self.assertEqual((self.heard(self.target, 96), self.told()), ([("5", 100)], [("caller", "5", 100)]))
 
+    def test_beside_audio(self) -> None:
+        """Where audio goes on beside an event, each keeps its own time, and nothing is marked that was not."""
+        self.set_up()
+        self.bridge()
+        self.talk(5)
+        self.target.datagrams.clear()
+        began = self.caller.sender.timestamp
+        for frame in range(1, 11):
+            event = bytes((5, 0x8A if frame == 10 else 0x0A)) + (160 * frame).to_bytes(2, "big")
+            self.talk(1)
+            self.caller.send(self.caller.sender.packet_at(began, event, EVENTS.payload_type, frame == 1), self.rtp)
+            self.world.tick()
+        packets = self.target.packets
+        audio, events = ([each for each in packets if each.payload_type == kind] for kind in (0, 101))
+        self.assertEqual([step.samples for step in steps(audio)], [160] * 9)
+        self.assertEqual({timestamp_delta(each.timestamp, audio[0].timestamp) for each in events}, {0})
+        self.assertEqual([packet.marker for packet in packets], [False, True, *[False] * 18])
+
     def test_another_clock(self) -> None:
         """Events of another clock rate are sent anew in the peer's, as long as they were."""
         events = Codec(name="telephone-event", payload_type=96, clock=16000)

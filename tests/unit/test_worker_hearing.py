@@ -129,6 +129,17 @@ class HearingTests(CallTestCase):
         (leg,) = self.world.ask(Release(request=0, call="c-1")).legs
         self.assertEqual((leg.packets_received, leg.packets_lost, leg.packets_unauthenticated), (200, 0, 20))
 
+    def test_under_the_old_key(self) -> None:
+        """After a new one was agreed on the agent hears what still comes under the old one, be it little or much."""
+        link = self.set_up(**keys(1, 2))
+        sealed = phone_with(1, 2), phone_with(3, 4)
+        for number in range(60):
+            if number == 20:
+                self.world.ask(set_media("c-1", **keys(3, 4)))
+            self.phone.send(sealed[number >= 40].protect(self.phone.sender.packet(b"\x42" * 160, 160)) or b"", self.rtp)
+            self.world.tick()
+        self.assertEqual(self.heard(link), [b"\x42" * 160] * 60)
+
     def test_a_socket_is_connected_while_its_peer_is_heard(self) -> None:
         """Not before it is, not after half a second of silence, and not after a re-INVITE."""
         self.set_up()
