@@ -25,7 +25,7 @@ QUIET = 1.0
 """Seconds without a packet after which silence is sent."""
 INFO_WAITS = 0.3
 """Seconds for which a digit told by SIP INFO waits: the same press may be on its way as telephone events, which pass by
-themselves. Who has sent any tells every press by them."""
+themselves. Who has sent any tells every press by them, until it is agreed on anew."""
 ALIKE = 25
 """Packets of the codec in common, one after the other, after which audio is passed on again rather than coded anew."""
 
@@ -71,6 +71,7 @@ class Relay:
         self.source.port.take_the_long_way()
         theirs, ours = self.source.media, self.target.media
         self._types, self._events, self._coded = {}, {}, frozenset()
+        self._by_events = False  # there may be another phone now
         if theirs is not None and ours is not None:
             self._types = {
                 codec.payload_type: ours.send.payload_type for codec in theirs.receive if _same(codec, ours.send)

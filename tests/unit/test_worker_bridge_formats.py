@@ -131,6 +131,32 @@ class DigitTests(BridgeTestCase):
         self.assertEqual(self.heard(self.target, 101), [("5", 100), ("6", 100)])
         self.assertEqual(self.told(), [("caller", "5", 100), ("caller", "6", 100)])
 
+    def test_info_long_before_events(self) -> None:
+        """Of a leg that has sent events INFO is not waited for: those of the press come, however late."""
+        self.set_up()
+        self.bridge()
+        self.talk(50)
+        for digit in (5, 6):
+            self.press(self.caller, self.rtp, digit, EVENTS.payload_type)
+            self.talk(120)
+            self.world.ask(messages.Pressed(request=0, call="c-1", digit=str(digit), duration_ms=100))
+            self.talk(30)
+            self.press(self.caller, self.rtp, digit, EVENTS.payload_type)
+            self.talk(60)
+        self.assertEqual(self.heard(self.target, 101), [("5", 100)] * 2 + [("6", 100)] * 2)
+
+    def test_info_after_a_re_invite(self) -> None:
+        """Behind a leg that is agreed on anew may be another phone, which tells its presses by INFO alone."""
+        self.set_up()
+        self.bridge()
+        self.talk(50)
+        self.press(self.caller, self.rtp, 5, EVENTS.payload_type)
+        self.talk(50)
+        self.media("caller")
+        self.world.ask(messages.Pressed(request=0, call="c-1", digit="6", duration_ms=100))
+        self.talk(60)
+        self.assertEqual(self.heard(self.target, 101), [("5", 100), ("6", 100)])
+
     def test_as_tones(self) -> None:
         """A peer that knows no events hears tones, and then the other leg again, in one stream."""
         self.set_up(target={"dtmf_send": None, "dtmf_receive": ()})
