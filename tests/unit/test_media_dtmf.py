@@ -260,11 +260,17 @@ class SenderTests(SynchronousTestCase):
             sender.send("9", 9000, 80)
             sent = ticks(sender, rtp)
             packets = [p for data in sent for d in data if (p := parse_rtp(d))]
-            found[clock] = receive(packets, receiver), packets[0].payload.hex()
+            segments = sorted({packet.timestamp for packet in packets if packet.payload[0] == 9})
+            found[clock] = receive(packets, receiver), packets[0].payload.hex(), segments
+        began = 800 + 240 * 8
         self.assertEqual(
             found,
             {
-                clock: ([Digit("5", 160, 800), Digit("9", 9000, 800 + 240 * 8)], f"050a{clock // 50:04x}")
+                clock: (
+                    [Digit("5", 160, 800), Digit("9", 9000, began)],
+                    f"050a{clock // 50:04x}",
+                    [began + place * 0xFFFF * 8000 // clock for place in range(9 * clock // 0xFFFF + 1)],
+                )
                 for clock in found
             },
         )

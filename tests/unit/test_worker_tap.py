@@ -70,6 +70,15 @@ class TapTests(SynchronousTestCase):
         heard = tap.read(0.04, last=True).pcm
         self.assertEqual(heard[640:], (pcm_from_alaw(b"\x35") + QUIET) * 160)
 
+    def test_many_answers(self) -> None:
+        """Nor do answers fill the queue without end, and the packets in it stay."""
+        tap = Tap(set_media(), 0.0, capacity=10)
+        tap.received(packet(0), 0.0)
+        for _ in range(1000):
+            tap.negotiated(set_media())
+        self.assertEqual((len(tap), tap.dropped), (20, 0))
+        self.assertEqual(tap.read(0.02, last=True).pcm, (pcm_from_ulaw(b"\x21") + QUIET) * 160)
+
     def test_bridged(self) -> None:
         """What a bridge passes on in another codec than ours is heard too, if the peer takes it."""
         tap, sender = Tap(set_media(send=PCMU, receive=(PCMU, PCMA)), 0.0), RtpSender(9, 1, 1, 8)

@@ -43,6 +43,13 @@ def eventful() -> Iterator[RtpPacket]:
             held = None
 
 
+def difference(one: bytes, other: bytes) -> int | None:
+    """Where two sounds begin to differ; None where they do not. (What a failed comparison prints takes minutes.)"""
+    if one == other:
+        return None
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
 class TappedCallTests(RecordedCallCase):
     """A caller and its agent."""
 
@@ -78,7 +85,9 @@ class TappedCallTests(RecordedCallCase):
         """The recording of a call is the same by the short ways and by the long ones, plain and with SRTP."""
         for secure in (False, True):
             short, long = (self.recorded(long=way, secure=secure) for way in (False, True))
-            self.assertEqual(short, long)
+            self.assertEqual(
+                (short[0], difference(short[1], long[1]), difference(short[2], long[2])), (8000, None, None)
+            )
             self.assertEqual(len(short[1]), len(short[2]))
             self.assertGreater(len(set(short[1])), 100)
             self.assertGreater(len(set(short[2])), 100)
@@ -143,6 +152,6 @@ class TappedBridgeTests(BridgeTestCase):
         """Of a bridge both legs' taps hear the same on the short ways as on the long ones, plain and with SRTP."""
         for secure in (False, True):
             short, long = (self.heard(long=way, secure=secure) for way in (False, True))
-            self.assertEqual(short, long)
+            self.assertEqual([difference(*both) for both in zip(short, long, strict=True)], [None, None])
             for pcm in short:
                 self.assertGreater(min(len(set(pcm[side::4])) for side in (1, 3)), 100)
