@@ -27,8 +27,13 @@ LIST = "compiled.json"
 MODULES = (
     "stellar_gw.agent.messages",
     "stellar_gw.agent.reading",
+    "stellar_gw.dialects.native",
     "stellar_gw.dialects.twilio",
+    "stellar_gw.media.concealment",
+    "stellar_gw.media.g722",
+    "stellar_gw.media.pcm",
     "stellar_gw.media.playout",
+    "stellar_gw.media.resample",
     "stellar_gw.media.rtp",
     "stellar_gw.media.speech",
     "stellar_gw.media.turns",

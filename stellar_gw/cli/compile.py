@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout, folde
     palette = Palette.of(out)
     if options.remove:
         return _remove(folder, out, palette)
-    if usable(folder)[0] and not options.again:
+    if set(MODULES) <= usable(folder)[0].keys() and not options.again:
         out.write(
             f"{palette.green('ok')}     {len(MODULES)} modules are compiled already, from the sources as they are\n"
         )

@@ -12,8 +12,8 @@ wire, or was cleared. Each request with an ``id`` ends in exactly one ``call:don
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import msgspec
 
@@ -32,6 +32,20 @@ from stellar_gw.dialects.contract import (
     Mark,
     SendDigits,
 )
+from stellar_gw.dialects.native_actions import (
+    Action,
+    AnswerAction,
+    ClearAction,
+    HangupAction,
+    HoldAction,
+    NotifyAction,
+    RejectAction,
+    ResumeAction,
+    SendDtmfAction,
+    TransferAction,
+    decode,
+    head_of,
+)
 from stellar_gw.dialects.wire import encode, reason
 from stellar_gw.errors import StellarError
 
@@ -46,62 +60,11 @@ MAX_OPEN: Final = 64
 MAX_HEADERS: Final = 32
 """X-* headers of a transfer."""
 
-Id = str
-
 
 class OptionError(StellarError):
     """An option of the environment that makes no sense; one line."""
 
 
-class _Notify(msgspec.Struct, frozen=True, tag_field="action", tag="notify"):
-    payload: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _Clear(msgspec.Struct, frozen=True, tag_field="action", tag="clear"):
-    id: Id = ""
-
-
-class _Hangup(msgspec.Struct, frozen=True, tag_field="action", tag="hangup"):
-    id: Id = ""
-    when: Literal["now", "after_playout"] = "now"
-
-
-class _SendDtmf(msgspec.Struct, frozen=True, tag_field="action", tag="send_dtmf"):
-    digits: str
-    id: Id = ""
-
-
-class _Answer(msgspec.Struct, frozen=True, tag_field="action", tag="answer"):
-    id: Id = ""
-
-
-class _Reject(msgspec.Struct, frozen=True, tag_field="action", tag="reject"):
-    id: Id = ""
-    status: int = 603
-    reason: str = ""
-
-
-class _Transfer(msgspec.Struct, frozen=True, tag_field="action", tag="transfer"):
-    to: str
-    id: Id = ""
-    method: Literal["auto", "refer", "invite"] = "auto"
-    timeout_s: float = 0.0
-    headers: dict[str, str] = {}
-
-
-class _Hold(msgspec.Struct, frozen=True, tag_field="action", tag="hold"):
-    id: Id = ""
-
-
-class _Resume(msgspec.Struct, frozen=True, tag_field="action", tag="resume"):
-    id: Id = ""
-
-
-_Action = _Notify | _Clear | _Hangup | _SendDtmf | _Answer | _Reject | _Transfer | _Hold | _Resume
-_decode: Final[Callable[[str], _Action]] = msgspec.json.Decoder(_Action).decode
-_action_of: Final[Callable[[str], Any]] = msgspec.json.Decoder(
-    msgspec.defstruct("_Head", [("action", str, ""), ("id", str, "")])
-).decode
 ACTIONS: Final = ("answer", "clear", "hangup", "hold", "notify", "reject", "resume", "send_dtmf", "transfer")
 
 
@@ -203,38 +166,38 @@ class NativeDialect:
         if isinstance(frame, bytes):
             return (Audio(frame),) if frame else ()
         try:
-            action = _decode(frame)
+            action = decode(frame)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             return (_complaint(frame, error),)
         if len(getattr(action, "id", "")) > MAX_ID:
             return (Malformed(f"an id has at most {MAX_ID} characters"),)
         return (self._event_of(action),)
 
-    def _event_of(self, action: _Action) -> AgentEvent:
+    def _event_of(self, action: Action) -> AgentEvent:
         match action:
-            case _Notify(payload):
+            case NotifyAction(payload):
                 text = bytes(payload)
                 if len(text) > MAX_PAYLOAD:
                     return Malformed(f"a notify's payload has at most {MAX_PAYLOAD} octets")
                 return Mark(text.decode())
-            case _Clear():
+            case ClearAction():
                 return Clear()
-            case _Hangup(ask, when):
+            case HangupAction(ask, when):
                 return Hangup(when == "after_playout", self._noted(ask, "hangup"))
-            case _SendDtmf(digits, ask):
+            case SendDtmfAction(digits, ask):
                 return SendDigits(digits, self._noted(ask, "send_dtmf"))
-            case _Answer(ask):
+            case AnswerAction(ask):
                 return Ask("answer", self._noted(ask, "answer"))
-            case _Reject(ask, status, why):
+            case RejectAction(ask, status, why):
                 return Ask("reject", self._noted(ask, "reject"), (("status", str(status)), ("reason", why[:80])))
-            case _Transfer():
+            case TransferAction():
                 return self._transfer(action)
-            case _Hold(ask):
+            case HoldAction(ask):
                 return Ask("hold", self._noted(ask, "hold"))
-            case _Resume(ask):
+            case ResumeAction(ask):
                 return Ask("resume", self._noted(ask, "resume"))
 
-    def _transfer(self, action: _Transfer) -> AgentEvent:
+    def _transfer(self, action: TransferAction) -> AgentEvent:
         if len(action.headers) > MAX_HEADERS:
             return Malformed(f"a transfer has at most {MAX_HEADERS} headers", ask=action.id)
         headers = tuple((f"header:{name}", value) for name, value in action.headers.items())
@@ -252,7 +215,7 @@ class NativeDialect:
 def _complaint(frame: str, error: Exception) -> Malformed:
     """What is wrong with a message, named by its action and id where those can be read."""
     try:
-        head = _action_of(frame)
+        head = head_of(frame)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return Malformed(reason(error))
     ask = head.id if len(head.id) <= MAX_ID else ""

@@ -147,6 +147,18 @@ class CommandTests(SynchronousTestCase):
         self.patch(sysconfig, "get_path", lambda name: "/nowhere")
         self.assertEqual(self.run_it(), (2, "error  Python.h is not here; on Debian: apt-get install python3-dev\n"))
 
+    def test_one_module_more(self) -> None:
+        """What was made before a module was added to the list is made again."""
+        asked: list[Path] = []
+        self.patch(compiler, "_check_tools", lambda: None)
+        self.patch(compiler, "_compile", asked.append)
+        folder = Path(self.mktemp())
+        for modules, already in ((compiled.MODULES, True), (compiled.MODULES[1:], False)):
+            self.patch(compiler, "usable", lambda _, names=modules: (dict.fromkeys(names, folder), ""))
+            out = StringIO()
+            self.assertEqual((compiler.main([], out, folder), "already" in out.getvalue()), (0, already))
+        self.assertEqual(asked, [folder])
+
     def test_no_mypyc(self) -> None:
         self.patch(compiler, "find_spec", lambda name: None)
         self.assertEqual(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from copy import copy
-
 from stellar_gw.control import messages
 from stellar_gw.control.messages import Codec, Release
 from stellar_gw.media.rtcp import ReceiverReport, ReportBlock, SenderReport, build_rtcp, middle_32, ntp_time, parse_rtcp
-from stellar_gw.media.rtp import sequence_delta, timestamp_delta
+from stellar_gw.media.rtp import RtpPacket, build_rtp, sequence_delta, timestamp_delta
 from tests.unit.bridge_case import CALLER, TARGET, BridgeTestCase, Step, steps
 from tests.unit.worker_world import HOST, PCMU, WALL, Phone
 
@@ -218,7 +216,17 @@ class LatchTests(BridgeTestCase):
             self.talk(60)
             self.assertTrue(all(each.connected is None for each in self.world.network.sockets.values()))
             for phone, port in ((self.caller, self.rtp), (self.target, self.target_rtp)):
-                forged = copy(phone.sender).packet(b"\x66" * 160, 160)
+                next_of = phone.sender
+                forged = build_rtp(
+                    RtpPacket(
+                        next_of.payload_type,
+                        False,
+                        next_of.sequence_number,
+                        next_of.timestamp,
+                        next_of.ssrc,
+                        b"\x66" * 160,
+                    )
+                )
                 self.world.network.carry(forged, ("203.0.113.66", 9999), (HOST, port))
             self.talk(20)
             heard = {packet.payload for phone in (self.caller, self.target) for packet in phone.packets}
