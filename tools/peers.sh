@@ -23,10 +23,13 @@ wants faketime faketime
 wants ip iproute2
 wants sysctl procps
 wants nft nftables
+wants systemd-analyze systemd
 # Not a peer: what stellar-gw-compile needs, so that workers are tested as they run best.
 wants gcc "gcc libc6-dev"
 "${PYTHON:-python3}" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ||
     missing="$missing python3-dev"
+# The load generator's, which has tests of its own.
+[ -e /usr/include/openssl/evp.h ] || missing="$missing libssl-dev"
 [ "${1:-}" != bench ] || wants rtpengine rtpengine-daemon
 
 # A minute of pip's, while the tests run that need no clock.
