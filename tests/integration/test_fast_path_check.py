@@ -7,11 +7,12 @@ from typing import Any
 
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.protocol import Factory, Protocol
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from stellar_gw.control.fastpath import VERSION, Refused, Welcome, encode_frame
 from stellar_gw.errors import StellarError
 from stellar_gw.gateway.fastpath import check_helper
+from tests.integration.gateway_support import start_with
 from tests.integration.worker_support import runtime_folder
 
 reactor: Any = installed_reactor
@@ -83,3 +84,14 @@ class CheckTests(TestCase):
         """Nor is what says something else first."""
         said = await self.wrong(encode_frame(Refused(request=1, bridge=1, reason="no")))
         self.assertIn("it is of another version of stellar-gw", said)
+
+
+class GatewayTests(SynchronousTestCase):
+    def test_does_not_start(self) -> None:
+        """A gateway that is to use the fast path and finds no helper ends, and its last words say what to do."""
+        changes = "workers: 1,", "workers: 1, fast_path: nftables, fast_path_socket: /nowhere/helper.sock,"
+        said = str(self.assertRaises(RuntimeError, start_with, self, changes))
+        self.assertIn("media.fast_path is nftables, and its helper cannot be used at /nowhere/helper.sock: ", said)
+        self.assertIn(
+            "Start stellar-gw-fastpath.service, whose log says what it lacks, or set media.fast_path: off", said
+        )

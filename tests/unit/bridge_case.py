@@ -44,12 +44,15 @@ class BridgeTestCase(SynchronousTestCase):
     """A call with an agent, a caller and a target, all of it up."""
 
     def setUp(self) -> None:
-        self.world = World()
+        self.world = self.make_world()
         self.caller = Phone(self.world.network, CALLER)
         self.target = Phone(self.world.network, TARGET)
         self.target.sender.ssrc, self.target.sender.sequence_number = 0xBEEF, 40000
         self.rtp = self.world.ask(Allocate(request=0, call="c-1")).rtp_port
         self.target_rtp = self.world.ask(Allocate(request=0, call="c-1", leg="target")).rtp_port
+
+    def make_world(self) -> World:
+        return World()
 
     def set_up(self, caller: dict[str, Any] | None = None, target: dict[str, Any] | None = None) -> FakeLink:
         """Media agreed on both legs, the agent there and heard by the caller."""

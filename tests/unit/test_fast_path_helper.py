@@ -7,7 +7,7 @@ import socket
 import tempfile
 from collections.abc import Sequence
 from contextlib import redirect_stderr
-from errno import EEXIST, ENOENT
+from errno import EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPERM, EPROTONOSUPPORT
 from io import StringIO
 from pathlib import Path
 from shutil import rmtree
@@ -35,6 +35,7 @@ from stellar_gw.control.fastpath import (
     decode_from_helper,
     encode_frame,
 )
+from stellar_gw.fastpath import main as fast_path_main
 from stellar_gw.fastpath.bridges import Bridges, RefusedError
 from stellar_gw.fastpath.main import main
 from stellar_gw.fastpath.netlink import (
@@ -342,3 +343,34 @@ class CommandTests(SynchronousTestCase):
             (status, said.getvalue()),
             (1, "stellar-gw fast path: the fast path cannot be had: there is no user nobody-here\n"),
         )
+
+    def starts(self, error: Exception) -> str:
+        """What a helper says that ends because its kernel answers like this."""
+
+        class Kernel:
+            def change(self, commands: Sequence[Command]) -> None:
+                raise error
+
+        forwards = Path(self.mktemp())
+        forwards.write_text("1\n")
+        self.patch(fast_path_main, "FORWARDING", forwards)
+        self.patch(fast_path_main, "Netlink", Kernel)
+        with redirect_stderr(StringIO()) as said:
+            status = main(["--socket", "/nowhere/s", "--ports", "10000-10099"])
+        self.assertEqual((status, said.getvalue().count("\n")), (1, 1))
+        return said.getvalue()
+
+    def test_what_a_kernel_lacks(self) -> None:
+        """One line says whether it is a capability, another helper, the kernel's age, or something else, and which."""
+        words = {
+            NetlinkError(EPERM): "CAP_NET_ADMIN is missing ",
+            NetlinkError(EEXIST): "there is a table stellar_fastpath already: another helper runs",
+            NetlinkError(EOPNOTSUPP): "Linux 5.12 or newer): Operation not supported",
+            NetlinkError(ENOENT): "this kernel has no nf_tables, or not all that is needed of it",
+            OSError(EPROTONOSUPPORT, "Protocol not supported"): "this kernel has no nf_tables",
+            NetlinkError(EINVAL): "the kernel refuses the table: Invalid argument",
+        }
+        begin = "stellar-gw fast path: the fast path cannot be had: "
+        for error, expected in words.items():
+            said = self.starts(error)
+            self.assertEqual((said[: len(begin)], expected in said), (begin, True), said)

@@ -17,6 +17,7 @@ from stellar_gw.dialects.contract import AgentEvent, Audio, AudioFormat, Facts, 
 from stellar_gw.media.rtp import RtpPacket, RtpSender, parse_rtp
 from stellar_gw.testing.datagram import DatagramNetwork
 from stellar_gw.worker.carrier import Carrier
+from stellar_gw.worker.fastpath import FastPath
 from stellar_gw.worker.pacer import SLOTS, Pacer
 from stellar_gw.worker.port_contracts import Clocks
 from stellar_gw.worker.port_pair import PortPairs
@@ -152,6 +153,7 @@ class World:
         bind: tuple[str, ...] = (HOST,),
         disk: Disk | None = None,
         recorder: Recorder | None = None,
+        fast_path: FastPath | None = None,
         **configure: Any,
     ) -> None:
         self.clock = Clock()
@@ -181,6 +183,7 @@ class World:
                 sounds=self.sounds,
                 recorder=self.recorder,
                 generation=7,
+                fast_path=fast_path or FastPath(),
             ),
             self.configured.append,
             self._idle,
