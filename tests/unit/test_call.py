@@ -207,6 +207,18 @@ class SetUpTests(CallCase):
             self.hang_up()
             self.settle()
 
+    def test_the_worker_learns_how_strictly_a_providers_media_is_latched(self) -> None:
+        found = []
+        for latch in ("strict", "any"):
+            text = CONFIGURATION.replace("tenants: [acme]}", f"tenants: [acme], latch: {latch}}}")
+            self.setUp()
+            self.calls = self.make_calls(configuration(text))
+            self.plane.listener = self.calls.heard
+            self.invite()
+            self.wait()
+            found += [media.strict_latch for call in self.plane.calls.values() for media in call.media]
+        self.assertEqual(found, [True, False])
+
     def test_an_invite_without_an_offer_gets_ours_and_the_ack_answers_it(self) -> None:
         """Delayed offer (RFC 3261 13.2.1): nothing is known of the caller's media before the ACK."""
         self.invite(body=b"")

@@ -32,6 +32,7 @@ trunk_providers:
     outbound:
       {to: "sip:sip.telnyx.example;transport=tls", username: acme-out, password: carrier-secret, redirects: true}
     caller_id: "+31201230000"
+    latch: strict
   lan: {allowed_ips: [192.0.2.77], tenants: [acme], outbound: {to: "sip:10.0.0.9:5070"}}
   mute: {allowed_ips: [192.0.2.78], tenants: [acme]}
   strangers: {allowed_ips: [192.0.2.79], tenants: [globex], outbound: {to: "sip:192.0.2.79"}}
@@ -418,4 +419,5 @@ class TermsTests(TargetCase):
         )
         self.assertEqual((support.srtp.mode, sales.srtp.mode), ("off", "opportunistic"))
         self.assertEqual((support.redirects, sales.redirects), (False, True))
+        self.assertEqual((support.strict_latch, sales.strict_latch), (False, True))
         self.assertNotIn("carrier-secret", repr(sales))

@@ -189,6 +189,16 @@ class IceTests(TargetLegCase):
         self.assertEqual(self.offered(), {})
 
 
+class LatchTests(TargetLegCase):
+    def test_a_system_whose_media_comes_from_where_it_says(self) -> None:
+        """The worker is told to latch it strictly, or is not."""
+        for strict in (True, False):
+            self.setUp()
+            self.dial(make_target(strict_latch=strict))
+            self.answers()
+            self.assertEqual([media.strict_latch for media in self.plane.calls["c-1"].media], [strict])
+
+
 class AnsweredTests(TargetLegCase):
     def test_a_call_from_the_wish_to_the_hang_up(self) -> None:
         self.dial()

@@ -96,6 +96,7 @@ class Invites:
             rng=around.rng,
             srtp=terms,
             secure=flow.secure,
+            strict_latch=self._target.strict_latch,
             codecs=self._codecs,
             ice=self._target.ice,
         )

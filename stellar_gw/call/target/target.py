@@ -55,6 +55,7 @@ class Target:
     :ivar identity: headers that go with it: P-Asserted-Identity, Privacy.
     :ivar credentials: answer challenges of the INVITE and its dialog, and of nothing else.
     :ivar ice: our offers to it take part in ICE, as a lite agent.
+    :ivar strict_latch: its RTP comes from the address in its SDP or of its signalling only.
     :ivar hold: the direction of offers that put the target on hold.
     :ivar embed_headers: X-* headers stand in Refer-To as well as in the REFER.
     :ivar max_forwards: of the REFER and the INVITE (RFC 7332).
@@ -78,6 +79,7 @@ class Target:
     credentials: ClientCredentials | None = None
     srtp: SrtpTerms = field(factory=SrtpTerms)
     ice: bool = False
+    strict_latch: bool = False
     hold: Hold = "sendonly"
     ring_timeout: float = 30.0
     redirects: bool = False
@@ -203,6 +205,7 @@ def _make(found: Wanted, way: _Way, facts: CallFacts, directory: Directory) -> T
         credentials=_credentials(uri, next_hop, outbound, facts.environment),
         srtp=_srtp(way, facts),
         ice=way.caller.ice,
+        strict_latch=isinstance(way.caller, TrunkProvider) and way.caller.strict_latch,
         hold=way.caller.hold,
         ring_timeout=transfer.ring_timeout,
         redirects=outbound.redirects,
