@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -156,6 +156,7 @@ class CountingTests(SynchronousTestCase):
 class RunTests(SynchronousTestCase):
     @settings(max_examples=200, derandomize=True, deadline=None)
     @given(st.integers(0, 0xFFFF), st.lists(st.integers(1, 300), min_size=1, max_size=5), st.integers(0, 200))
+    @example(0xFFF0, [100], 5)
     def test_counted_together(self, first: int, runs: list[int], late: int) -> None:
         """Packets counted in runs count as if each had been shown, for what comes late or twice after them, too."""
         single, together = receive([first, first + 1]), receive([first, first + 1])

@@ -383,6 +383,12 @@ class OfferTests(SynchronousTestCase):
         self.assertEqual([(case.dtmf_send, case.dtmf_receive) for case in found], [(EVENT, (EVENT, at_48)), (None, ())])
         self.assertEqual([[codec.payload_type for codec in case.noise_receive] for case in found], [[13]] * 2)
 
+    def test_one_port_for_both_only_where_we_offered_it(self) -> None:
+        """An answer with rtcp-mux to an offer without it (RFC 5761 5.1.1) changes no port."""
+        reply = parse_sdp(offer("m=audio 4000 RTP/AVP 0", "a=rtcp-mux"))
+        found = [read_answer(make_offer(evolve(LOCAL, rtcp_mux=wanted)), reply) for wanted in (True, False)]
+        self.assertEqual([(case.rtcp_mux, case.remote_rtcp[1]) for case in found], [(True, 4000), (False, 4001)])
+
     def test_payload_types_stay_what_they_are(self) -> None:
         """An event format of another clock rate is offered again by its number, ours beside it (RFC 3264 8.3.2)."""
         state = OfferAnswer(5)

@@ -344,6 +344,24 @@ class DigitTests(CallTestCase):
         self.assertEqual([(digit.digit, digit.duration_ms) for digit in digits], [("5", 160)])
         self.assertEqual([packet.payload_type for packet in self.phone.packets][-1], 0)
 
+    def test_as_agreed_on_anew(self) -> None:
+        """A re-INVITE may bring another number for telephone events, and another clock: digits go out by these."""
+        self.set_up()
+        session = self.world.carrier._sessions["c-1"]
+        found = []
+        for number, clock in ((101, 8000), (96, 8000), (97, 16000), (97, 48000)):
+            self.world.ask(
+                set_media(dtmf_send=messages.Codec(name="telephone-event", payload_type=number, clock=clock))
+            )
+            self.phone.datagrams.clear()
+            session.send_digits("5")
+            self.world.tick(20)
+            receiver = DtmfReceiver(clock)
+            events = [packet for packet in self.phone.packets if packet.payload_type == number]
+            digits = [digit for packet in events for digit in receiver.received(packet, 0.0)]
+            found += [(digit.digit, digit.duration_ms) for digit in digits]
+        self.assertEqual(found, [("5", 160)] * 4)
+
     def test_as_tones(self) -> None:
         """A peer without telephone events hears tones."""
         self.set_up(dtmf_send=None)

@@ -90,7 +90,9 @@ class ReceivingTests(SrtpPortTestCase):
         self.port.datagramReceived(self.sealed(), PHONE)
         for _ in range(1600):
             self.port.datagramReceived(self.peer.packet(b"\x66" * 160, 160) + bytes(10), PHONE)
-            self.port.rtcp.datagramReceived(build_rtcp(ReceiverReport(0x22222222)) + bytes(14), RTCP)
+            report = build_rtcp(ReceiverReport(0x22222222))
+            for datagram in (report, report + bytes(14)):
+                self.port.rtcp.datagramReceived(datagram, RTCP)
             self.after(0.02)
         self.assertEqual(self.heard.told, ["lost after 30 s, ever True"])
 
@@ -173,6 +175,13 @@ class SendingTests(SrtpPortTestCase):
         reports = [self.theirs.unprotect_rtcp(datagram) for datagram, _ in self.rtcp.written]
         self.assertGreater(len(reports), 1)
         self.assertNotIn(None, [parse_rtcp(report or b"") for report in reports])
+
+    def test_what_cannot_be_sealed(self) -> None:
+        """It is not sent at all: another packet of a number that was used, or one that is too long."""
+        self.up()
+        for payload in (b"\xff" * 160, b"\x00" * 160, b"\xff" * 2000):
+            self.port.write(self.port.sender.numbered(500, 9000, payload, 0, marker=False), PHONE)
+        self.assertEqual(len(self.rtp.written), 1)
 
     def test_a_peer_that_hears_us_late(self) -> None:
         """Who misses the first packets can open the others: our numbers do not wrap before he has heard one."""
