@@ -34,7 +34,7 @@ REPLAY_WINDOW = 128
 LONGEST = 1500
 """Octets of a datagram that libsrtp's binding takes, in or out."""
 MOST_KEYS = 4
-"""Of the peer's last keys whose contexts are kept."""
+"""Of each side's last keys whose contexts are kept: there is one for each suite in an offer, and each may be taken."""
 MOST_SSRCS = 256
 """Of one context and direction: each costs memory, and even a peer that has the key must not cost us all of it."""
 _LONGEST_TRAILER = 148
@@ -144,6 +144,25 @@ class _Context:
         return self._session._srtp[0]
 
 
+class _Contexts:
+    """One side's, by key: one that comes back is taken up where it was. Begun anew ours would encipher two packets
+    alike, and the peer's take old ones again."""
+
+    def __init__(self, ssrc_type: int) -> None:
+        self._ssrc_type = ssrc_type
+        self._kept: dict[SrtpKey, _Context] = {}
+
+    def __contains__(self, key: SrtpKey) -> bool:
+        return key in self._kept
+
+    def of(self, key: SrtpKey) -> _Context:
+        found = self._kept.pop(key, None) or _Context(key, self._ssrc_type)
+        self._kept[key] = found  # the last one
+        if len(self._kept) > MOST_KEYS:
+            del self._kept[next(iter(self._kept))]
+        return found
+
+
 @frozen
 class Transform:
     """How packets of one context are deciphered or enciphered where they are.
@@ -176,11 +195,11 @@ class Srtp:
     """
 
     def __init__(self) -> None:
+        self._ours = _Contexts(Policy.SSRC_ANY_OUTBOUND)
+        self._theirs = _Contexts(Policy.SSRC_ANY_INBOUND)
         self._out: _Context | None = None
-        self._spent: _Context | None = None
         self._in: _Context | None = None
         self._old: _Context | None = None
-        self._known: dict[SrtpKey, _Context] = {}
         self.rejected = 0
         self.unsent = 0
 
@@ -220,30 +239,13 @@ class Srtp:
 
         :return: whether a context of ours begins, of which the peer has heard nothing yet.
         """
-        begins = self._set_send(send)
+        begins = send is not None and send not in self._ours
+        self._out = None if send is None else self._ours.of(send)
         current = self._in
         if receive != (None if current is None else current.key):
-            self._in = None if receive is None else self._context(receive)
+            self._in = None if receive is None else self._theirs.of(receive)
             self._old = current
         return begins
-
-    def _context(self, key: SrtpKey) -> _Context:
-        """Of a key of the peer's."""
-        found = self._known.pop(key, None) or _Context(key, Policy.SSRC_ANY_INBOUND)
-        self._known[key] = found  # the last one
-        if len(self._known) > MOST_KEYS:
-            del self._known[next(iter(self._known))]
-        return found
-
-    def _set_send(self, key: SrtpKey | None) -> bool:
-        """A context that was left is taken up where it was: begun anew it would encipher two packets alike."""
-        if key == (None if self._out is None else self._out.key):
-            return False
-        out, spent = self._out, self._spent
-        self._spent = out if out is not None else spent
-        known = key is not None and spent is not None and spent.key == key
-        self._out = spent if known else None if key is None else _Context(key, Policy.SSRC_ANY_OUTBOUND)
-        return not known and key is not None
 
     def unprotect(self, datagram: bytes) -> bytes | None:
         """The RTP packet in an SRTP packet; None where it is not authentic, or was there before. Never raises."""

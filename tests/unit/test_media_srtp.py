@@ -287,6 +287,13 @@ class KeyTests(SynchronousTestCase):
         self.assertEqual((ours.protect(packets(1)[0]), theirs.unprotect(first)), (None, None))
         self.assertEqual(theirs.unprotect(ours.protect(packets(2)[1]) or b""), packets(2)[1])
 
+    def test_one_key_after_the_other_and_the_first_again(self) -> None:
+        """An offer of ours has a key for each suite, and its answers, one after the other, may take each of them."""
+        ours = srtp(key(1), key(9))
+        self.assertIsNotNone(ours.protect(packets(1)[0]))
+        began = [ours.set_keys(key(number), key(9)) for number in (2, 3, 4, 1)]
+        self.assertEqual((began, ours.protect(packets(1)[0])), ([True, True, True, False], None))
+
     def test_a_key_may_come_back_later(self) -> None:
         """However much was heard under another one, or in clear, meanwhile: a stream whose numbers have wrapped is
         still understood, and what was heard before is not taken again."""
