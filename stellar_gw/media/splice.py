@@ -53,13 +53,13 @@ class Splice:
         number = packet.sequence_number
         step = (number - self.highest) & 0xFFFF
         if not self.joined or packet.ssrc != self.ssrc:
-            marker = self._start(packet, now)
+            marker = self._start(packet, now, event)
         elif 0 < step < MAX_DROPOUT:
             marker = self._go_on(packet, step, now, event)
         elif step > 0x10000 - min(self._passed, MAX_MISORDER):
             return self._datagram(packet, payload_type, packet.marker, event)  # late, but in its own place
         elif step and number == self._bad:
-            marker = self._start(packet, now)
+            marker = self._start(packet, now, event)
         else:
             self._bad = (number + 1) & 0xFFFF if step else self._bad
             return None
@@ -80,10 +80,10 @@ class Splice:
             timestamp = self._event[2]
         return self.sender.numbered(number, timestamp, packet.payload, payload_type, marker)
 
-    def _start(self, packet: RtpPacket, now: float) -> bool:
+    def _start(self, packet: RtpPacket, now: float, event: bool) -> bool:
         """The packet is the first of a stream: ours goes on with it. Whether to mark it, which is always so."""
         sender = self.sender
-        self._continue(packet, now)
+        self._continue(packet, now, event)
         self.joined = True
         self.ssrc = packet.ssrc
         self.highest = packet.sequence_number
@@ -102,12 +102,18 @@ class Splice:
         ahead = timestamp_delta(packet.timestamp, self.timestamp)
         if 0 <= ahead <= (now - self.heard + MAX_AHEAD) * self._clock:
             return False
-        self._continue(packet, now)
+        self._continue(packet, now, event)
         self._passed = 1  # those before it had other timestamps
         return True
 
-    def _continue(self, packet: RtpPacket, now: float) -> None:
-        self.timestamp_offset = (self.now(now) - packet.timestamp) & 0xFFFFFFFF
+    def _continue(self, packet: RtpPacket, now: float, event: bool) -> None:
+        ours = self.now(now)
+        if event and self.joined:
+            # It may be of a source of its own, beside one of audio whose time goes on.
+            passed = round((now - self.heard) * self._clock)
+            ours = self.timestamp + self.timestamp_offset + passed
+            self.samples = max(0, self.samples - passed)
+        self.timestamp_offset = (ours - packet.timestamp) & 0xFFFFFFFF
         self.timestamp, self.heard = packet.timestamp, now
 
     def skip(self, packet: RtpPacket) -> None:

@@ -168,6 +168,16 @@ class EventTests(SpliceTestCase):
         ]
         self.assertEqual([each[1] for each in seen if each], [100_000, 100_160, 100_160, 100_160, 100_320])
 
+    def test_of_another_source_beside_audio(self) -> None:
+        """Where events have an SSRC of their own, audio that goes on beside them keeps its pace, and so do they."""
+        audio, events = [], []
+        for place in range(10):
+            audio.append(self.numbers(packet(7 + place, 160 * place), 0.02 * place))
+            event = packet(90 + place, 77, ssrc=2, payload=b"\x05\x0a\x00\xa0", payload_type=101)
+            events.append(self.numbers(event, 0.02 * place + 0.005 * (place % 3), event=True))
+        self.assertEqual([each[1] for each in audio if each], [100_000 + 160 * place for place in range(10)])
+        self.assertEqual({each[1] for each in events if each}, {100_000})
+
     def test_interrupted(self) -> None:
         """An event that stalls, so that our stream has gone on alone meanwhile, goes on as the same event: its receiver
         counts one press. One with another timestamp is another press."""
@@ -199,31 +209,35 @@ class AnyStreamTests(SynchronousTestCase):
                 st.sampled_from([1, 1, 1, 2]),
                 st.floats(0.0, 2.0),
                 st.booleans(),
+                st.sampled_from([False, False, True]),
             ),
             max_size=40,
         )
     )
-    def test_numbers_never_repeat(self, moves: list[tuple[int, int, int, float, bool]]) -> None:
-        """Whatever comes, no number is used twice, and what is ahead of all others is later than they are, or equal."""
+    def test_numbers_never_repeat(self, moves: list[tuple[int, int, int, float, bool, bool]]) -> None:
+        """Whatever comes, no number is used twice, and audio ahead of all others is later than they are, or equal."""
         sender = RtpSender(OURS, 65500, 0xFFFFFF00, 0)
         splice = Splice(sender)
         number, timestamp, now = 100, 0, 0.0
         used: list[RtpPacket] = []
+        latest = 0xFFFFFF00
         seen: set[tuple[int, int]] = set()
-        for step, later, ssrc, passed, leaves in moves:
+        for step, later, ssrc, passed, leaves, event in moves:
             number, timestamp, now = number + step, timestamp + later, now + passed
             if leaves:
                 splice.leave(now)
                 seen.clear()
-            datagram = splice.rewrite(packet(number, timestamp, ssrc), 0, now)
+            datagram = splice.rewrite(packet(number, timestamp, ssrc), 0, now, event=event)
             ours = None if datagram is None else parse_rtp(datagram)
             if ours is None:
                 continue
             repeated = (ssrc, number & 0xFFFF) in seen  # a duplicate, which only its number can tell
             seen.add((ssrc, number & 0xFFFF))
-            if used and not repeated and sequence_delta(ours.sequence_number, used[-1].sequence_number) > 0:
-                self.assertGreaterEqual(timestamp_delta(ours.timestamp, used[-1].timestamp), 0)
+            ahead = not used or sequence_delta(ours.sequence_number, used[-1].sequence_number) > 0
+            if ahead and not repeated and not event:
+                self.assertGreaterEqual(timestamp_delta(ours.timestamp, latest), 0)
+                latest = ours.timestamp
             if not repeated:
                 self.assertNotIn(ours.sequence_number, [each.sequence_number for each in used[-100:]])
-            if not used or sequence_delta(ours.sequence_number, used[-1].sequence_number) > 0:
+            if ahead:
                 used.append(ours)
