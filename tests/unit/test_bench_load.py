@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pylibsrtp import Policy, Session
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from benchmarks.load.generator import GeneratorError, Leg, Measured, build, run
+from benchmarks import fast_path, pacing
+from benchmarks.load.generator import GeneratorError, Leg, Measured, Times, build, run
 from benchmarks.load.plot import bars, lines
 from benchmarks.load.report import Report, spread, verdict
 from benchmarks.load.rtpengine import bdecode, bencode
@@ -56,6 +57,68 @@ class ReportTests(SynchronousTestCase):
         self.assertEqual(spread([3.0, 1.0, 2.0]), "2.0 (1.0-3.0)")
         self.assertEqual(spread([2.0], 2), "2.00")
         self.assertEqual([verdict(1.0, 1.0), verdict(1.5, 1.0)], ["met", "missed by 50 %"])
+
+
+def measured(off_p99: float, latency_p99: float, cpu: float) -> Measured:
+    """A run of 10 s with 1,000 packets."""
+    late = Times(p50=10, p99=latency_p99, max=latency_p99)
+    return Measured(
+        legs=2, seconds=10.0, sent=1000, received=1000, lost=0, duplicates=0, reordered=0, misrouted=0, foreign=0,
+        forged=0, rtcp_received=0, real_time=True, latency=late, off=Times(p50=20, p99=off_p99, max=2 * off_p99),
+        generator_late=late, generator_cpu=0.001, cpu_seconds=(cpu,),
+    )  # fmt: skip
+
+
+class SeveralRunsTests(SynchronousTestCase):
+    """What is made of several runs, some of which had bad luck."""
+
+    def test_fast_path(self) -> None:
+        """Medians of the kernel and of user space, their ratio, and a plot of each run."""
+        runs = {
+            name: [
+                fast_path.Run(measured=measured(0, latency, cpu), datagrams=came_up, seconds=9.0)
+                for latency, cpu in ((50, 0.009), (900, 0.5), (40 * factor, 0.009 * factor))
+            ]
+            for name, factor, came_up in ((fast_path.KERNEL, 1, 0), (fast_path.USER, 10, 900))
+        }
+        found = fast_path.report(2, runs)
+        self.assertEqual(
+            [list(row) for row in found.rows],
+            [
+                ["packets that came up to user space", "0 of 2700", "2700 of 2700", "", "0", "met"],
+                ["added latency p99, ms", "0.05", "0.40", "0.12", "0.1", "met"],
+                ["added latency p50, ms", "0.01", "0.01", "1.00", "", ""],
+                ["packets lost", "0", "0", "", "0", "met"],
+                ["worker's and helper's share of their core, %", "0.1 (0.1-5.0)", "0.9 (0.1-5.0)", "0.10", "", ""],
+                [
+                    "CPU of worker, helper and generator per packet, us",
+                    "10.0 (10.0-501.0)", "91.0 (10.0-501.0)", "0.11", "", "",
+                ],
+            ],
+        )  # fmt: skip
+        self.assertIn("run 3", found.plots["fast_path.svg"])
+
+    def test_pacing(self) -> None:
+        """What has a goal is run several times, in turns, and judged by the median; the most is that of all."""
+        aimed = [case for case in pacing.cases(quick=False) if case.aimed]
+        self.assertEqual(
+            [(case.calls, case.real_time, case.beside) for case in aimed], [(400, True, False), (400, True, True)]
+        )
+        one, other = aimed
+        found = pacing.report(
+            {
+                one: [(measured(p99, 0, 1.0), lost) for p99, lost in ((1400, 0), (9000, 7), (1300, 0))],
+                other: [(measured(1600, 0, 1.0), 0)],
+            }
+        )
+        self.assertEqual(
+            [list(row) for row in found.rows],
+            [
+                ["400", "SCHED_FIFO", "no", "3", "0.02", "1.40", "18.00", "7 of 3000", "10 %", "1.5 ms", "met"],
+                ["400", "SCHED_FIFO", "yes", "1", "0.02", "1.60", "3.20", "0 of 1000", "10 %", "1.5 ms",
+                 "missed by 7 %"],
+            ],
+        )  # fmt: skip
 
 
 class PlotTests(SynchronousTestCase):
