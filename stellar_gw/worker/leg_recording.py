@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from functools import partial
 
+from stellar_gw.control.messages import RecordingEnded
 from stellar_gw.worker.leg import Leg
-from stellar_gw.worker.recording import Recorded, Recorder, Recording
+from stellar_gw.worker.recording import Recorded, Recording
+from stellar_gw.worker.surroundings import Surroundings
 from stellar_gw.worker.tap import Tap
 
 
 class LegRecording:
     """At most one for a call, of one leg: what its peer says, and what it hears.
 
+    The gateway is told once what became of one that was begun, which may be after the call has been released.
+
     :param up: the legs whose dialogs are up.
-    :param ended: told once what became of a recording that was wanted and begun.
     """
 
-    def __init__(
-        self,
-        call: str,
-        recorder: Recorder,
-        now: Callable[[], float],
-        up: Collection[str],
-        ended: Callable[[str, Recorded], None],
-    ) -> None:
+    def __init__(self, call: str, surroundings: Surroundings, up: Collection[str]) -> None:
         self._call = call
-        self._recorder = recorder
-        self._now = now
+        self._around = surroundings
+        self._recorder = surroundings.recorder
+        self._now = surroundings.now
         self._up = up
-        self._ended = ended
         self._wanted = ""
         self._leg: Leg | None = None  # until it goes: it would keep the call, and the call us
         self._tap: Tap | None = None
@@ -68,4 +65,13 @@ class LegRecording:
         if self._leg is not None and self._tap is not None:
             self._leg.port.untap(self._tap)
         self._recording = None
-        self._ended(self._wanted, recorded)
+        ended = partial(
+            RecordingEnded,
+            leg=self._wanted,
+            path=recorded.path,
+            seconds=recorded.seconds,
+            octets=recorded.octets,
+            missing=recorded.missing,
+            note=recorded.note,
+        )
+        self._around.tell(self._call, ended)

@@ -26,7 +26,6 @@ from stellar_gw.control.messages import (
     LegStatistics,
     Played,
     Pressed,
-    RecordingEnded,
     SetMedia,
     StartAgent,
 )
@@ -43,7 +42,6 @@ from stellar_gw.worker.leg_recording import LegRecording
 from stellar_gw.worker.offload import Offload
 from stellar_gw.worker.pacer import FRAME, SLOW_FRAME
 from stellar_gw.worker.quality import QualityWatch
-from stellar_gw.worker.recording import Recorded
 from stellar_gw.worker.resumption import WITHIN, Resumption
 from stellar_gw.worker.speaking import Speaking
 from stellar_gw.worker.surroundings import Surroundings
@@ -79,8 +77,7 @@ class MediaSession:
         self._in_turn: tuple[tuple[str, Leg], ...] = ()
         self._speaking: Speaking | None = None
         self._quality = QualityWatch()
-        ended = partial(_recorded, surroundings, call)  # which may come after the call has been released
-        self._recording = LegRecording(call, surroundings.recorder, surroundings.now, self._answered, ended)
+        self._recording = LegRecording(call, surroundings, self._answered)
         self._offload = Offload(surroundings.fast_path, surroundings.now)
         self._wiring = Wiring(
             self.legs, surroundings.sounds, surroundings.now, upward(self._keep_pace), upward(self._played)
@@ -388,7 +385,7 @@ class MediaSession:
         self._stop_agent("media_failure", "gateway")
 
     def emit(self, event: Callable[..., Event]) -> None:
-        self._around.emit(event(generation=self._around.generation, call=self._call))
+        self._around.tell(self._call, event)
 
     def _played(self, leg: str, note: str) -> None:
         self.emit(partial(Played, leg=leg, note=note))
@@ -436,18 +433,3 @@ class MediaSession:
         if refused:
             _log.warn("{call}: the agent's digits are not sent: {refused}", call=self._call, refused=refused)
         return refused
-
-
-def _recorded(around: Surroundings, call: str, leg: str, recorded: Recorded) -> None:
-    around.emit(
-        RecordingEnded(
-            generation=around.generation,
-            call=call,
-            leg=leg,
-            path=recorded.path,
-            seconds=recorded.seconds,
-            octets=recorded.octets,
-            missing=recorded.missing,
-            note=recorded.note,
-        )
-    )

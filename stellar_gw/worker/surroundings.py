@@ -36,3 +36,10 @@ class Surroundings:
     generation: int
     worked: Callable[[], float] = time.thread_time
     fast_path: FastPath = field(factory=FastPath)
+
+    def tell(self, call: str, event: Callable[..., Event]) -> None:
+        """Tell the gateway something of a call.
+
+        :param event: makes it, given ``generation`` and ``call``.
+        """
+        self.emit(event(generation=self.generation, call=call))
