@@ -183,13 +183,13 @@ class Carrier:
             case Pressed():
                 session.informed(request)
             case Tell():
-                session.tell(request.kind, request.detail)
+                session.agent.tell(request.kind, request.detail)
             case Record():
                 session.record(request.leg)
             case Outcome():
-                session.outcome(request.ask, request.state, request.final, request.detail)
+                session.agent.outcome(request.ask, request.state, request.final, request.detail)
             case SendDigits():
-                refused = session.send_digits(request.digits, request.leg)
+                refused = session.agent.send_digits(request.digits, request.leg)
                 if refused:
                     return Failed(request=0, code="bad_digits", message=refused)
         return Done(request=0)
@@ -257,7 +257,7 @@ class Carrier:
                 self._remember(call)
             if not self._sessions and self.draining:
                 self._idle()
-        released = Released(request=0, legs=legs, conversation=session.conversation, recording=session.finishing)
+        released = Released(request=0, legs=legs, conversation=session.agent.statistics, recording=session.finishing)
         if not leg:
             self._released[call] = msgspec.structs.replace(released, recording=False)
         return released

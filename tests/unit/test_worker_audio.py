@@ -65,7 +65,7 @@ class PacketTimeTests(CallTestCase):
                 self.set_up(ptime=before)
                 self.world.tick(5 + ticks)
                 self.world.ask(set_media(ptime=after))
-                self.world.carrier._sessions["c-1"].send_digits("5")
+                self.world.carrier._sessions["c-1"].agent.send_digits("5")
                 self.phone.datagrams.clear()
                 self.world.tick(60)
                 kinds = [packet.payload_type for packet in self.phone.packets]
@@ -222,7 +222,7 @@ class DigitTests(CallTestCase):
             self.phone.send(self.phone.sender.packet_at(self.phone.sender.timestamp, payload, kind), self.rtp)
             self.phone.sender.skip(1600)
         self.world.settle()
-        self.world.carrier._sessions["c-1"].send_digits("5")
+        self.world.carrier._sessions["c-1"].agent.send_digits("5")
         self.world.tick(20)
         sent = [packet for packet in self.phone.packets if packet.payload_type == 97]
         lengths = [int.from_bytes(packet.payload[2:], "big") for packet in sent]

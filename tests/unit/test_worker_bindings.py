@@ -142,7 +142,7 @@ class AgentTests(BindingTestCase):
         link = self.up()
         self.bridge()
         self.talk(3)
-        self.world.carrier._sessions["c-1"].send_digits("5")
+        self.world.carrier._sessions["c-1"].agent.send_digits("5")
         self.talk(10)
         link.take()
         self.caller.send(self.caller.sender.packet_at(9, b"\x05\x8a\x03\x20", 101), self.rtp)

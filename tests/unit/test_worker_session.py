@@ -23,6 +23,7 @@ from stellar_gw.control.messages import (
     SendDigits,
     Tell,
 )
+from stellar_gw.dialects.contract import Facts
 from stellar_gw.media.analysis import dominant_tone
 from stellar_gw.media.codec import CODECS
 from stellar_gw.media.dtmf import DtmfReceiver
@@ -332,7 +333,7 @@ class DigitTests(CallTestCase):
         """The agent's digits go out as telephone events in place of audio."""
         self.set_up()
         session: MediaSession = self.world.carrier._sessions["c-1"]
-        session.send_digits("5")
+        session.agent.send_digits("5")
         self.world.tick(20)
         receiver = DtmfReceiver()
         digits = [
@@ -354,7 +355,7 @@ class DigitTests(CallTestCase):
                 set_media(dtmf_send=messages.Codec(name="telephone-event", payload_type=number, clock=clock))
             )
             self.phone.datagrams.clear()
-            session.send_digits("5")
+            session.agent.send_digits("5")
             self.world.tick(20)
             receiver = DtmfReceiver(clock)
             events = [packet for packet in self.phone.packets if packet.payload_type == number]
@@ -365,7 +366,7 @@ class DigitTests(CallTestCase):
     def test_as_tones(self) -> None:
         """A peer without telephone events hears tones."""
         self.set_up(dtmf_send=None)
-        self.world.carrier._sessions["c-1"].send_digits("5")
+        self.world.carrier._sessions["c-1"].agent.send_digits("5")
         self.world.tick(20)
         loud = [packet.payload_type == 0 and set(packet.payload) != {0xFF} for packet in self.phone.packets]
         self.assertEqual(loud, [True] * 8 + [False] * 12)
@@ -373,7 +374,7 @@ class DigitTests(CallTestCase):
     def test_nonsense(self) -> None:
         """What is no digit is not sent, and the call goes on."""
         self.set_up()
-        self.world.carrier._sessions["c-1"].send_digits("call me")
+        self.world.carrier._sessions["c-1"].agent.send_digits("call me")
         self.world.tick(2)
         self.assertEqual({packet.payload_type for packet in self.phone.packets}, {0})
 
@@ -740,10 +741,10 @@ class CommandTests(SynchronousTestCase):
         world = World()
         world.ask(Allocate(request=0, call="c-1"))
 
-        def explode(kind: str, detail: dict[str, str]) -> None:
+        def explode(kind: str, detail: Facts) -> None:
             raise ZeroDivisionError
 
-        world.carrier._sessions["c-1"].tell = explode  # type: ignore[method-assign]
+        world.carrier._sessions["c-1"].agent.tell = explode  # type: ignore[method-assign]
         reply = world.ask(Tell(request=5, call="c-1", kind="limit"))
         self.assertEqual((reply.request, reply.code), (5, "internal"))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
