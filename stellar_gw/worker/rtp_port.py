@@ -14,16 +14,14 @@ from twisted.internet.defer import Deferred
 from stellar_gw.control.fastpath import OVERHEAD, FastLeg, Tally
 from stellar_gw.control.messages import LegStatistics, SetMedia
 from stellar_gw.media.dtmf import Digit
-from stellar_gw.media.ice import IceCredentials, IceLite
 from stellar_gw.media.jitter import Reorder
-from stellar_gw.media.latch import Address, Latch
+from stellar_gw.media.latch import Address
 from stellar_gw.media.liveness import Liveness
 from stellar_gw.media.presses import Way
 from stellar_gw.media.reception import Reception
 from stellar_gw.media.rtp import RtpPacket, first_byte_kind, is_rtcp, parse_rtp
 from stellar_gw.media.srtp import Srtp
 from stellar_gw.media.workspace import Workspace
-from stellar_gw.worker.agreed import agreed, srtp_keys
 from stellar_gw.worker.patience import Patience
 from stellar_gw.worker.port_contracts import Clocks, Offloaded, Onward, PortListener
 from stellar_gw.worker.port_digits import PortDigits
@@ -54,7 +52,6 @@ class RtpPort(SendingPort):
         self._liveness = liveness or Liveness(clocks.now())
         super().__init__(clocks, self._reception, self._liveness)
         self._listener = listener
-        self._media: SetMedia | None = None
         self._audio_types: frozenset[int] = frozenset()
         self._noise_types: frozenset[int] = frozenset()
         self._digits = PortDigits(listener.digit, clocks.now)
@@ -67,7 +64,6 @@ class RtpPort(SendingPort):
         self._rejected = 0
         self._ordered = True
         self._short_way = ShortWay()
-        self._ice: IceLite | None = None
         self.relays: tuple[Onward, ...] = ()
         self.fed_by: RtpPort | None = None
         self.offload: Offloaded | None = None
@@ -87,57 +83,36 @@ class RtpPort(SendingPort):
 
     def negotiated(self, media: SetMedia) -> None:
         """:raise LocalProtocolError: an SRTP key that cannot be one; nothing has changed then."""
-        send, receive = srtp_keys(media)
-        if self._srtp is None and (send is not None or receive is not None):
-            self._srtp = self.rtcp.srtp = Srtp()
-        key_begins = self._srtp is not None and self._srtp.set_keys(send, receive)
-        now = self._now()
-        self.take_the_long_way()
+        now, peer = self._now(), self._peer
+        first = peer.media is None
+        key_begins = peer.set_keys(media)
+        self.take_the_long_way()  # before the rest: what has passed is counted under what was agreed on then
         if key_begins:
             self.key_begins(now)
+        said = peer.negotiated(media, now)
+        self._latch, self._srtp = peer.latch, peer.srtp
         self._short_way.disconnect()  # or a peer that has moved could never be heard
-        before, self._media = self._media, media
         for tap in self.taps:
             tap.negotiated(media)
-        said = agreed(media)
         self._audio_types, self._noise_types = said.audio, said.noise
         self._digits.agreed(said.events)
-        types, rtcp = said.types, said.rtcp
-        if self._latch is None:
-            self._latch = Latch(media.remote, media.signalling_host, types, now, media.strict_latch, rtcp)
-            self.rtcp.latch = self._latch
-        elif media.fresh:
-            self._latch.fresh(media.remote, media.signalling_host, types, now, media.strict_latch, rtcp)
-        self._agree_ice(media, now)
         self.sender.payload_type = media.send.payload_type
-        self.rtcp.agreed(mux=media.rtcp_mux, reachable=media.remote[1] > 0)
         self._sends = said.sends
         if self._listens and not said.listens:
             self._reorder.reset()
         self._listens = said.listens
         self._liveness.hold(not said.listens, now)
         self._ease_ends = 0.0
-        if before is None and self._patience.answered_at is not None:
+        if first and self._patience.answered_at is not None:
             self.rtcp.reports.start(now)
             self._look_at = 0.0
-
-    def _agree_ice(self, media: SetMedia, now: float) -> None:
-        """A session that goes on keeps what was nominated; another begins with nothing (RFC 8445 9)."""
-        ours = None if media.ice is None else IceCredentials(ufrag=media.ice.ufrag, password=media.ice.password)
-        if ours is None:
-            self._ice = None
-        elif self._ice is None or self._ice.ours != ours:
-            self._ice = IceLite(ours)
-        elif self._ice.nominated is not None and self._latch is not None:
-            self._latch.nominate(self._ice.nominated, now)
-        self.rtcp.ice = self._ice
 
     def answered(self) -> None:
         """From now on the peer owes media, and reports are exchanged."""
         now = self._now()
         if self._patience.answered(now):
             self._look_at = self._ease_ends = 0.0
-            if self._media is not None:
+            if self._peer.media is not None:
                 self.rtcp.reports.start(now)
 
     # --- what arrives ---------------------------------------------------------------------------
@@ -188,7 +163,7 @@ class RtpPort(SendingPort):
 
     def _checked(self, datagram: bytes, addr: Address) -> None:
         """What is no RTP is a connectivity check, or nothing for us; the peer's nomination wins over the latch."""
-        ice, latch = self._ice, self._latch
+        ice, latch = self._peer.ice, self._latch
         if ice is None or latch is None or not datagram or first_byte_kind(datagram[0]) != "stun":
             self._rejected += 1
             return
@@ -325,7 +300,7 @@ class RtpPort(SendingPort):
         way, latch = self._short_way, self._latch
         if latch is None or (self.fed_by is None and (self.relays or not self._ordered)):
             changed = way.disconnect()
-        elif self._ice is None:
+        elif self._peer.ice is None:
             changed = way.connect(latch, now)
         else:
             changed = way.disconnect()
@@ -443,9 +418,10 @@ class RtpPort(SendingPort):
 
     def _nothing_came(self) -> None:
         """If so, say between which addresses."""
-        if self._listens and not self._reception.packets and self._media is not None and self.transport is not None:
+        media = self._peer.media
+        if self._listens and not self._reception.packets and media is not None and self.transport is not None:
             host = self.transport.getHost()
-            self._listener.one_way(_text((host.host, host.port)), _text(self._media.remote))
+            self._listener.one_way(_text((host.host, host.port)), _text(media.remote))
 
     # --- its end --------------------------------------------------------------------------------
 
@@ -459,9 +435,9 @@ class RtpPort(SendingPort):
 
     def statistics(self, leg: str, codec: str, agent_audio_ms: int) -> LegStatistics:
         self.settle()
-        latch, reception, sender, srtp = self._latch, self._reception, self.sender, self._srtp
+        latch, reception, sender, srtp, ice = self._latch, self._reception, self.sender, self._srtp, self._peer.ice
         passed = self._passed
-        rejected = self._rejected + self.rtcp.rejected + (0 if self._ice is None else self._ice.rejected)
+        rejected = self._rejected + self.rtcp.rejected + (0 if ice is None else ice.rejected)
         unauthenticated = 0 if srtp is None else srtp.rejected
         return LegStatistics(
             leg=leg,

@@ -16,6 +16,7 @@ from stellar_gw.media.reception import Reception
 from stellar_gw.media.rtp import RtpSender
 from stellar_gw.media.splice import Splice
 from stellar_gw.media.srtp import Srtp
+from stellar_gw.worker.peer import Peer
 from stellar_gw.worker.port_contracts import Clocks
 from stellar_gw.worker.reports import Reports
 from stellar_gw.worker.rtcp_port import RtcpPort
@@ -38,7 +39,8 @@ class SendingPort(DatagramProtocol):
 
     def __init__(self, clocks: Clocks, reception: Reception, liveness: Liveness) -> None:
         self._now = clocks.now
-        self._latch: Latch | None = None
+        self._peer = Peer()
+        self._latch: Latch | None = None  # the peer's, as ``_srtp`` is, at hand for each packet
         self._srtp: Srtp | None = None
         self._sends = False
         self._closed = False
@@ -49,7 +51,7 @@ class SendingPort(DatagramProtocol):
         self.sender = RtpSender(clocks.number(32), clocks.number(15), clocks.number(32), 0)
         cname = f"{clocks.number(96):024x}"
         reports = Reports(cname, self.sender, reception, clocks.wall, clocks.random)
-        self.rtcp = RtcpPort(reports, liveness, clocks.now, upward(self.stopped))
+        self.rtcp = RtcpPort(self._peer, reports, liveness, clocks.now, upward(self.stopped))
 
     @property
     def destination(self) -> Address | None:
