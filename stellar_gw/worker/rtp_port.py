@@ -21,20 +21,17 @@ from stellar_gw.media.presses import Way
 from stellar_gw.media.reception import Reception
 from stellar_gw.media.rtp import RtpPacket, first_byte_kind, is_rtcp, parse_rtp
 from stellar_gw.media.srtp import Srtp
-from stellar_gw.media.workspace import Workspace
 from stellar_gw.worker.patience import Patience
 from stellar_gw.worker.port_contracts import Clocks, Offloaded, Onward, PortListener
 from stellar_gw.worker.port_digits import PortDigits
 from stellar_gw.worker.sending_port import SendingPort
 from stellar_gw.worker.short_way import QuickTransport, ShortWay
-from stellar_gw.worker.shortcut import CLOCK, Counted, Exit
-from stellar_gw.worker.speaking import FRESH, Frames, Speaker, Speaking
+from stellar_gw.worker.shortcut import Exit
+from stellar_gw.worker.speaking import FRESH, Speaker, Speaking
 from stellar_gw.worker.tap import Tap
 
 LONGEST_PAYLOAD = 2048
 """Octets: 256 ms of any of our codecs; RFC 3551 4.2 asks for 200 ms."""
-ORDERLY = 4
-"""Packets in order and alone after one that was not like the others, before the next may take the short way."""
 CARE = 5.0
 """Seconds that a port which only passes packets on, and does pass them, may be left alone."""
 
@@ -59,11 +56,10 @@ class RtpPort(SendingPort):
         self._reorder = Reorder()
         self._patience = Patience(self._liveness, listener)
         self._look_at = 0.0
-        self._orderly = 0
         self._ease_ends = 0.0
         self._rejected = 0
         self._ordered = True
-        self._short_way = ShortWay()
+        self._short_way = ShortWay(self._peer, self._reception, self._liveness, self._reorder, self._digits, clocks.now)
         self.relays: tuple[Onward, ...] = ()
         self.fed_by: RtpPort | None = None
         self.offload: Offloaded | None = None
@@ -139,7 +135,7 @@ class RtpPort(SendingPort):
         now = self._now()
         if self._short_way.open:
             self.take_the_long_way()
-            self._orderly = 0
+            self._short_way.disturbed()
         if self.in_kernel and addr != latch.locked:  # it is heard elsewhere, so nobody else can be it
             self._rejected += 1
             return
@@ -196,10 +192,10 @@ class RtpPort(SendingPort):
             pieces = self._reorder.put(packet, samples, now)
             if pieces:
                 self._listener.heard(pieces)
-                if audio and len(pieces) == 1 and not self.relays:
-                    self._hear_straight(packet, now)
+                if audio and len(pieces) == 1 and not self.relays and self.fed_by is None:
+                    self._short_way.hear(self._listener, packet, self.taps, now)
         elif audio and len(self.relays) == 1:
-            self._take_the_short_way(self.relays[0], packet, now)
+            self._short_way.shorten(self.relays[0], packet, self.taps, now)
         if audio:
             return
         if not self._digits.received(packet, now) and kind in self._noise_types:
@@ -207,42 +203,12 @@ class RtpPort(SendingPort):
 
     # --- hearing --------------------------------------------------------------------------------
 
-    def _hear_straight(self, packet: RtpPacket, now: float) -> None:
-        """For the packets that will be like this one, if the way to an agent is clear."""
-        latch, srtp = self._latch, self._srtp
-        if latch is None or self.fed_by is not None or not packet.payload or not latch.is_final(now):
-            return
-        self._orderly += 1
-        if (
-            self._orderly < ORDERLY
-            or self._reorder.waiting
-            or self._digits.pressing
-            or (srtp is not None and not srtp.settled)
-        ):
-            return
-        hear = self._listener.straight(packet.payload_type)
-        if hear is not None:
-            counted = Counted(self._reception, latch, self._liveness)
-            opener = _plain if srtp is None else srtp.opener
-            self._short_way.hear(latch, packet, self._reorder, counted, now, self._now, hear, opener, self.taps)
-
     def speaking(self, leg: Speaker, ms: int, due: float, played: Callable[[], None]) -> Speaking | None:
         """The short way back for this leg's frames, where there is one.
 
         :param due: when something else is to be done.
         """
-        way, destination = self._short_way, self.destination
-        hearing, transport = way.hearing, way.transport
-        if hearing is None or destination is None or transport is None or not self.sender.packets_sent:
-            return None
-        octets = ms * CLOCK // 1000
-
-        def write(payload: bytes) -> None:
-            self.send_audio(payload, octets, destination)
-
-        frames, until = Frames(ms=ms, octets=octets, write=write), min(due, self._look_at)
-        out, workspace = self.exit(destination), transport.workspace
-        return Speaking(leg, way, hearing, self.sender, out, workspace, frames, until, played)
+        return self._short_way.speaking(self, leg, ms, min(due, self._look_at), played)
 
     # --- relaying -------------------------------------------------------------------------------
 
@@ -253,26 +219,9 @@ class RtpPort(SendingPort):
             self.take_the_long_way()
             self._reorder.reset()
 
-    def _take_the_short_way(self, relay: Onward, packet: RtpPacket, now: float) -> None:
-        """For the packets that will be like this one, if the way is clear."""
-        latch = self._latch
-        found = relay.shortcut(packet.payload_type)
-        if found is None or latch is None or not latch.is_final(now):
-            return
-        if self._srtp is not None and not self._srtp.settled:
-            return
-        if self._digits.pending:
-            return
-        splice, payload_type, out = found
-        if splice.highest == packet.sequence_number:
-            counted = Counted(self._reception, latch, self._liveness)
-            opener = _plain if self._srtp is None else self._srtp.opener
-            self._short_way.shorten(latch, payload_type, splice, counted, self._now, out, opener, self.taps)
-
     def exit(self, destination: Address) -> Exit:
         """What :meth:`write` comes down to until :meth:`take_the_long_way`."""
-        sealer = _plain if self._srtp is None else self._srtp.sealer
-        return self._short_way.exit(destination, self.write, sealer, self.taps)
+        return self._short_way.exit(self, destination)
 
     def take_the_long_way(self) -> None:
         """Something has changed: what the next packets mean is to be found out anew, here and where ours come from."""
@@ -295,17 +244,8 @@ class RtpPort(SendingPort):
         self._short_way.disconnect()
 
     def _connect(self, now: float) -> None:
-        """A leg that only sends what another brings, or that is heard by an agent, has its socket connected while it
-        hears its peer; not with ICE, whose checks may come from elsewhere at any time."""
-        way, latch = self._short_way, self._latch
-        if latch is None or (self.fed_by is None and (self.relays or not self._ordered)):
-            changed = way.disconnect()
-        elif self._peer.ice is None:
-            changed = way.connect(latch, now)
-        else:
-            changed = way.disconnect()
-            way.stay_unconnected()
-        if changed:
+        """A leg that only sends what another brings, or that is heard by an agent, has its socket connected."""
+        if self._short_way.connect(self.fed_by is not None or (self._ordered and not self.relays), now):
             self.take_the_long_way()
 
     def at_ease(self, now: float) -> bool:
@@ -321,17 +261,9 @@ class RtpPort(SendingPort):
 
     def fast_end(self, other: RtpPort) -> tuple[FastLeg, int] | None:
         """This end of a bridge to ``other`` and its payload type, where the kernel can pass its packets on."""
-        way, latch = self._short_way, self._latch
-        theirs, ours = way.payload_type
-        alike = way.open and theirs == ours and self.fed_by is other and len(self.relays) == 1
-        listened_to = self._srtp is not None or self._ordered or self.taps
-        if not alike or listened_to or not self._sends or latch is None or self.transport is None:
+        if self.fed_by is not other or len(self.relays) != 1 or self._ordered or self.taps or not self._sends:
             return None
-        remote = latch.locked
-        if remote is None or way.transport is None or way.transport.connected != remote or ":" in remote[0]:
-            return None
-        here = self.transport.getHost()  # connected, so that it is the address that our packets bear
-        return FastLeg(local=(here.host, here.port), remote=remote), ours
+        return self._short_way.fast_end()
 
     def handed_over(self, other: RtpPort) -> None:
         """From now on the kernel passes on what comes here, to ``other``."""
@@ -459,10 +391,6 @@ class RtpPort(SendingPort):
             latched=_text(latch.locked) if latch is not None and latch.locked is not None else "",
             agent_audio_ms=agent_audio_ms,
         )
-
-
-def _plain(workspace: Workspace) -> None:
-    """Nothing enciphers, or deciphers."""
 
 
 def _text(address: Address) -> str:

@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
+from twisted.internet.address import IPv4Address, IPv6Address
+
+from stellar_gw.control.fastpath import FastLeg
 from stellar_gw.media.jitter import Reorder
-from stellar_gw.media.latch import SILENCE, Address, Latch
+from stellar_gw.media.latch import SILENCE, Address
+from stellar_gw.media.liveness import Liveness
+from stellar_gw.media.reception import Reception
 from stellar_gw.media.rtp import RtpPacket
-from stellar_gw.media.splice import Splice
-from stellar_gw.media.srtp import Transform
 from stellar_gw.media.workspace import Workspace
 from stellar_gw.worker.hearing import Hearing
 from stellar_gw.worker.intake import Passage
-from stellar_gw.worker.shortcut import Counted, Exit, Outlet, Shortcut
+from stellar_gw.worker.peer import Peer
+from stellar_gw.worker.port_contracts import Onward, PortListener
+from stellar_gw.worker.port_digits import PortDigits
+from stellar_gw.worker.sending_port import SendingPort
+from stellar_gw.worker.shortcut import CLOCK, Counted, Exit, Outlet, Shortcut
+from stellar_gw.worker.speaking import Frames, Speaker, Speaking
 from stellar_gw.worker.tap import Tap
+
+ORDERLY = 4
+"""Packets in order and alone after one that was not like the others, before the next may take the short way."""
 
 
 @runtime_checkable
@@ -33,6 +44,7 @@ class QuickTransport(Protocol):
     def workspace(self) -> Workspace:
         """What its packets are in while a passage takes them; that of every transport in the worker."""
 
+    def getHost(self) -> IPv4Address | IPv6Address: ...
     def connect(self, host: str, port: int) -> None: ...
     def disconnect(self) -> None: ...
 
@@ -58,19 +70,34 @@ class Written:
 
 
 class ShortWay:
-    """One port's.
+    """One port's; the parameters are the port's own.
 
+    :param now: seconds that never run backwards.
     :ivar transport: None where it has nothing of the kind.
-    :ivar payload_type: theirs and ours, of the packets that took it last.
     :ivar hearing: the shortcut to an agent, None where there is none at the moment.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        reception: Reception,
+        liveness: Liveness,
+        reorder: Reorder,
+        digits: PortDigits,
+        now: Callable[[], float],
+    ) -> None:
+        self._peer = peer
+        self._reception = reception
+        self._liveness = liveness
+        self._reorder = reorder
+        self._digits = digits
+        self._now = now
         self.transport: QuickTransport | None = None
         self._shortcut: Shortcut | None = None
         self.hearing: Hearing | None = None
+        self._orderly = 0
         self._ready = False
-        self.payload_type = (-1, -1)
+        self._payload_type = (-1, -1)
 
     @property
     def open(self) -> bool:
@@ -80,58 +107,59 @@ class ShortWay:
         """Packets have passed since this was asked last, and the socket is as it shall be."""
         return self._ready and self._shortcut is not None and self._shortcut.moved()
 
-    def shorten(
-        self,
-        latch: Latch,
-        payload_type: tuple[int, int],
-        splice: Splice,
-        counted: Counted,
-        now: Callable[[], float],
-        out: Exit,
-        opened: Callable[[Workspace], Transform | None],
-        taps: tuple[Tap, ...],
-    ) -> None:
-        """The packet after the one that was passed on last may take the short way, if it is like that one.
+    # --- in -------------------------------------------------------------------------------------
 
-        :param opened: how its packets are deciphered in a workspace; None where they are plain.
-        """
-        reception = counted.reception
-        next_number = (splice.highest + 1) & 0xFFFF
-        if reception.ssrc != splice.ssrc or reception.next != next_number or reception.transit is None:
+    def shorten(self, relay: Onward, packet: RtpPacket, taps: tuple[Tap, ...], now: float) -> None:
+        """This packet was passed on: those that will be like it may take the short way, if that is clear."""
+        latch, srtp = self._peer.latch, self._peer.srtp
+        found = relay.shortcut(packet.payload_type)
+        if found is None or latch is None or not latch.is_final(now):
             return
-        transport = self.transport
+        if (srtp is not None and not srtp.settled) or self._digits.pending:
+            return
+        splice, payload_type, out = found
+        number, reception, transport = packet.sequence_number, self._reception, self.transport
+        if splice.highest != number or reception.ssrc != splice.ssrc or not self._next_to(number):
+            return
         if latch.locked is None or splice.samples < 1 or transport is None:
             return
-        self.payload_type = payload_type
-        workspace = transport.workspace
-        self._shortcut = Shortcut(
-            latch.locked, payload_type, splice, counted, now, out, workspace, opened(workspace), taps
-        )
+        self._payload_type = payload_type
+        counted, workspace = Counted(reception, latch, self._liveness), transport.workspace
+        opened = None if srtp is None else srtp.opener(workspace)
+        self._shortcut = Shortcut(latch.locked, payload_type, splice, counted, self._now, out, workspace, opened, taps)
         transport.shorten(self._shortcut)
 
-    def hear(
-        self,
-        latch: Latch,
-        packet: RtpPacket,
-        reorder: Reorder,
-        counted: Counted,
-        heard: float,
-        now: Callable[[], float],
-        hear: Callable[[bytes], None],
-        opened: Callable[[Workspace], Transform | None],
-        taps: tuple[Tap, ...],
-    ) -> None:
-        """The packet after this one may take the short way to ``hear``, if it is like this one."""
-        reception, transport = counted.reception, self.transport
-        if reception.ssrc != packet.ssrc or reception.next != (packet.sequence_number + 1) & 0xFFFF:
+    def hear(self, listener: PortListener, packet: RtpPacket, taps: tuple[Tap, ...], now: float) -> None:
+        """This packet was heard alone: those that will be like it may take the short way to the agent, if that is
+        clear."""
+        latch, srtp = self._peer.latch, self._peer.srtp
+        if latch is None or not packet.payload or not latch.is_final(now):
             return
-        if latch.locked is None or transport is None or reception.transit is None:
+        self._orderly += 1
+        if self._orderly < ORDERLY or self._reorder.waiting or self._digits.pressing:
             return
-        workspace = transport.workspace
+        if srtp is not None and not srtp.settled:
+            return
+        hear = listener.straight(packet.payload_type)
+        reception, transport = self._reception, self.transport
+        if hear is None or reception.ssrc != packet.ssrc or not self._next_to(packet.sequence_number):
+            return
+        if latch.locked is None or transport is None:
+            return
+        counted, workspace = Counted(reception, latch, self._liveness), transport.workspace
+        opened = None if srtp is None else srtp.opener(workspace)
         self.hearing = Hearing(
-            latch.locked, packet, reorder, counted, heard, now, hear, workspace, opened(workspace), taps
+            latch.locked, packet, self._reorder, counted, now, self._now, hear, workspace, opened, taps
         )
         transport.shorten(self.hearing)
+
+    def _next_to(self, number: int) -> bool:
+        """The packet of this number was the last one, and its time is known."""
+        return self._reception.next == (number + 1) & 0xFFFF and self._reception.transit is not None
+
+    def disturbed(self) -> None:
+        """A packet could not take it."""
+        self._orderly = 0
 
     def lengthen(self) -> None:
         """What the next packet means is to be found out anew."""
@@ -148,13 +176,24 @@ class ShortWay:
         if self.hearing is not None:
             self.hearing.settle()
 
-    def connect(self, latch: Latch, now: float) -> bool:
+    # --- the socket -----------------------------------------------------------------------------
+
+    def connect(self, wanted: bool, now: float) -> bool:
         """Have the socket connected to the latched source while that is heard; whether anything has changed.
 
         The kernel then looks up neither address nor route for each packet, a twentieth of what a packet costs. After
-        500 ms of silence the peer may have moved (:mod:`stellar_gw.media.latch`), so any address is heard again.
+        500 ms of silence the peer may have moved (:mod:`stellar_gw.media.latch`), so any address is heard again. With
+        ICE it is never connected, and needs no care: checks may come from elsewhere at any time.
+
+        :param wanted: it shall not be connected otherwise.
         """
-        transport = self.transport
+        latch, transport = self._peer.latch, self.transport
+        if latch is None or not wanted:
+            return self.disconnect()
+        if self._peer.ice is not None:
+            changed = self.disconnect()
+            self._ready = True
+            return changed
         if transport is None:
             return False
         if now - latch.heard_at >= SILENCE or not latch.is_final(now) or latch.locked is None:
@@ -165,10 +204,6 @@ class ShortWay:
             return True
         return False
 
-    def stay_unconnected(self) -> None:
-        """The socket shall never be connected, and needs no care."""
-        self._ready = True
-
     def disconnect(self) -> bool:
         """Hear any address; whether that has changed anything."""
         self._ready = False
@@ -178,24 +213,48 @@ class ShortWay:
         transport.disconnect()
         return True
 
-    def exit(
-        self,
-        destination: Address,
-        write: Callable[[bytes, Address], None],
-        sealed: Callable[[Workspace], Transform | None],
-        taps: tuple[Tap, ...],
-    ) -> Exit:
-        """The way out to ``destination``.
+    def fast_end(self) -> tuple[FastLeg, int] | None:
+        """This end of a bridge and its payload type, where the kernel could as well pass its packets on."""
+        transport, latch = self.transport, self._peer.latch
+        theirs, ours = self._payload_type
+        if not self.open or theirs != ours or self._peer.srtp is not None or latch is None or transport is None:
+            return None
+        remote = latch.locked
+        if remote is None or transport.connected != remote or ":" in remote[0]:
+            return None
+        here = transport.getHost()  # connected, so that it is the address that our packets bear
+        return FastLeg(local=(here.host, here.port), remote=remote), ours
 
-        :param write: by which packets leave where there is no short one; it tells the taps itself.
-        :param sealed: what enciphers packets in a workspace; None where nothing does.
-        """
-        transport = self.transport
+    # --- out ------------------------------------------------------------------------------------
+
+    def exit(self, port: SendingPort, destination: Address) -> Exit:
+        """The way out of the port to ``destination``, until something changes."""
+        transport, srtp = self.transport, self._peer.srtp
         if transport is None:
-            return Exit(Written(write), destination, _ignore)
-        seal = sealed(transport.workspace)
+            return Exit(Written(port.write), destination, _ignore)  # which tells the taps itself
+        seal = None if srtp is None else srtp.sealer(transport.workspace)
         connected = transport.connected == destination
-        return Exit(transport.socket, None if connected else destination, transport.not_sent, seal, taps)
+        return Exit(transport.socket, None if connected else destination, transport.not_sent, seal, port.taps)
+
+    def speaking(
+        self, port: SendingPort, leg: Speaker, ms: int, until: float, played: Callable[[], None]
+    ) -> Speaking | None:
+        """The short way back for a leg's frames, where there is one.
+
+        :param ms: of a frame.
+        :param until: when something else is to be done.
+        :param played: to be told of each.
+        """
+        hearing, transport, destination = self.hearing, self.transport, port.destination
+        if hearing is None or destination is None or transport is None or not port.sender.packets_sent:
+            return None
+        octets = ms * CLOCK // 1000
+
+        def write(payload: bytes) -> None:
+            port.send_audio(payload, octets, destination)
+
+        frames, out = Frames(ms=ms, octets=octets, write=write), self.exit(port, destination)
+        return Speaking(leg, self, hearing, port.sender, out, transport.workspace, frames, until, played)
 
 
 def _ignore(reason: OSError) -> None:

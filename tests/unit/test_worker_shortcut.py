@@ -49,7 +49,7 @@ class ShortcutTests(BridgeTestCase):
         self.set_up(codecs, codecs)
         if long:
             for leg in self.world.carrier._sessions["c-1"].legs.values():
-                self.patch(leg.port, "_take_the_short_way", lambda relay, packet, now: None)
+                self.patch(leg.port._short_way, "shorten", lambda relay, packet, taps, now: None)
         self.bridge()
         stranger = Phone(self.world.network, ("203.0.113.66", 9999))
         number, timestamp, ssrc = 65500, 0xFFFFF000, 0xBEEF

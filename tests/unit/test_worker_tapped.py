@@ -63,7 +63,7 @@ class TappedCallTests(RecordedCallCase):
         self.build(**CODECS, **crypto)
         sealed = phone_with(1, 2) if secure else None
         if long:
-            self.patch(self.port, "_hear_straight", lambda packet, now: None)
+            self.patch(self.port._short_way, "hear", lambda listener, packet, taps, now: None)
         self.record()
         self.answer()
         self.ticks(3)
@@ -126,7 +126,7 @@ class TappedBridgeTests(BridgeTestCase):
         legs = self.world.carrier._sessions["c-1"].legs
         if long:
             for leg in legs.values():
-                self.patch(leg.port, "_take_the_short_way", lambda relay, packet, now: None)
+                self.patch(leg.port._short_way, "shorten", lambda relay, packet, taps, now: None)
         self.bridge()
         taps = {name: Tap(set_media(**CODECS), self.world.clock.seconds()) for name in legs}
         for name, leg in legs.items():
