@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
-from stellar_gw.control.fastpath import OVERHEAD, FastLeg, Tally
+from stellar_gw.control.fastpath import FastLeg, Tally
 from stellar_gw.control.messages import LegStatistics, SetMedia
 from stellar_gw.media.dtmf import Digit
 from stellar_gw.media.jitter import Reorder
@@ -23,6 +23,7 @@ from stellar_gw.media.rtp import RtpPacket, first_byte_kind, is_rtcp, parse_rtp
 from stellar_gw.media.srtp import Srtp
 from stellar_gw.worker.patience import Patience
 from stellar_gw.worker.port_contracts import Clocks, Offloaded, Onward, PortListener
+from stellar_gw.worker.port_counts import PortCounts, text
 from stellar_gw.worker.port_digits import PortDigits
 from stellar_gw.worker.sending_port import SendingPort
 from stellar_gw.worker.short_way import QuickTransport, ShortWay
@@ -54,16 +55,15 @@ class RtpPort(SendingPort):
         self._digits = PortDigits(listener.digit, clocks.now)
         self._listens = False
         self._reorder = Reorder()
+        self._counts = PortCounts(self._peer, self._reception, self._reorder, self._digits, self.sender, self.rtcp)
         self._patience = Patience(self._liveness, listener)
         self._look_at = 0.0
         self._ease_ends = 0.0
-        self._rejected = 0
         self._ordered = True
         self._short_way = ShortWay(self._peer, self._reception, self._liveness, self._reorder, self._digits, clocks.now)
         self.relays: tuple[Onward, ...] = ()
         self.fed_by: RtpPort | None = None
         self.offload: Offloaded | None = None
-        self._passed = Tally()
 
     def startProtocol(self) -> None:
         self.rtcp.rtp_transport = self.transport
@@ -130,14 +130,14 @@ class RtpPort(SendingPort):
             return
         packet = parse_rtp(datagram)
         if packet is None or len(packet.payload) > LONGEST_PAYLOAD:
-            self._rejected += 1
+            self._counts.rejected += 1
             return
         now = self._now()
         if self._short_way.open:
             self.take_the_long_way()
             self._short_way.disturbed()
         if self.in_kernel and addr != latch.locked:  # it is heard elsewhere, so nobody else can be it
-            self._rejected += 1
+            self._counts.rejected += 1
             return
         fed_by = self.fed_by
         locked = None if fed_by is None else latch.locked
@@ -161,7 +161,7 @@ class RtpPort(SendingPort):
         """What is no RTP is a connectivity check, or nothing for us; the peer's nomination wins over the latch."""
         ice, latch = self._peer.ice, self._latch
         if ice is None or latch is None or not datagram or first_byte_kind(datagram[0]) != "stun":
-            self._rejected += 1
+            self._counts.rejected += 1
             return
         checked = ice.receive(datagram, addr)
         if checked.answer is not None and self.transport is not None:
@@ -280,13 +280,7 @@ class RtpPort(SendingPort):
 
     def passed(self, tally: Tally, now: float) -> None:
         """What the kernel has passed on since it was counted last."""
-        known = self._passed
-        self._passed = Tally(
-            known.received + tally.received,
-            known.received_octets + max(0, tally.received_octets - OVERHEAD * tally.received),
-            known.sent + tally.sent,
-            known.sent_octets + max(0, tally.sent_octets - OVERHEAD * tally.sent),
-        )
+        self._counts.passed(tally)
         if tally.received:
             self._liveness.heard(now)
             if self._latch is not None:
@@ -353,7 +347,7 @@ class RtpPort(SendingPort):
         media = self._peer.media
         if self._listens and not self._reception.packets and media is not None and self.transport is not None:
             host = self.transport.getHost()
-            self._listener.one_way(_text((host.host, host.port)), _text(media.remote))
+            self._listener.one_way(text((host.host, host.port)), text(media.remote))
 
     # --- its end --------------------------------------------------------------------------------
 
@@ -367,32 +361,4 @@ class RtpPort(SendingPort):
 
     def statistics(self, leg: str, codec: str, agent_audio_ms: int) -> LegStatistics:
         self.settle()
-        latch, reception, sender, srtp, ice = self._latch, self._reception, self.sender, self._srtp, self._peer.ice
-        passed = self._passed
-        rejected = self._rejected + self.rtcp.rejected + (0 if ice is None else ice.rejected)
-        unauthenticated = 0 if srtp is None else srtp.rejected
-        return LegStatistics(
-            leg=leg,
-            codec=codec,
-            packets_received=reception.packets + passed.received,
-            octets_received=reception.octets + passed.received_octets,
-            packets_sent=sender.packets_sent + passed.sent,
-            octets_sent=sender.octets_sent + passed.sent_octets,
-            packets_in_kernel=passed.received,
-            packets_lost=reception.lost,
-            packets_late=self._reorder.late,
-            packets_rejected=rejected + unauthenticated + (0 if latch is None else latch.rejected),
-            packets_unauthenticated=unauthenticated,
-            srtp="" if srtp is None else srtp.suite,
-            jitter_ms=reception.jitter_ms,
-            remote_loss=self.rtcp.reports.remote_loss,
-            round_trip_ms=self.rtcp.reports.round_trip_ms,
-            digits=self._digits.digits,
-            latched=_text(latch.locked) if latch is not None and latch.locked is not None else "",
-            agent_audio_ms=agent_audio_ms,
-        )
-
-
-def _text(address: Address) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return self._counts.statistics(leg, codec, agent_audio_ms)
