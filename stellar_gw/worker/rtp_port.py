@@ -201,7 +201,7 @@ class RtpPort(SendingPort):
         if not self._digits.received(packet, now) and kind in self._noise_types:
             self._listener.noise(packet.payload)
 
-    # --- hearing --------------------------------------------------------------------------------
+    # --- by the short way, or not ---------------------------------------------------------------
 
     def speaking(self, leg: Speaker, ms: int, due: float, played: Callable[[], None]) -> Speaking | None:
         """The short way back for this leg's frames, where there is one.
@@ -209,8 +209,6 @@ class RtpPort(SendingPort):
         :param due: when something else is to be done.
         """
         return self._short_way.speaking(self, leg, ms, min(due, self._look_at), played)
-
-    # --- relaying -------------------------------------------------------------------------------
 
     def order(self, wanted: bool) -> None:
         """Whether the listener is to hear the audio, in order."""
