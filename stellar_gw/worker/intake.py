@@ -37,7 +37,7 @@ class Passage:
 
 
 class LongWay(Protocol):
-    """What deals with everything (:class:`stellar_gw.worker.poller.PolledTransport`)."""
+    """What deals with everything (:class:`stellar_gw.worker.polled_transport.PolledTransport`)."""
 
     @property
     def socket(self) -> socket.socket: ...
