@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from stellar_gw.between import Between, nothing
+
 LEAST = 256
 FIRST = 8 << 10
 MOST = 64 << 10
@@ -99,13 +101,12 @@ class Rota:
     """Whose turn it is to be read again; one for all links of a worker.
 
     :param later: calls something after so many seconds.
-    :ivar between: called after each reading of each link: agents of many calls may have something to say at once, and
-        what must be done on time cannot wait for all of them. Must not raise.
+    :ivar between: after each reading of each link: agents of many calls may have something to say at once.
     """
 
     def __init__(self, later: Callable[[float, Callable[[], None]], object]) -> None:
         self._later = later
-        self.between: Callable[[], None] = _nothing
+        self.between: Between = nothing
         self._waiting: deque[Callable[[], None]] = deque()
 
     def wait(self, turn: Callable[[], None]) -> None:
@@ -124,7 +125,3 @@ class Rota:
 
 def _pass_over(octets: int) -> None:
     """Whom nobody tells what was read."""
-
-
-def _nothing() -> None:
-    """What is done between readings where nothing is to be done."""

@@ -19,6 +19,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from stellar_gw.between import Between, nothing
 from stellar_gw.media.workspace import Workspace
 from stellar_gw.worker.intake import LongWay, Passage, take_turn
 from stellar_gw.worker.polled_transport import PolledTransport, PollerCounts, family_of
@@ -40,17 +41,13 @@ class Reactor(Protocol):
     def callLater(self, delay: float, callable: Callable[..., object], *args: Any) -> Any: ...
 
 
-def _nothing() -> None:
-    """What is done between batches where nothing is to be done."""
-
-
 @implementer(IReadDescriptor)
 class DatagramPoller:
     """The worker's RTP sockets; one reader of the reactor from the first socket to :meth:`close`.
 
     :param dscp: code point of the IP header of everything sent, 0 to 63.
     :ivar workspace: where each datagram is received.
-    :ivar between: called between two batches of them; does what cannot wait for the end of the turn. Must not raise.
+    :ivar between: between two batches of them.
     """
 
     def __init__(self, reactor: Reactor, dscp: int = EXPEDITED_FORWARDING) -> None:
@@ -58,7 +55,7 @@ class DatagramPoller:
         self.dscp = dscp
         self.counts = PollerCounts()
         self.workspace = Workspace()
-        self.between: Callable[[], None] = _nothing
+        self.between: Between = nothing
         self._epoll = select.epoll()
         self._transports: dict[int, PolledTransport] = {}
         # By descriptor, which are small numbers: a look at a list is a look at one place in memory.

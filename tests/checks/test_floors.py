@@ -21,7 +21,7 @@ FLOORS = {
     "call": 3,
     "directory": 2, "config": 2,
     "sip": 1, "media": 1, "dialects": 1, "control": 1,
-    "compiled": 0, "errors": 0, "fsm": 0, "loading": 0, "patience": 0, "terminal": 0,
+    "between": 0, "compiled": 0, "errors": 0, "fsm": 0, "loading": 0, "patience": 0, "terminal": 0,
 }  # fmt: skip
 """Room to floor; a room is a folder, or a file at the top."""
 

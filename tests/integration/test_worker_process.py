@@ -133,5 +133,5 @@ class LoadedModulesTests(SynchronousTestCase):
         ).stdout.split()
         rooms = {name.split(".")[1] for name in loaded}
         above = {"agent", "control", "dialects", "media", "worker"}
-        self.assertEqual(rooms, (above | {"compiled", "errors", "fsm", "loading", "patience"}) & rooms)
+        self.assertEqual(rooms, (above | {"between", "compiled", "errors", "fsm", "loading", "patience"}) & rooms)
         self.assertIn("stellar_gw.worker.main", loaded)
