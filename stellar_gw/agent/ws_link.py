@@ -26,7 +26,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from picows import (
     WSCloseCode,
@@ -93,6 +93,24 @@ class _Refused(Exception):
         self.failure = failure
 
 
+class _GetBuffer(Protocol):
+    """:meth:`asyncio.BufferedProtocol.get_buffer`, whose it may be: picows' own, or ours."""
+
+    def __call__(self, sizehint: int) -> memoryview: ...
+
+
+class _BufferUpdated(Protocol):
+    """:meth:`asyncio.BufferedProtocol.buffer_updated`, the same."""
+
+    def __call__(self, nbytes: int) -> None: ...
+
+
+class _OnFrame(Protocol):
+    """:meth:`picows.WSListener.on_ws_frame`, the same."""
+
+    def __call__(self, transport: WSTransport, frame: WSFrame) -> None: ...
+
+
 class _Rationed(asyncio.BufferedProtocol):
     """Gives picows no more to read at a time than the link's ration, from the first time on that much came at once.
 
@@ -116,6 +134,9 @@ class _Rationed(asyncio.BufferedProtocol):
         "get_buffer",
     )
 
+    get_buffer: _GetBuffer
+    buffer_updated: _BufferUpdated
+
     def __init__(
         self,
         inner: asyncio.BufferedProtocol,
@@ -126,14 +147,14 @@ class _Rationed(asyncio.BufferedProtocol):
         between: Callable[[], None],
     ) -> None:
         self._inner = inner
-        self._inner_buffer = cast(Callable[[int], memoryview], inner.get_buffer)
+        self._inner_buffer = cast(_GetBuffer, inner.get_buffer)
         self._below = below
         self._ration = ration
         self._was_read = was_read
         self._reading = Reading(ration, inner.buffer_updated, transport, self._much, between)
         # What the transport calls, with nothing between: it looks them up once.
-        self.get_buffer: Callable[[int], memoryview] = self._inner_buffer  # type: ignore[assignment]
-        self.buffer_updated: Callable[[int], None] = self._reading.updated  # type: ignore[assignment]
+        self.get_buffer = self._inner_buffer
+        self.buffer_updated = self._reading.updated
         below.set_protocol(self)
 
     def _rationed_buffer(self, sizehint: int) -> memoryview:
@@ -168,6 +189,8 @@ class _Rationed(asyncio.BufferedProtocol):
 class _WsLink(BaseLink, WSListener):
     """One connection to one agent; what picows tells, too. Its frames go to the messages first."""
 
+    on_ws_frame: _OnFrame
+
     def __init__(
         self, loop: asyncio.AbstractEventLoop, events: LinkEvents, limits: LinkLimits, rota: Rota, tls: ssl.SSLContext
     ) -> None:
@@ -178,7 +201,7 @@ class _WsLink(BaseLink, WSListener):
         self._socket: socket.socket | None = None
         self._transport: WSTransport | None = None
         self._unsent_octets: Callable[[], int] = int
-        self.on_ws_frame = self.messages.frame  # type: ignore[method-assign]
+        self.on_ws_frame = self.messages.frame
 
     async def _converse(self, url: str, fields: list[tuple[str, str]], subprotocol: str) -> Failure:
         self._subprotocol = subprotocol
