@@ -71,15 +71,24 @@ class OneStreamTests(BridgeTestCase):
         self.assertEqual(steps(self.caller.packets), [REGULAR] * 4 + [MARKED] + [REGULAR] * 4)
 
     def test_wrap_around(self) -> None:
-        """Numbers and timestamps go over their ends on both sides of the bridge."""
-        self.set_up()
-        port = self.world.carrier._sessions["c-1"].legs["caller"].port
-        port.sender.sequence_number, port.sender.timestamp = 65533, 0xFFFFFFF0
-        self.target.sender.sequence_number, self.target.sender.timestamp = 65530, 0xFFFFFF00
-        self.bridge()
-        self.talk(20)
-        self.assertEqual(steps(self.caller.packets), [REGULAR] * 19)
-        self.assertEqual(self.statistics()["target"].packets_lost, 0)
+        """Numbers and timestamps go over their ends on both sides of the bridge, together and each alone."""
+        for ours, theirs in (
+            ((65533, 0xFFFFFFF0), (65530, 0xFFFFFF00)),
+            ((65525, 9000), (100, 8000)),
+            ((500, 0xFFFFF700), (100, 8000)),
+            ((500, 9000), (65525, 8000)),
+            ((500, 9000), (100, 0xFFFFF700)),
+        ):
+            self.setUp()
+            self.set_up()
+            sender = self.world.carrier._sessions["c-1"].legs["caller"].port.sender
+            sender.sequence_number, sender.timestamp = ours
+            self.target.sender.sequence_number, self.target.sender.timestamp = theirs
+            self.bridge()
+            self.talk(40)
+            self.assertEqual(steps(self.caller.packets), [REGULAR] * 39)
+            self.assertEqual({packet.payload_type for packet in self.caller.packets}, {0})
+            self.assertEqual(self.statistics()["target"].packets_lost, 0)
 
     def test_loss_and_disorder(self) -> None:
         """What is lost or out of order on one side is so on the other, and nothing else changes."""
