@@ -83,6 +83,8 @@ class Codec:
     :ivar payload_type: the static one (RFC 3551 6).
     :ivar rate: PCM samples a second.
     :ivar clock: RTP clock rate in Hz.
+    :ivar remembers: what it makes of a frame depends on those before, so that a decoder must have heard what its
+        encoder has coded: another's frames in between, or an encoder begun anew, are heard as a bang.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Codec:
     decoder: Callable[[], Decoder] = field(repr=False, eq=False)
     encoder: Callable[[], Encoder] = field(repr=False, eq=False)
     clock: int = CLOCK
+    remembers: bool = False
 
     def silence(self, ms: int) -> bytes:
         """The payload of ``ms`` of silence, as an encoder that has heard nothing yet writes it."""
@@ -115,7 +118,7 @@ def _g711(
 
 PCMU = _g711("PCMU", 0, pcm_from_ulaw, ulaw_from_pcm, b"\xff")
 PCMA = _g711("PCMA", 8, pcm_from_alaw, alaw_from_pcm, b"\xd5")
-G722 = Codec("G722", 9, 16000, G722Decoder, G722Encoder)
+G722 = Codec("G722", 9, 16000, G722Decoder, G722Encoder, remembers=True)
 
 G711 = {"mulaw": PCMU, "alaw": PCMA}
 """By the names that dialects have for their companding."""

@@ -59,20 +59,23 @@ class AgentAudio:
     def sent_ms(self) -> int:
         return self._sent_octets * 1000 // self._octets_per_second
 
-    def send_as(self, codec: Codec) -> None:
+    def send_as(self, codec: Codec, encoder: Encoder | None = None) -> None:
         """Encode as this from now on; the same one again keeps its state.
 
+        :param encoder: the codec's one that has encoded what the peer has heard so far; None: one of its own.
         :raise LocalProtocolError: we do not have the codec.
         """
         name = codec.name.upper()
         if name == self._codec:
+            if self._encoder is not None:
+                self._encoder = encoder or self._encoder
             return
         known = codec_named(name)
         if known is None:
             raise LocalProtocolError(f"no codec {name}")
         self._codec = name
         untouched = known is self._g711 and self._format.rate == CLOCK
-        self._encoder = None if untouched else known.encoder()
+        self._encoder = None if untouched else encoder or known.encoder()
         self._resampler = None if untouched else Resampler(self._format.rate, known.rate)
 
     def sound(self, digits: str, duration_ms: int = TONE_MS) -> None:

@@ -114,6 +114,7 @@ class CallerAudio:
         self._framer = Framer(audio_format.width * audio_format.rate * FRAME_MS // 1000)
         self._paths: dict[int, _Path | _Untouched] = {}
         self._names: dict[int, str] = {}
+        self._ssrc: int | None = None
         self._current: _Path | _Untouched | None = None
         self.receive(codecs)
 
@@ -129,8 +130,23 @@ class CallerAudio:
                     _Untouched(codec, self._listen) if untouched else _Path(codec.decoder(), self._format, self._listen)
                 )
         self._names = names
+        self._choose()
+
+    def _choose(self) -> None:
+        """The path of what is missing is that of the packet before, or the first."""
         if self._current not in self._paths.values():
             self._current = next(iter(self._paths.values()), None)
+
+    def _begin(self, ssrc: int) -> None:
+        """A source's first packet: its encoder is another, and has most likely begun anew, so the decoder does, too."""
+        another, self._ssrc = self._ssrc is not None, ssrc
+        if not another:
+            return
+        for kind, name in self._names.items():
+            codec = codec_named(name)
+            if codec is not None and codec.remembers:
+                self._paths[kind] = _Path(codec.decoder(), self._format, self._listen)
+        self._choose()
 
     def noise(self, payload: bytes) -> None:
         """Comfort noise came (RFC 3389): pauses sound like this from now on."""
@@ -155,6 +171,8 @@ class CallerAudio:
         """The frames that are whole now."""
         if len(pieces) == 1 and not isinstance(pieces[0], Gap):
             packet = pieces[0]
+            if packet.ssrc != self._ssrc:
+                self._begin(packet.ssrc)
             path = self._paths.get(packet.payload_type)
             if path is None:
                 return ()
@@ -166,6 +184,8 @@ class CallerAudio:
                 if self._current is not None:
                     frames.extend(self._framer.push(self._current.gap(piece)))
                 continue
+            if piece.ssrc != self._ssrc:
+                self._begin(piece.ssrc)
             path = self._paths.get(piece.payload_type)
             if path is not None:
                 self._current = path

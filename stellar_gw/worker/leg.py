@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from stellar_gw.control.messages import LegStatistics, SetMedia
 from stellar_gw.errors import LocalProtocolError, StellarError
-from stellar_gw.media.codec import CLOCK, codec_named
+from stellar_gw.media.codec import CLOCK, Encoder, codec_named
 from stellar_gw.media.dtmf import DtmfSender, are_digits
 from stellar_gw.worker.agreed import srtp_keys
 from stellar_gw.worker.leg_audio import TONE_MS, LegAudio, Silence
@@ -19,6 +19,10 @@ from stellar_gw.worker.speaking import Speaking
 TICK_MS = 20
 LONGEST_PTIME = 200
 """Milliseconds; RFC 3551 4.2 asks a receiver to accept so much."""
+REST_MS = 60
+LEAD_MS = 40
+"""Of silence, that an encoder which remembers has coded before, and that the peer hears first, where it follows
+another's packets: so two states that had nothing in common have become much alike before there is anything to hear."""
 
 
 class Feed(Protocol):
@@ -51,6 +55,9 @@ class Leg:
         self._ptime = TICK_MS
         self._due = 0
         self._digits: DtmfSender | None = None
+        self._encoder: Encoder | None = None
+        self._encodes = ""
+        self._lead = 0
 
     def set_media(self, media: SetMedia) -> None:
         """:raise LocalProtocolError: if we cannot do what was negotiated; nothing has changed then."""
@@ -64,7 +71,7 @@ class Leg:
             self._ptime = ptime
             self._due -= self._due % TICK_MS  # or packets of an even number of 10 ms would never come out even again
         self.port.negotiated(media)
-        self.audio.send_as(media.send)
+        self._send_as(media)
         digits = media.dtmf_send
         if digits is None:
             self._digits = None
@@ -79,7 +86,26 @@ class Leg:
         self._said_ms += self.audio.sent_ms - audio.sent_ms  # what each sends while it is ours counts
         self.audio = audio
         if self.media is not None:
-            self.audio.send_as(self.media.send)
+            self._send_as(self.media)
+
+    def _send_as(self, media: SetMedia) -> None:
+        """By one encoder, whatever is sent: the peer has one decoder for all of it."""
+        name = media.send.name.upper()
+        if name != self._encodes:
+            codec = codec_named(name)
+            self._encodes, self._encoder, self._lead = name, None if codec is None else codec.encoder(), 0
+        self.audio.send_as(media.send, self._encoder)
+
+    def followed(self) -> None:
+        """Another leg's packets were passed on from here, and ours follow them."""
+        media = self.media
+        codec = None if media is None else codec_named(media.send.name)
+        if media is None or codec is None or not codec.remembers:
+            return
+        self._encoder = codec.encoder()
+        self._encoder.silence(REST_MS)
+        self._lead = LEAD_MS
+        self.audio.send_as(media.send, self._encoder)
 
     @property
     def sounding(self) -> bool:
@@ -124,7 +150,7 @@ class Leg:
         :param due: when more is to be done.
         :param played: to be told of each packet.
         """
-        if self._ptime != TICK_MS or self._due or self.relay is not None or self.sounding:
+        if self._ptime != TICK_MS or self._due or self._lead or self.relay is not None or self.sounding:
             return None
         return self.port.speaking(self, TICK_MS, due, played)
 
@@ -137,9 +163,15 @@ class Leg:
         destination = self.port.destination
         while self._due >= ptime:
             self._due -= ptime
-            payload = self.audio.payload(ptime, sent=destination is not None)
+            payload = self._payload(ptime, sent=destination is not None)
             self.port.send_audio(payload, ptime * CLOCK // 1000, destination)
         return True
+
+    def _payload(self, ms: int, *, sent: bool) -> bytes:
+        if self._lead and self._encoder is not None:
+            self._lead = max(0, self._lead - ms)
+            return self._encoder.silence(ms)
+        return self.audio.payload(ms, sent=sent)
 
     def statistics(self) -> LegStatistics:
         codec = self.media.send.name if self.media is not None else ""

@@ -33,9 +33,10 @@ class LegAudio(Protocol):
     def sounding(self) -> bool:
         """Audible digits are under way."""
 
-    def send_as(self, codec: Codec) -> None:
+    def send_as(self, codec: Codec, encoder: Encoder | None = None) -> None:
         """Encode as this from now on; the same one again keeps its state.
 
+        :param encoder: the codec's one that has encoded what the peer has heard so far; None: one of its own.
         :raise LocalProtocolError: we do not have the codec.
         """
 
@@ -68,14 +69,15 @@ class _Coded:
     def sounding(self) -> bool:
         return self._tones is not None
 
-    def send_as(self, codec: Codec) -> None:
+    def send_as(self, codec: Codec, encoder: Encoder | None = None) -> None:
         name = codec.name.upper()
         if name == self._codec:
+            self._encoder = encoder or self._encoder
             return
         known = codec_named(name)
         if known is None:
             raise LocalProtocolError(f"no codec {name}")
-        self._codec, self._encoder, self._rate = name, known.encoder(), known.rate
+        self._codec, self._encoder, self._rate = name, encoder or known.encoder(), known.rate
         self._tones = None
         self._changed()
 

@@ -61,7 +61,7 @@ class Relay:
         """Pass nothing on any more; the target's stream goes on where it is."""
         source, target = self.source.port, self.target.port
         source.take_the_long_way()
-        self._splice.leave(self._now())
+        self._let_go(self._now())
         source.relays = tuple(relay for relay in source.relays if relay is not self)
         target.unfed()
         self.target.relay = None
@@ -141,7 +141,7 @@ class Relay:
 
     def _code_anew(self, now: float) -> None:
         self.source.port.take_the_long_way()
-        self._splice.leave(now)
+        self._let_go(now)
         self.audio.start()
         # At once, so that this very packet is the first to be put in order.
         self.source.port.order(True)
@@ -192,8 +192,14 @@ class Relay:
     def _leave(self, now: float) -> None:
         if self._splice.joined:
             self.source.port.take_the_long_way()
-            self._splice.leave(now)
+            self._let_go(now)
             self._changed()
+
+    def _let_go(self, now: float) -> None:
+        """What is sent is the target's own again, if it was not."""
+        if self._splice.joined:
+            self._splice.leave(now)
+            self.target.followed()
 
 
 def _same(codec: Codec, other: Codec) -> bool:
