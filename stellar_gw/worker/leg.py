@@ -23,6 +23,8 @@ REST_MS = 60
 LEAD_MS = 40
 """Of silence, that an encoder which remembers has coded before, and that the peer hears first, where it follows
 another's packets: so two states that had nothing in common have become much alike before there is anything to hear."""
+TONES_LEAD_MS = 60
+"""The same before digits as tones, of which a machine may have to tell the first 40 ms."""
 
 
 class Feed(Protocol):
@@ -104,7 +106,7 @@ class Leg:
             return
         self._encoder = codec.encoder()
         self._encoder.silence(REST_MS)
-        self._lead = LEAD_MS
+        self._lead = TONES_LEAD_MS if self.audio.sounding else LEAD_MS
         self.audio.send_as(media.send, self._encoder)
 
     @property
