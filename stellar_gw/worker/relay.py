@@ -30,6 +30,10 @@ ALIKE = 25
 """Packets of the codec in common, one after the other, after which audio is passed on again rather than coded anew."""
 
 
+Event = tuple[int, int]
+"""A telephone event by its SSRC and timestamp."""
+
+
 class Relay:
     """
     :param changed: called where the target begins or ceases to need our pace, or the source to be put in order.
@@ -48,6 +52,8 @@ class Relay:
         self._coded: frozenset[int] = frozenset()
         self._foreign_events: frozenset[int] = frozenset()
         self._untold = False
+        self._passed: Event | None = None
+        self._anew: Event | None = None
         self._by_events = False
         self._held: tuple[float, Digit] | None = None
         self._alike = 0
@@ -99,12 +105,16 @@ class Relay:
                 self._code_anew(now)
             return
         destination = self.target.port.destination
-        if destination is None or self.target.sounding:
+        blocked = destination is None or self.target.sounding
+        event = kind in self._events
+        if event or kind in self._foreign_events:
+            self._by_events = self._by_events or event
+            event = self._passes(packet, possible=event and not blocked)
+        if destination is None or blocked:
             self._leave(now)
             return
-        event = kind in self._events
         if event:
-            self._by_events, self._held = True, None
+            self._held = None
         ours = self._events[kind] if event else self._types.get(kind)
         if self.audio.active:
             if ours is not None and not event:
@@ -114,7 +124,6 @@ class Relay:
             if self.audio.active:
                 return
         if ours is None:
-            self._untold = self._untold or kind in self._foreign_events
             self._splice.skip(packet)
             return
         joined = self._splice.joined
@@ -123,6 +132,16 @@ class Relay:
             self.target.port.write(datagram, destination)
         if not joined:
             self._changed()
+
+    def _passes(self, packet: RtpPacket, *, possible: bool) -> bool:
+        """Whether a packet of a telephone event is passed on: if the event's first was. Others are sent anew."""
+        event = packet.ssrc, packet.timestamp
+        if possible and event != self._anew:
+            self._passed = event
+            return True
+        if event not in (self._passed, self._anew):
+            self._anew, self._untold = event, True
+        return False
 
     def shortcut(self, payload_type: int) -> tuple[Splice, tuple[int, int], Exit] | None:
         ours, destination = self._types.get(payload_type), self.target.port.destination

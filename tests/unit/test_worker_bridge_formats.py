@@ -131,6 +131,33 @@ class DigitTests(BridgeTestCase):
         self.assertEqual(self.heard(self.target, 101), [("5", 100), ("6", 100)])
         self.assertEqual(self.told(), [("caller", "5", 100), ("caller", "6", 100)])
 
+    def test_fast_typing_in_another_clock(self) -> None:
+        """Each is sent anew, those too that come while one before is still being sent."""
+        wide = Codec(name="telephone-event", payload_type=97, clock=48000)
+        self.set_up(caller={"dtmf_receive": (EVENTS, wide)})
+        self.bridge()
+        self.talk(5)
+        for code, frames in ((1, 20), (2, 3), (3, 3), (4, 20)):
+            self.press(self.caller, self.rtp, code, 97, frames)
+            self.talk(3)
+        self.talk(60)
+        self.assertEqual([digit for digit, _ in self.heard(self.target, 101)], ["1", "2", "3", "4"])
+        self.assertEqual(self.target.packets[-1].payload, SAID["caller"])
+
+    def test_pressed_while_digits_of_ours_are_sent(self) -> None:
+        """An event that cannot be passed on at its beginning is sent anew, once, however long it lasts."""
+        self.set_up()
+        self.bridge()
+        self.talk(50)
+        self.done(messages.SendDigits(request=0, call="c-1", leg="target", digits="12"))
+        self.press(self.caller, self.rtp, 3, EVENTS.payload_type, frames=3)
+        self.talk(3)
+        self.press(self.caller, self.rtp, 4, EVENTS.payload_type, frames=40)
+        self.talk(60)
+        self.press(self.caller, self.rtp, 5, EVENTS.payload_type)
+        self.talk(10)
+        self.assertEqual([digit for digit, _ in self.heard(self.target, 101)], ["1", "2", "3", "4", "5"])
+
     def test_info_long_before_events(self) -> None:
         """Of a leg that has sent events INFO is not waited for: those of the press come, however late."""
         self.set_up()
