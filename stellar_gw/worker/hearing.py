@@ -40,6 +40,7 @@ class Hearing(Passage):
     :param opened: deciphers them; None where they are plain.
     :param taps: listen to them, too.
     :ivar heard: when the last one came, in seconds of ``now``.
+    :ivar current: it is the way of the packets to come, and nothing else about the leg has changed either.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class Hearing(Passage):
         "_ssrc",
         "_step",
         "_taps",
+        "current",
         "heard",
     )
 
@@ -80,6 +82,7 @@ class Hearing(Passage):
     ) -> None:
         super().__init__(source)
         self.heard = heard
+        self.current = True
         samples = self._samples = len(packet.payload)  # one octet in each unit of the clock, in all our codecs
         number, timestamp = (packet.sequence_number + 1) & 0xFFFF, (packet.timestamp + samples) & 0xFFFFFFFF
         self._reorder = reorder

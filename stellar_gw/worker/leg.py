@@ -87,6 +87,7 @@ class Leg:
         audio = audio or self._silence
         self._said_ms += self.audio.sent_ms - audio.sent_ms  # what each sends while it is ours counts
         self.audio = audio
+        self.port.take_the_long_way()
         if self.media is not None:
             self._send_as(self.media)
 
@@ -154,7 +155,7 @@ class Leg:
         """
         if self._ptime != TICK_MS or self._due or self._lead or self.relay is not None or self.sounding:
             return None
-        return self.port.speaking(self, TICK_MS, due, played)
+        return self.port.speaking(self.audio, TICK_MS, due, played)
 
     def _send_audio(self) -> bool:
         """Packets of the negotiated length, as many as are due; what is taken is sent at once."""

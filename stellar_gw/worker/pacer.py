@@ -10,6 +10,8 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
+from stellar_gw.worker.speaking import Speaking
+
 FRAME = 0.02
 """Seconds between two ticks of one call."""
 SLOTS = 4
@@ -25,10 +27,11 @@ _log = Logger()
 class Paced(Protocol):
     """What a pacer ticks."""
 
-    def tick(self, missed: int) -> None:
+    def tick(self, missed: int) -> Speaking | None:
         """20 ms more are due.
 
         :param missed: frames before this one that will never come: their time has passed.
+        :return: what can do so in its place, for as long as it can.
         """
 
     def tick_failed(self) -> None:
@@ -52,8 +55,8 @@ class Pacer:
     """
 
     def __init__(self) -> None:
-        self._slots: tuple[dict[Paced, None], ...] = tuple({} for _ in range(SLOTS))
-        self._slow_slots: tuple[dict[Paced, None], ...] = tuple({} for _ in range(SLOW_SLOTS))
+        self._slots: tuple[dict[Paced, Speaking | None], ...] = tuple({} for _ in range(SLOTS))
+        self._slow_slots: tuple[dict[Paced, Speaking | None], ...] = tuple({} for _ in range(SLOW_SLOTS))
         self._next = 0
         self._next_slow = 0
         self._timer: Timer | None = None
@@ -69,6 +72,11 @@ class Pacer:
     def __len__(self) -> int:
         return sum(map(len, self._slots)) + sum(map(len, self._slow_slots))
 
+    @property
+    def speaking(self) -> int:
+        """How many members have something that ticks in their place."""
+        return sum(each is not None for slot in self._slots for each in slot.values())
+
     def add(self, member: Paced, *, slow: bool = False) -> None:
         """Tick it every 20 ms, in the slot with the fewest members; nothing where it is ticked so already.
 
@@ -79,7 +87,9 @@ class Pacer:
             return
         moved = False
         for slot in others:
-            moved |= slot.pop(member, self) is None
+            if member in slot:
+                del slot[member]
+                moved = True
         chosen = self._slots[self._next] if moved and not slow else min(wanted, key=len)
         chosen[member] = None
         if self._timer is not None and not self._running:
@@ -108,12 +118,16 @@ class Pacer:
             self._tick_slot(self._slow_slots[self._next_slow], 0)
             self._next_slow = (self._next_slow + 1) % SLOW_SLOTS
 
-    def _tick_slot(self, slot: dict[Paced, None], missed: int) -> None:
-        for member in tuple(slot):
+    def _tick_slot(self, slot: dict[Paced, Speaking | None], missed: int) -> None:
+        for member, speaking in list(slot.items()):
             if member not in slot:  # removed by one ticked before it
                 continue
             try:
-                member.tick(missed)
+                if speaking is not None and not missed and speaking.tick():
+                    continue
+                speaking = member.tick(missed)
+                if member in slot:  # still
+                    slot[member] = speaking
             except Exception:
                 _log.failure("a call failed in its tick")
                 self.remove(member)

@@ -61,6 +61,7 @@ class Relay:
         target.port.fed_by = source.port
         target.port.splice = self._splice
         target.relay = self
+        target.port.take_the_long_way()
         self.agreed()
 
     def close(self) -> None:

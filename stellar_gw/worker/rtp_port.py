@@ -28,7 +28,7 @@ from stellar_gw.worker.port_digits import PortDigits
 from stellar_gw.worker.sending_port import SendingPort
 from stellar_gw.worker.short_way import QuickTransport, ShortWay
 from stellar_gw.worker.shortcut import Exit
-from stellar_gw.worker.speaking import FRESH, Speaker, Speaking
+from stellar_gw.worker.speaking import FRESH, Payloads, Speaking
 from stellar_gw.worker.tap import Tap
 
 LONGEST_PAYLOAD = 2048
@@ -203,12 +203,12 @@ class RtpPort(SendingPort):
 
     # --- by the short way, or not ---------------------------------------------------------------
 
-    def speaking(self, leg: Speaker, ms: int, due: float, played: Callable[[], None]) -> Speaking | None:
-        """The short way back for this leg's frames, where there is one.
+    def speaking(self, audio: Payloads, ms: int, due: float, played: Callable[[], None]) -> Speaking | None:
+        """The short way back for frames of this audio, where there is one.
 
         :param due: when something else is to be done.
         """
-        return self._short_way.speaking(self, leg, ms, min(due, self._look_at), played)
+        return self._short_way.speaking(self, audio, ms, min(due, self._look_at), played)
 
     def order(self, wanted: bool) -> None:
         """Whether the listener is to hear the audio, in order."""

@@ -55,7 +55,6 @@ class MediaSession:
         self._slow = False
         self.legs: dict[str, Leg] = {}
         self._in_turn: tuple[tuple[str, Leg], ...] = ()
-        self._speaking: Speaking | None = None
         self._quality = QualityWatch()
         self._recording = LegRecording(call, surroundings, self._answered)
         self._offload = Offload(surroundings.fast_path, surroundings.now)
@@ -80,8 +79,9 @@ class MediaSession:
             leg = self._around.ports.open(name, version, LegEvents(self, name))
             if leg is None:
                 return None
+            for other in self.legs.values():
+                other.port.take_the_long_way()
             self.legs[name] = leg
-            self._speaking = None
             self._in_turn = tuple(self.legs.items())
             self._keep_pace()
         return Allocated(
@@ -178,7 +178,6 @@ class MediaSession:
         leg = self.legs.pop(name, None)
         if leg is None:
             return ()
-        self._speaking = None
         self._in_turn = tuple(self.legs.items())
         if name == self.agent.leg:
             self._stop_agent(cause, by)
@@ -210,18 +209,15 @@ class MediaSession:
 
     # --- every 20 ms (Paced) --------------------------------------------------------------------
 
-    def tick(self, missed: int) -> None:
-        now, speaking = self._now(), self._speaking
-        if speaking is not None and not missed and speaking.tick(now):
-            return
-        self._speaking = None
+    def tick(self, missed: int) -> Speaking | None:
+        now = self._now()
         conversation, told = self.agent.conversation, self._wiring.hears_agent
         if now >= self._quality.due:
             self._look_at_quality(now)
         if self._slow and self._at_ease(now):
             if conversation is not None:
                 conversation.muted(round(SLOW_FRAME * 1000))
-            return
+            return None
         for name, leg in self._in_turn:
             if leg.tick(missed) and name == told and conversation is not None:
                 conversation.played()
@@ -229,7 +225,8 @@ class MediaSession:
             conversation.muted(round((SLOW_FRAME if self._slow else FRAME) * 1000))
 
         if len(self._in_turn) == 1 and conversation is not None and told == self._in_turn[0][0]:
-            self._speaking = self._in_turn[0][1].speaking(self._quality.due, conversation.played)
+            return self._in_turn[0][1].speaking(self._quality.due, conversation.played)
+        return None
 
     def _at_ease(self, now: float) -> bool:
         """Every leg is."""

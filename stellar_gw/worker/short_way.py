@@ -21,7 +21,7 @@ from stellar_gw.worker.port_contracts import Onward, PortListener
 from stellar_gw.worker.port_digits import PortDigits
 from stellar_gw.worker.sending_port import SendingPort
 from stellar_gw.worker.shortcut import CLOCK, Counted, Exit, Outlet, Shortcut
-from stellar_gw.worker.speaking import Frames, Speaker, Speaking
+from stellar_gw.worker.speaking import Frames, Payloads, Speaking
 from stellar_gw.worker.tap import Tap
 
 ORDERLY = 4
@@ -165,6 +165,8 @@ class ShortWay:
         """What the next packet means is to be found out anew."""
         if self.open:
             self.settle()
+            if self.hearing is not None:
+                self.hearing.current = False
             self._shortcut = self.hearing = None
             if self.transport is not None:
                 self.transport.shorten(None)
@@ -237,10 +239,11 @@ class ShortWay:
         return Exit(transport.socket, None if connected else destination, transport.not_sent, seal, port.taps)
 
     def speaking(
-        self, port: SendingPort, leg: Speaker, ms: int, until: float, played: Callable[[], None]
+        self, port: SendingPort, audio: Payloads, ms: int, until: float, played: Callable[[], None]
     ) -> Speaking | None:
         """The short way back for a leg's frames, where there is one.
 
+        :param audio: what the leg is sent.
         :param ms: of a frame.
         :param until: when something else is to be done.
         :param played: to be told of each.
@@ -254,7 +257,7 @@ class ShortWay:
             port.send_audio(payload, octets, destination)
 
         frames, out = Frames(ms=ms, octets=octets, write=write), self.exit(port, destination)
-        return Speaking(leg, self, hearing, port.sender, out, transport.workspace, frames, until, played)
+        return Speaking(audio, hearing, port.sender, out, transport.workspace, frames, until, played, self._now)
 
 
 def _ignore(reason: OSError) -> None:

@@ -30,26 +30,6 @@ class Payloads(Protocol):
     def payload(self, ms: int, *, sent: bool = True) -> bytes: ...
 
 
-class Speaker(Protocol):
-    """A leg (:class:`stellar_gw.worker.leg.Leg`)."""
-
-    @property
-    def audio(self) -> Payloads:
-        """What it is sent at our pace."""
-
-    @property
-    def relay(self) -> object | None:
-        """What it is sent without it."""
-
-
-class Way(Protocol):
-    """How the peer's packets pass (:class:`stellar_gw.worker.short_way.ShortWay`)."""
-
-    @property
-    def hearing(self) -> Hearing | None:
-        """The short way to an agent, if they take it."""
-
-
 @frozen(kw_only=True)
 class Frames:
     """Of what length they are.
@@ -66,25 +46,26 @@ class Frames:
 class Speaking:
     """One leg's.
 
-    :param hearing: what the peer's packets take.
+    :param audio: what the leg is sent.
+    :param hearing: what the peer's packets take; no longer current as soon as anything about the leg changes.
     :param sender: numbers our packets.
     :param out: the way out of the leg.
     :param workspace: what packets are in while they are sent.
-    :param until: when something else is to be done, in seconds of ``hearing``'s clock.
+    :param until: when something else is to be done.
+    :param now: seconds of ``hearing``'s clock.
     :param played: to be told of each packet once it was sent.
     """
 
     __slots__ = (
         "_address",
-        "_audio",
         "_body",
         "_destination",
         "_failed",
         "_handle",
         "_hearing",
         "_leaving",
-        "_leg",
         "_ms",
+        "_now",
         "_octets",
         "_outlet",
         "_packet",
@@ -96,14 +77,12 @@ class Speaking:
         "_transform",
         "_unsealed",
         "_until",
-        "_way",
         "_write",
     )
 
     def __init__(
         self,
-        leg: Speaker,
-        way: Way,
+        audio: Payloads,
         hearing: Hearing,
         sender: RtpSender,
         out: Exit,
@@ -111,10 +90,11 @@ class Speaking:
         frames: Frames,
         until: float,
         played: Callable[[], None],
+        now: Callable[[], float],
     ) -> None:
-        self._leg, self._way = leg, way
+        self._now = now
         self._hearing = hearing
-        self._audio, self._payload = leg.audio, leg.audio.payload
+        self._payload = audio.payload
         self._sender = sender
         self._outlet, self._destination, self._failed = out.outlet, out.destination, out.failed
         self._packet, self._body = workspace.piece(HEADER + frames.octets), workspace.payload(frames.octets)
@@ -130,12 +110,10 @@ class Speaking:
         self._played = played
         self._taps = out.taps
 
-    def tick(self, now: float) -> bool:
+    def tick(self) -> bool:
         """A frame is due: send it; False where that has to go the long way, and nothing was done."""
-        hearing, leg = self._hearing, self._leg
-        if now >= self._until or self._way.hearing is not hearing or now - hearing.heard >= FRESH:
-            return False
-        if leg.audio is not self._audio or leg.relay is not None:
+        now, hearing = self._now(), self._hearing
+        if not hearing.current or now >= self._until or now - hearing.heard >= FRESH:
             return False
         payload, octets = self._payload(self._ms), self._octets
         if len(payload) == octets:

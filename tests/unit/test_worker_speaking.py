@@ -78,7 +78,7 @@ class SpeakingTests(CallTestCase):
                 if what != "silent":
                     self.phone.send(packet or b"", self.rtp)
                 self.world.tick()
-                self.taken += self.world.carrier._sessions["c-1"]._speaking is not None
+                self.taken += self.world.pacer.speaking
         released = self.world.ask(Release(request=0, call="c-1"))
         datagrams = self.phone.datagrams
         heard = [parse_rtp(sealed.unprotect(each) or b"" if secure else each) for each in datagrams if each[1] < 192]

@@ -76,7 +76,7 @@ class TappedCallTests(RecordedCallCase):
             self.world.settle()
             self.ticks(1)
             heard += self.port._short_way.hearing is not None
-            spoken += self.world.carrier._sessions["c-1"]._speaking is not None
+            spoken += self.world.pacer.speaking
         self.release()
         self.assertEqual((heard > 300, spoken > 300), (not long, not long))
         return channels(self.file())
