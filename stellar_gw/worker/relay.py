@@ -176,12 +176,18 @@ class Relay:
         """A digit of the source's: send it, where it does not pass as events."""
         untold, self._untold = self._untold, False
         if self.audio.active or untold or not self._events:
+            self._send_held()
             self._send(digit)
         elif way == "info" and not self._by_events:
-            if self._held is not None:
-                self._send(self._held[1])
+            self._send_held()
             self._held = self._now() + INFO_WAITS, digit
             self.source.port.take_the_long_way()
+
+    def _send_held(self) -> None:
+        """What waited has waited long enough."""
+        if self._held is not None:
+            digit, self._held = self._held[1], None
+            self._send(digit)
 
     def _send(self, digit: Digit) -> None:
         self.target.send_digits(digit.digit, digit.duration_ms)
@@ -198,8 +204,7 @@ class Relay:
         """The same, once it has been looked after: after a second of quiet it is not so any more."""
         splice = self._splice
         if self._held is not None and self._now() >= self._held[0]:
-            digit, self._held = self._held[1], None
-            self._send(digit)
+            self._send_held()
         if not splice.joined or self.source.port.in_kernel:
             return splice.joined
         now = self._now()

@@ -158,6 +158,19 @@ class DigitTests(BridgeTestCase):
         self.talk(10)
         self.assertEqual([digit for digit, _ in self.heard(self.target, 101)], ["1", "2", "3", "4", "5"])
 
+    def test_one_after_the_other(self) -> None:
+        """A digit that waits for events of its press, which then are of another clock, is not overtaken by the next."""
+        wide = Codec(name="telephone-event", payload_type=97, clock=48000)
+        self.set_up(caller={"dtmf_receive": (EVENTS, wide)})
+        self.bridge()
+        self.talk(50)
+        for code in (3, 7):
+            self.world.ask(messages.Pressed(request=0, call="c-1", digit=str(code), duration_ms=60))
+            self.press(self.caller, self.rtp, code, 97, frames=3)
+            self.talk(5)
+        self.talk(60)
+        self.assertEqual([digit for digit, _ in self.heard(self.target, 101)], ["3", "7"])
+
     def test_info_long_before_events(self) -> None:
         """Of a leg that has sent events INFO is not waited for: those of the press come, however late."""
         self.set_up()
