@@ -328,8 +328,8 @@ class KeyTests(SynchronousTestCase):
         ours.set_keys(None, None)
         plain = packets(4)[3]
         self.assertEqual(
-            [theirs.unprotect(each) for each in (sealed[0], sealed[1], ours.protect(plain) or b"", plain)],
-            [packets(3)[0], packets(3)[1], plain, plain],
+            [theirs.unprotect(each) for each in (sealed[0], sealed[1], ours.protect(plain) or b"", sealed[2])],
+            [packets(3)[0], packets(3)[1], plain, sealed[2]],
         )
         self.assertFalse(theirs.active)
         ours.set_keys(key(1), key(1))

@@ -154,6 +154,15 @@ class SrtpBridgeTests(BridgeTestCase):
         self.assertEqual([packet.sequence_number for packet in found], [*range(40, 60)])
         self.assertEqual(found[-1].timestamp - before.timestamp, 60 * 160)
 
+    def test_what_cannot_be_sealed(self) -> None:
+        """It does not go out, by the short way either."""
+        self.patch(srtp, "enciphered", lambda handle, address, octets: False)
+        self.set_up(caller=keys(1, 2))
+        self.bridge()
+        self.exchange(40, caller=True, target=False)
+        self.assertIn(len(self.opened(self.caller)), range(1, 10))
+        self.assertEqual(len(self.target.packets), 40)
+
     def test_coded_anew(self) -> None:
         """Where the codecs differ the audio is coded anew, and sealed as any other."""
         pcma = Codec(name="PCMA", payload_type=8)

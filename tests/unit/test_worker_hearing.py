@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from stellar_gw.control import messages
 from stellar_gw.control.messages import Answered, Release
+from stellar_gw.media import srtp
 from stellar_gw.media.rtp import RtpPacket, build_rtp
 from stellar_gw.worker.rtp_port import RtpPort
 from tests.unit.test_worker_bridge_srtp import keys, phone_with
@@ -128,6 +129,17 @@ class HearingTests(CallTestCase):
         self.assertGreater(heard, 100)
         (leg,) = self.world.ask(Release(request=0, call="c-1")).legs
         self.assertEqual((leg.packets_received, leg.packets_lost, leg.packets_unauthenticated), (200, 0, 20))
+
+    def test_what_cannot_be_sealed(self) -> None:
+        """It does not go out, by the short way back either."""
+        self.patch(srtp, "enciphered", lambda handle, address, octets: False)
+        self.set_up(**keys(1, 2))
+        theirs = phone_with(1, 2)
+        for _ in range(60):
+            self.phone.send(theirs.protect(self.phone.sender.packet(b"\x42" * 160, 160)) or b"", self.rtp)
+            self.world.tick()
+        opened = [theirs.unprotect(datagram) for datagram in self.phone.datagrams]
+        self.assertEqual((opened.count(None), len(opened) in range(1, 20)), (0, True))
 
     def test_under_the_old_key(self) -> None:
         """After a new one was agreed on the agent hears what still comes under the old one, be it little or much."""
