@@ -1,0 +1,122 @@
+"""Whatever two bridged phones can, and however one of them tells its presses, the other gets each once, in order."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from stellar_gw.control.messages import Codec, DigitReceived, Pressed
+from stellar_gw.media.codec import CODECS
+from stellar_gw.media.dtmf import DIGITS, Digit, DtmfReceiver
+from stellar_gw.media.inband import InbandDetector
+from stellar_gw.media.resample import Resampler
+from stellar_gw.media.source import tone
+from tests.unit.bridge_case import BridgeTestCase
+from tests.unit.worker_world import EVENTS, G722, PCMA, PCMU
+
+WIDE = Codec(name="telephone-event", payload_type=97, clock=16000)
+WIDEST = Codec(name="telephone-event", payload_type=96, clock=48000)
+KNOWN: tuple[tuple[Codec, ...], ...] = ((EVENTS,), (EVENTS, WIDE), (WIDE,), (WIDEST, EVENTS), ())
+CALLS = 40
+PRESSES = 8
+SOUND = tone((300,), 16000, 1000)
+AUDIO = {16000: SOUND, 8000: Resampler(16000, 8000).resample(SOUND)}
+
+
+class AnyWayTests(BridgeTestCase):
+    """One of many calls, by its seed."""
+
+    def begin(self, seed: int) -> None:
+        self.choose = choose = random.Random(seed)
+        self.setUp()
+        self.mine, self.others = self.anything(), self.anything()
+        self.set_up(self.mine, self.others)
+        self.bridge()
+        known = self.mine["dtmf_receive"]
+        self.events = choose.choice(known) if known else None
+        self.ways = choose.choice(("events", "info", "both")) if known else "info"
+        self.ptime = choose.choice((10, 20, 30, 60))
+        self.encoder = CODECS[self.mine["send"].name].encoder()
+        self.answers = CODECS[self.others["send"].name].encoder()
+        self.caller.sender.payload_type = self.mine["send"].payload_type
+        self.target.sender.payload_type = self.others["send"].payload_type
+        self.due = self.at = 0
+
+    def anything(self) -> dict[str, Any]:
+        codec, events = self.choose.choice((PCMU, PCMA, G722)), self.choose.choice(KNOWN)
+        return {
+            "send": codec,
+            "receive": (codec,),
+            "ptime": self.choose.choice((10, 20, 30, 50, 60)),
+            "dtmf_receive": events,
+            "dtmf_send": events[0] if events else None,
+        }
+
+    def frames(self, count: int) -> None:
+        """Both talk; the caller in packets of its own length."""
+        rate = CODECS[self.mine["send"].name].rate
+        for _ in range(count):
+            self.due += 20
+            while self.due >= self.ptime:
+                self.due -= self.ptime
+                octets = 2 * rate * self.ptime // 1000
+                self.at = self.at if self.at + octets <= len(AUDIO[rate]) else 0
+                self.caller.say(self.encoder.encode(AUDIO[rate][self.at : self.at + octets]), self.rtp)
+                self.at += octets
+            self.target.say(self.answers.silence(20), self.target_rtp)
+            self.world.tick()
+
+    def press(self, code: int, frames: int) -> None:
+        """In packets of 20 ms, some of them lost; by INFO before, while or after the key is down."""
+        told = {"events": -1, "info": 0}.get(self.ways, self.choose.choice((0, 1, frames - 1, frames)))
+        sender, events, began = self.caller.sender, self.events, self.caller.sender.timestamp
+        for frame in range(1, frames + 2):
+            if told == frame - 1:
+                self.done(Pressed(request=0, call="c-1", digit=DIGITS[code], duration_ms=20 * frames))
+            if frame > frames:
+                break
+            if events is None or self.ways == "info":
+                self.frames(1)
+                continue
+            last = frame == frames
+            for repeated in range(3 if last else 1):
+                flags, duration = 0x8A if last else 0x0A, events.clock // 50 * frame
+                payload = bytes((code, flags)) + duration.to_bytes(2, "big")
+                packet = sender.packet_at(began, payload, events.payload_type, frame == 1)
+                if repeated == 2 or self.choose.random() > 0.1:
+                    self.caller.send(packet, self.rtp)
+            sender.timestamp = (sender.timestamp + 160) & 0xFFFFFFFF
+            self.world.tick()
+
+    def heard(self) -> str:
+        """By the target: as events where it knows them, as tones otherwise."""
+        send, events = self.others["send"], self.others["dtmf_send"]
+        codec = CODECS[send.name]
+        decoder, detector, receiver = codec.decoder(), InbandDetector(codec.rate), DtmfReceiver()
+        if events is not None:
+            receiver = DtmfReceiver(events.clock)
+        found: list[Digit] = []
+        for packet in self.target.packets:
+            if events is not None and packet.payload_type == events.payload_type:
+                found += receiver.received(packet, 0.0)
+            elif events is None:
+                found += detector.heard(decoder.decode(packet.payload))
+        return "".join(digit.digit for digit in found)
+
+    def test_each_once(self) -> None:
+        """Codecs, packet times, clocks and ways as they come: told, and heard, is what was pressed."""
+        wrong = {}
+        for seed in range(CALLS):
+            self.begin(seed)
+            self.frames(30)
+            pressed = ""
+            for _ in range(PRESSES):
+                code, frames = self.choose.randrange(16), self.choose.choice((3, 5, 8, 20))
+                pressed += DIGITS[code]
+                self.press(code, frames)
+                self.frames(self.choose.choice((15, 30, 50)))
+            self.frames(100)
+            told = "".join(event.digit for event in self.world.told() if isinstance(event, DigitReceived))
+            if (told, self.heard()) != (pressed, pressed):
+                wrong[seed, self.ways] = pressed, told, self.heard(), self.mine, self.others
+        self.assertEqual(wrong, {})
