@@ -12,13 +12,14 @@ Times are seconds since the line's beginning, by our clock.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
 
 import msgspec
 import numpy as np
 
-from stellar_gw.media.codec import CLOCK, Codec, Decoder, codec_named
+from stellar_gw.media.codec import CLOCK, CODECS, Codec, Decoder, codec_named
 from stellar_gw.media.resample import Resampler
 from stellar_gw.media.rtp import RtpPacket
 
@@ -70,6 +71,7 @@ class Track:
         self._at = 0.0
         self._stream = 0
         self._placed_stream = -1
+        self._sources: deque[int] = deque(maxlen=MAX_PENDING)  # streams that another SSRC than the one before began
         self._offset = 0.0
         self._start = 0
         self._pcm = bytearray()
@@ -107,8 +109,10 @@ class Track:
                 if units < largest:
                     self._disordered = True
             else:
-                ssrc, units = packet.ssrc, timestamp
                 stream += 1
+                if packet.ssrc != ssrc:
+                    self._sources.append(stream)
+                ssrc, units = packet.ssrc, timestamp
             largest, before = units, at
             pending.append(_Pending(stream, units, at * rate - units * per_unit, codec, payload))
         self._ssrc, self._timestamp, self._units, self._at, self._stream = ssrc, timestamp, units, before, stream
@@ -140,6 +144,12 @@ class Track:
         for packet, least in zip(pending, _least_after(pending), strict=True):
             if packet.stream != placed or not -tolerance <= least - self._offset <= tolerance:
                 self._correct(packet, least, left)
+                if packet.stream != placed and self._is_another(packet.stream):
+                    if codec is not None and following:
+                        self._follow(codec, following)
+                        following = []
+                    codec, cursor = None, -1
+                    self._forget()
                 placed = packet.stream
             place = round(packet.units * per_unit + self._offset)
             if place >= end:
@@ -159,6 +169,18 @@ class Track:
         if codec is not None and following:
             self._follow(codec, following)
         del pending[:done]
+
+    def _is_another(self, stream: int) -> bool:
+        """Whether another source than the one before began with it, or with one that was never placed."""
+        sources, another = self._sources, False
+        while sources and sources[0] <= stream:
+            sources.popleft()
+            another = True
+        return another
+
+    def _forget(self) -> None:
+        """Another source's encoder has most likely begun anew, and so the decoder does."""
+        self._decoders = {name: each for name, each in self._decoders.items() if not CODECS[name].remembers}
 
     def _correct(self, packet: _Pending, least: float, left: int) -> None:
         """Say anew where timestamps lie, by the least lateness of those from this packet on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Iterable, Iterator
 from operator import itemgetter
 
@@ -196,6 +197,21 @@ class CodecTests(SynchronousTestCase):
             (packet(number, wide.encode(tone((440,), 16000, 20)), kind=9), 0.02 * number) for number in range(5)
         ]
         self.assertEqual(len(laid(arrivals, 0.1)), 1600)
+
+    def test_another_phone(self) -> None:
+        """What another source sends has a decoder of its own, at either rate, also where it follows to the sample."""
+        sound, before = tone((300,), 16000, 1000), tone((700,), 16000, 1000)
+        for rate in (16000, 8000):
+            arrivals = []
+            for place, (said, ssrc) in enumerate(((before, 1), (sound, 2))):
+                octets = G722.encoder().encode(said)
+                for number in range(50):
+                    payload = octets[160 * number : 160 * number + 160]
+                    at = number + 50 * place
+                    arrivals.append((packet(at, payload, ssrc=ssrc, kind=9), 0.02 * at))
+            pcm = laid(arrivals, 2.0, track(rate))
+            peak = max(abs(sample) for sample in array("h", pcm[2 * rate :]))
+            self.assertLess(peak, 9000, rate)
 
     def test_renumbered(self) -> None:
         """A payload type means what was agreed on when its packet came."""
