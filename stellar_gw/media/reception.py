@@ -104,6 +104,13 @@ class Reception:
         self.jitter = jitter
         self.transit = transit
 
+    def missed(self, packets: int) -> None:
+        """So many packets of the present SSRC, fewer than :data:`MAX_DROPOUT`, are ahead of what comes next."""
+        highest = self._highest + packets
+        self._cycles += highest & ~0xFFFF
+        self._highest = highest & 0xFFFF
+        self._seen = self._seen << packets & _WINDOW_MASK
+
     def leave(self) -> None:
         """The stream goes on where it is not seen: whatever comes next, here, is a beginning."""
         self._close()

@@ -138,6 +138,11 @@ class Splice:
         sender.packets_sent += packets
         sender.octets_sent += octets
 
+    def missed(self, packets: int) -> None:
+        """So many packets, fewer than :data:`MAX_DROPOUT`, have not come, and the next one was passed on without us."""
+        self.highest = (self.highest + packets) & 0xFFFF
+        self._passed += packets
+
     def now(self, now: float) -> int:
         """Our timestamp of what is sent now."""
         if not self.joined:

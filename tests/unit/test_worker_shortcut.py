@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import example, given, settings
@@ -31,6 +32,8 @@ _oddities = st.fixed_dictionaries(
         "payload_type": st.sampled_from(_KINDS),
         "marker": st.just(True),
         "octets": st.sampled_from([0, 1, 80, 2048, 2049]),
+        "lost": st.sampled_from([1, 2, 49, 100, 101, 2999, 3000]),
+        "found": st.sampled_from([1, 2, 50]),
         "late": st.sampled_from([0.005, 0.03, 0.7, 1.5]),
         "stranger": st.just(True),
         "twice": st.just(True),
@@ -54,7 +57,9 @@ class ShortcutTests(BridgeTestCase):
         stranger = Phone(self.world.network, ("203.0.113.66", 9999))
         number, timestamp, ssrc = 65500, 0xFFFFF000, 0xBEEF
         for odd in stream:
-            number, timestamp = number + 1 + odd.get("number", 0), timestamp + 160 + odd.get("timestamp", 0)
+            lost = odd.get("lost", 0)
+            number, timestamp = number + lost + 1, timestamp + 160 * (lost + 1)
+            number, timestamp = number + odd.get("number", 0), timestamp + odd.get("timestamp", 0)
             ssrc += odd.get("ssrc", 0)
             payload = b"\x22" * odd.get("octets", 160)
             kind = odd.get("payload_type", 0)
@@ -63,6 +68,9 @@ class ShortcutTests(BridgeTestCase):
             datagram = odd.get("junk", bytes([datagram[0] ^ odd.get("bits", 0)]) + datagram[1:])
             for _ in range(1 + odd.get("twice", 0)):
                 (stranger if odd.get("stranger") else self.target).send(datagram, self.target_rtp)
+            if "found" in odd:
+                before = number - odd["found"] & 0xFFFF, timestamp - 160 * odd["found"] & 0xFFFFFFFF
+                self.target.send(build_rtp(RtpPacket(0, False, *before, ssrc, b"\x33" * 160)), self.target_rtp)
             self.world.clock.advance(odd.get("late", 0.0))
             self.caller.say(b"\x11" * 160, self.rtp)
             self.world.tick()
@@ -79,6 +87,8 @@ class ShortcutTests(BridgeTestCase):
     @settings(max_examples=300, derandomize=True, deadline=None)
     @given(_streams)
     @example([{}] * 20 + [{"late": 1.5}] + [{}] * 20)
+    @example([{}] * 20 + [{"lost": 1}, {"found": 1}, {"lost": 2, "found": 3}, {"lost": 100, "found": 50}] + [{}] * 5)
+    @example([{}] * 20 + [{"late": 0.7, "lost": 49}, {}, {"lost": 1}, {"found": 2}] + [{}] * 40)
     @example([{}] * 5 + [{"octets": 80}] * 5 + [{"octets": 2048}] * 5 + [{"octets": 2049}])
     @example([{}] * 20 + [{"payload_type": 8}] * 5 + [{}] * 30)
     @example([{}] * 5 + [{"payload_type": 101, "octets": 80}] + [{}] * 5)
@@ -91,7 +101,26 @@ class ShortcutTests(BridgeTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_taken(self) -> None:
-        """Nearly all packets of a bridge go the short way."""
+        """Packets of a bridge go the short way."""
+        self.assertEqual(self.long_ways(lambda: self.talk(500)), 0)
+        self.assertEqual(len(self.caller.packets), 510)
+
+    def test_loss(self) -> None:
+        """Those after a loss do, too: a worker that can read no more than nine of ten packets, and has to deal with
+        every ninth at length, would come to read ever fewer."""
+
+        def lossy() -> None:
+            for _ in range(50):
+                self.talk(9)
+                self.target.sender.packet(b"\x22" * 160, 160)
+                self.world.tick()
+
+        self.assertEqual(self.long_ways(lossy), 0)
+        self.assertEqual(len(self.caller.packets), 460)
+        self.assertEqual(self.statistics()["target"].packets_lost, 49)  # the last one may still come
+
+    def long_ways(self, happens: Callable[[], None]) -> int:
+        """How many of the target's packets go the long way while this happens, once it is up."""
         self.set_up()
         self.bridge()
         self.talk(10)
@@ -104,5 +133,5 @@ class ShortcutTests(BridgeTestCase):
             accepted(packet, now)
 
         self.patch(port, "_accepted", long_way)
-        self.talk(500)
-        self.assertEqual((taken, len(self.caller.packets)), ([], 510))
+        happens()
+        return len(taken)
