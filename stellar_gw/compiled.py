@@ -63,7 +63,7 @@ def write_list(folder: Path, files: Mapping[str, str], sources: Mapping[str, str
     """Note what is in a folder, and what it was made from.
 
     :param files: file names in the folder by names of modules.
-    :param sources: digests by paths below the package, as they were when they were compiled.
+    :param sources: digests by paths below the package, or absolute ones, as they were when they were compiled.
     """
     made = {name: [file, digest(folder / file)] for name, file in files.items()}
     noted = {"suffix": suffix(), "files": made, "sources": dict(sources)}

@@ -1,7 +1,8 @@
 """``stellar-gw-compile``: compile what every packet passes, for less CPU in the media workers (docs/media.rst).
 
 mypyc (of the mypy package) makes extension modules of the very sources; nothing is written by hand twice. It needs
-``pip install 'stellar-gw[compile]'``, a C compiler and Python's headers. Workers take what was made from their next
+``pip install 'stellar-gw[compile]'``, a C compiler and Python's headers. The library for G.722 is built once more
+beside them (:mod:`stellar_gw.cli.compile_g722`). Workers take what was made from their next
 start on, for as long as the sources stay what they were (:mod:`stellar_gw.compiled`).
 """
 
@@ -20,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TextIO
 
+from stellar_gw.cli import compile_g722
 from stellar_gw.compiled import FOLDER, MODULES, PACKAGE, digest, suffix, usable, write_list
 from stellar_gw.terminal import Palette
 
@@ -61,14 +63,16 @@ def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout, folde
         return 0
     started = time.monotonic()
     try:
-        _check_tools()
-        out.write(f"compiling {len(MODULES)} modules (about a minute)\n")
+        compiler = _check_tools()
+        out.write(f"compiling {len(MODULES)} modules and G.722 (about a minute)\n")
         out.flush()
-        _compile(folder)
+        left_out = _compile(folder, compiler)
     except CannotCompile as error:
         out.write(f"{palette.red('error')}  {error}\n")
         return MISSING if isinstance(error, NoTools) else 1
     seconds = time.monotonic() - started
+    if left_out:
+        out.write(f"{palette.yellow('note')}   G.722 stays as it was installed, which costs a third more: {left_out}\n")
     out.write(f"{palette.green('ok')}     compiled in {seconds:.0f} s; media workers use it from their next start\n")
     return 0
 
@@ -93,7 +97,8 @@ def _remove(folder: Path, out: TextIO, palette: Palette) -> int:
     return 0
 
 
-def _check_tools() -> None:
+def _check_tools() -> str:
+    """:return: the C compiler."""
     if find_spec("mypyc") is None or find_spec("setuptools") is None:
         raise NoTools(f"mypyc is not here; to have it: {sys.executable} -m pip install 'stellar-gw[compile]'")
     compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
@@ -101,10 +106,13 @@ def _check_tools() -> None:
         raise NoTools(f"there is no C compiler ({compiler}); on Debian: apt-get install gcc libc6-dev")
     if not Path(sysconfig.get_path("include"), "Python.h").is_file():
         raise NoTools("Python.h is not here; on Debian: apt-get install python3-dev")
+    return compiler
 
 
-def _compile(folder: Path) -> None:
-    """In a copy of the package, beside which no other one lies: mypy takes an installation's libraries for our own
+def _compile(folder: Path, compiler: str) -> str:
+    """:return: why G.722 is not among what was made; empty where it is.
+
+    In a copy of the package, beside which no other one lies: mypy takes an installation's libraries for our own
     files where it works among them. And what is edited meanwhile is not taken for what was compiled."""
     with tempfile.TemporaryDirectory(prefix="stellar-gw-compile-") as name:
         scratch = Path(name)
@@ -128,8 +136,19 @@ def _compile(folder: Path) -> None:
             module = str(file.relative_to(scratch / "made")).removesuffix(suffix()).replace("/", ".")
             files[module] = f"{module}{suffix()}"
             shutil.copyfile(file, result / files[module])
-        write_list(result, files, {str(source.relative_to(copy)): digest(source) for source in sources(copy)})
+        made_from = {str(source.relative_to(copy)): digest(source) for source in sources(copy)}
+        left_out = ""
+        try:
+            library = compile_g722.installed()
+            shutil.copyfile(compile_g722.make(scratch, compiler), result / library.name)
+        except compile_g722.NotMade as reason:
+            left_out = str(reason)
+        else:
+            files[compile_g722.LIBRARY] = library.name
+            made_from[str(library)] = digest(library)  # another version of it is not shadowed
+        write_list(result, files, made_from)
         _put(result, folder)
+        return left_out
 
 
 def _put(result: Path, folder: Path) -> None:

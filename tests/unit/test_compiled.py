@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw import compiled
 from stellar_gw.cli import compile as compiler
+from stellar_gw.cli import compile_g722
 
 
 class UsableTests(SynchronousTestCase):
@@ -46,6 +49,15 @@ class UsableTests(SynchronousTestCase):
     def test_a_source_that_is_gone(self) -> None:
         self.source.unlink()
         self.assertEqual(self.usable(), ({}, "intake.py is missing"))
+
+    def test_another_version_of_a_library(self) -> None:
+        """What was built once more from a library's own sources goes by what is installed."""
+        library = Path(self.mktemp()).absolute()
+        library.write_bytes(b"version 1")
+        compiled.write_list(self.folder, {"G722": self.file.name}, {str(library): compiled.digest(library)})
+        self.assertEqual(self.usable(), ({"G722": self.file}, ""))
+        library.write_bytes(b"version 2")
+        self.assertEqual(self.usable(), ({}, f"{library.name} has changed since"))
 
     def test_a_module_that_was_cut_off(self) -> None:
         """A disk that was full, say: loading it would crash the worker again and again."""
@@ -150,14 +162,33 @@ class CommandTests(SynchronousTestCase):
     def test_one_module_more(self) -> None:
         """What was made before a module was added to the list is made again."""
         asked: list[Path] = []
-        self.patch(compiler, "_check_tools", lambda: None)
-        self.patch(compiler, "_compile", asked.append)
+        self.patch(compiler, "_check_tools", lambda: "cc")
+        self.patch(compiler, "_compile", lambda folder, command: asked.append(folder))
         folder = Path(self.mktemp())
         for modules, already in ((compiled.MODULES, True), (compiled.MODULES[1:], False)):
             self.patch(compiler, "usable", lambda _, names=modules: (dict.fromkeys(names, folder), ""))
             out = StringIO()
             self.assertEqual((compiler.main([], out, folder), "already" in out.getvalue()), (0, already))
         self.assertEqual(asked, [folder])
+
+    def test_g722_left_out(self) -> None:
+        """Where its sources cannot be had, the rest is compiled, and one line says what is missing."""
+        self.patch(compiler, "_check_tools", lambda: "cc")
+        self.patch(compiler, "_compile", lambda folder, command: "pip could not build it")
+        status, said = self.run_it()
+        self.assertEqual(status, 0)
+        self.assertIn(
+            "\nnote   G.722 stays as it was installed, which costs a third more: pip could not build it\n", said
+        )
+
+    def test_g722_without_an_index(self) -> None:
+        """pip's own words say why."""
+        empty = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull, "PIP_EXTRA_INDEX_URL": ""}
+        self.patch(os, "environ", {**os.environ, **empty})
+        scratch = Path(self.mktemp())
+        scratch.mkdir()
+        why = self.assertRaises(compile_g722.NotMade, compile_g722.make, scratch, "cc")
+        self.assertIn(f"pip could not build G722=={version('G722')} (ERROR: No matching distribution", str(why))
 
     def test_no_mypyc(self) -> None:
         self.patch(compiler, "find_spec", lambda name: None)
