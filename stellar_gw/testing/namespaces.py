@@ -34,10 +34,11 @@ def unavailable() -> str:
         return f"{' and '.join(missing)} is not installed (tools/peers.sh)"
     name = f"sgw-try-{os.getpid()}"
     tried = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
-    if tried.returncode:
-        return f"network namespaces cannot be made: {tried.stderr.strip()}"
-    subprocess.run(["ip", "netns", "del", name], capture_output=True)
-    return ""
+    if not tried.returncode:
+        # In a chroot, say, they can be made, and not be entered.
+        tried = subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], capture_output=True, text=True)
+        subprocess.run(["ip", "netns", "del", name], capture_output=True)
+    return f"network namespaces cannot be used: {tried.stderr.strip()}" if tried.returncode else ""
 
 
 class Machines:
