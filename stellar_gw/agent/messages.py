@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from twisted.logger import Logger
+
 from stellar_gw.agent.reading import Ration
 from stellar_gw.dialects.contract import Frame
+
+_log = Logger()
 
 
 class Whole(Protocol):
@@ -34,7 +38,10 @@ class _Nothing:
 
     def close(self, code: int = 1000, reason: str = "") -> None: ...
     def abort(self) -> None: ...
-    def baffled(self) -> None: ...
+
+    def baffled(self) -> None:
+        _log.failure("the last message of an agent's could not be dealt with")
+
     def unreadable(self) -> None: ...
     def unread(self) -> None: ...
 

@@ -69,7 +69,8 @@ def make(scratch: Path, compiler: str) -> Path:
         raise NotMade(f"pip did not build {wanted} within {LIMIT:g} s") from None
     wheel = next(scratch.glob("*.whl"), None)
     if done.returncode or wheel is None:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        said = done.stderr.splitlines()
+        lines = [line for line in said if line.startswith("ERROR")] or said
         raise NotMade(f"pip could not build {wanted} ({lines[-1] if lines else 'it did not say why'})")
     name = f"{LIBRARY}{suffix()}"
     with zipfile.ZipFile(wheel) as archive:

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any, cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.agent.message import BINARY, CONTINUATION, TEXT, Assembly, BrokenMessage, close_frame
+from stellar_gw.agent.messages import Messages, Wire
+from stellar_gw.agent.reading import Ration
+from stellar_gw.dialects.contract import Frame
 
 
 class AssemblyTests(SynchronousTestCase):
@@ -64,3 +69,20 @@ class CloseFrameTests(SynchronousTestCase):
         self.assertEqual(close_frame(b"\x03\xe8\xc3\xbc"), (1000, "ü"))
         self.assertRaises(BrokenMessage, close_frame, b"\x03")
         self.assertRaises(BrokenMessage, close_frame, b"\x03\xe8\xff")
+
+
+class OverTests(SynchronousTestCase):
+    def test_a_message_that_ends_the_link_and_then_raises(self) -> None:
+        """It is logged, though there is no link any more to be ended for it."""
+
+        def told(message: Frame) -> None:
+            messages.over()
+            raise ZeroDivisionError
+
+        messages = Messages(cast(Any, None), told, Ration(), 1000)
+        text = object()
+        messages.go_by(Wire(lambda *_: None, text, object(), int, lambda frame: None))
+        messages.sending = True
+        whole = SimpleNamespace(fin=1, rsv1=0, rsv2=0, rsv3=0, msg_type=text, get_payload_as_utf8_text=lambda: "hello")
+        messages.frame(None, whole)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

@@ -744,7 +744,7 @@ class CommandTests(SynchronousTestCase):
         def explode(kind: str, detail: Facts) -> None:
             raise ZeroDivisionError
 
-        world.carrier._sessions["c-1"].agent.tell = explode  # type: ignore[method-assign]
+        self.patch(world.carrier._sessions["c-1"].agent, "tell", explode)
         reply = world.ask(Tell(request=5, call="c-1", kind="limit"))
         self.assertEqual((reply.request, reply.code), (5, "internal"))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
