@@ -7,8 +7,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -132,18 +131,6 @@ def build(source: Path = SOURCE) -> Path:
             raise GeneratorError(f"{source.name} does not compile:\n{done.stderr}")
         Path(f"{program}.new").replace(program)
     return program
-
-
-@contextmanager
-def awake(cores: Iterable[int]) -> Iterator[None]:
-    """Keep these cores from halting (``awake.c``), for whoever is measured alike."""
-    program = build(SOURCE.with_name("awake.c"))
-    loops = [subprocess.Popen([program, str(core)], stdin=subprocess.PIPE) for core in cores]
-    try:
-        yield
-    finally:
-        for each in loops:
-            each.communicate()
 
 
 def run(

@@ -13,7 +13,8 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from benchmarks.load.generator import GeneratorError, awake, build
+from benchmarks.load.awake import awake
+from benchmarks.load.generator import GeneratorError, build
 from benchmarks.load.machine import (
     LOAD_CORE,
     RELAY_CORE,
@@ -119,7 +120,7 @@ def bench(name: str, work: Callable[[Any, Effort], Awaitable[Report]]) -> int:
         async def measured(reactor: Any) -> Report:
             return await work(reactor, effort)
 
-        with alone(say), awake((RELAY_CORE, LOAD_CORE)):
+        with alone(say), awake((RELAY_CORE, LOAD_CORE)) as how:
             before, began = load_average(), time.monotonic()
             report = run_with_reactor(measured)
     except (GeneratorError, RtpengineError, TakenError, TooSmallError, WorkerEndError) as reason:
@@ -127,10 +128,9 @@ def bench(name: str, work: Callable[[Any, Effort], Awaitable[Report]]) -> int:
         return 2
     runs = "compiled" if usable()[0] else "interpreted"
     report.notes.append(
-        f"{time.strftime('%Y-%m-%d')}, {describe()}; load average {before:.1f} before. Media workers run {runs}. Both "
-        "cores are kept from halting, for ours and for peers alike (``benchmarks/load/awake.c``): waking the core of a "
-        "virtual machine costs more than a packet, and by chance. Absolute times are this machine's; ratios travel "
-        "better."
+        f"{time.strftime('%Y-%m-%d')}, {describe()}; load average {before:.1f} before. Media workers run {runs}. "
+        f"Both cores are kept from halting, for ours and for peers alike ({how}): waking the core of a virtual machine "
+        "costs more than a packet, and by chance. Absolute times are this machine's; ratios travel better."
     )
     if before > BUSY:
         report.notes.append("The machine was busy with other work at the start: take these figures with caution.")

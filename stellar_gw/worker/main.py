@@ -71,6 +71,7 @@ def _run(reactor: Any, loop: asyncio.AbstractEventLoop, options: argparse.Namesp
     from stellar_gw.agent.reading import Rota
     from stellar_gw.agent.tcp_link import TcpConnector
     from stellar_gw.agent.ws_link import WsConnector
+    from stellar_gw.worker.halting import cores_halt
     from stellar_gw.worker.port_contracts import Clocks
     from stellar_gw.worker.process import Worker, WorkerIdentity
     from stellar_gw.worker.readers import DirectReaders
@@ -93,7 +94,11 @@ def _run(reactor: Any, loop: asyncio.AbstractEventLoop, options: argparse.Namesp
     rota.between = worker.look
     loop.add_signal_handler(signal.SIGTERM, worker.drain)
     scheduling = _schedule(options.priority)
-    log.info("started (pid {pid}): {scheduling}; {runs}", pid=os.getpid(), scheduling=scheduling, runs=runs)
+    awake = "; its core halts between packets (install conf/stellar-gw-haltpoll.conf)" if cores_halt() else ""
+    log.info(
+        "started (pid {pid}): {scheduling}; {runs}{awake}",
+        pid=os.getpid(), scheduling=scheduling, runs=runs, awake=awake,
+    )  # fmt: skip
     reactor.callWhenRunning(worker.start)
     # What is there now stays until the end: the collector need not look at it again, nor copy its pages. And a call
     # leaves it nothing to find; its look at the objects of a thousand calls halts them all for a tenth of a second.

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from xml.etree import ElementTree
 
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from pylibsrtp import Policy, Session
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from benchmarks import fast_path, pacing
+from benchmarks.load.awake import awake
 from benchmarks.load.generator import GeneratorError, Leg, Measured, Times, build, run
 from benchmarks.load.plot import bars, lines
 from benchmarks.load.report import Report, spread, verdict
@@ -25,6 +27,39 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
+
+
+class AwakeTests(SynchronousTestCase):
+    def system(self, driver: str) -> tuple[Path, Path]:
+        system = Path(self.mktemp())
+        limit = system / "module/haltpoll/parameters/guest_halt_poll_ns"
+        for file, content in ((limit, "200000\n"), (system / "devices/system/cpu/cpuidle/current_driver", driver)):
+            file.parent.mkdir(parents=True)
+            file.write_text(content)
+        return system, limit
+
+    def test_haltpoll(self) -> None:
+        """The kernel waits awake for the time of the block, and is left as it was, whatever happens."""
+        system, limit = self.system("haltpoll\n")
+
+        def broken() -> None:
+            with awake((), system) as how:
+                self.assertEqual(how, "the kernel's haltpoll, 20 ms")
+                self.assertEqual(limit.read_text(), "20000000")
+                raise ZeroDivisionError
+
+        self.assertRaises(ZeroDivisionError, broken)
+        self.assertEqual(limit.read_text(), "200000\n")
+
+    def test_no_haltpoll(self) -> None:
+        """The parameter is there and not in use: it is left alone."""
+        system, limit = self.system("intel_idle\n")
+        try:
+            with awake((), system) as how:
+                self.assertIn("awake.c", how)
+                self.assertEqual(limit.read_text(), "200000\n")
+        except GeneratorError as reason:
+            raise SkipTest(str(reason)) from None
 
 
 class BencodeTests(SynchronousTestCase):
