@@ -201,6 +201,24 @@ class DtmfSender:
         if self._sending is not None:
             self._sending.duration = min(self._sending.duration, self._sending.elapsed)
 
+    def agreed(self, payload_type: int, clock: int) -> None:
+        """The peer knows events by other numbers now: what waits, and the event under way, go on in these."""
+        before, self.payload_type, self.clock = self.clock, payload_type, clock
+        if clock == before:
+            return
+        self._pending = deque((code, duration * clock // before, pause) for code, duration, pause in self._pending)
+        event = self._sending
+        if event is not None:
+            event.duration = event.duration * clock // before
+            event.elapsed = event.elapsed * clock // before
+            event.earlier = event.earlier * clock // before
+            event.closing = 0
+
+    @property
+    def waiting(self) -> list[tuple[str, int]]:
+        """The digits that have not begun, and how many milliseconds each is to last."""
+        return [(DIGITS[code], duration * 1000 // self.clock) for code, duration, _ in self._pending]
+
     @property
     def busy(self) -> bool:
         return self._sending is not None or self._pause > 0 or bool(self._pending)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from stellar_gw.control.messages import LegStatistics, SetMedia
+from stellar_gw.control.messages import Codec, LegStatistics, SetMedia
 from stellar_gw.errors import LocalProtocolError, StellarError
 from stellar_gw.media.codec import CLOCK, Encoder, codec_named
 from stellar_gw.media.dtmf import DtmfSender, are_digits
@@ -74,13 +75,20 @@ class Leg:
             self._due -= self._due % TICK_MS  # or packets of an even number of 10 ms would never come out even again
         self.port.negotiated(media)
         self._send_as(media)
-        digits = media.dtmf_send
-        if digits is None:
+        self._agree_on_digits(media.dtmf_send)
+
+    def _agree_on_digits(self, events: Codec | None) -> None:
+        """What waits to be sent goes on as the peer knows it now."""
+        before = self._digits
+        if events is None:
             self._digits = None
-        elif self._digits is None or self._digits.clock != digits.clock:
-            self._digits = DtmfSender(digits.payload_type, digits.clock)
+            for digit, milliseconds in before.waiting if before is not None else ():
+                with suppress(StellarError):  # a minute of tones is waiting
+                    self.audio.sound(digit, milliseconds)
+        elif before is None:
+            self._digits = DtmfSender(events.payload_type, events.clock)
         else:
-            self._digits.payload_type = digits.payload_type
+            before.agreed(events.payload_type, events.clock)
 
     def speak(self, audio: LegAudio | None) -> None:
         """Send this from now on; None: silence."""

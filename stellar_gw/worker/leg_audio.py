@@ -78,7 +78,9 @@ class _Coded:
         if known is None:
             raise LocalProtocolError(f"no codec {name}")
         self._codec, self._encoder, self._rate = name, encoder or known.encoder(), known.rate
-        self._tones = None
+        tones = self._tones
+        if tones is not None and tones.rate != known.rate:
+            self._tones = Recording(Resampler(tones.rate, known.rate).resample(tones.rest), known.rate)
         self._changed()
 
     def sound(self, digits: str, duration_ms: int = TONE_MS) -> None:

@@ -27,6 +27,7 @@ from stellar_gw.dialects.contract import Facts
 from stellar_gw.media.analysis import dominant_tone
 from stellar_gw.media.codec import CODECS
 from stellar_gw.media.dtmf import DtmfReceiver
+from stellar_gw.media.inband import InbandDetector
 from stellar_gw.media.rtp import sequence_delta, timestamp_delta
 from stellar_gw.worker.session import MediaSession
 from tests.unit.worker_world import (
@@ -362,6 +363,53 @@ class DigitTests(CallTestCase):
             digits = [digit for packet in events for digit in receiver.received(packet, 0.0)]
             found += [(digit.digit, digit.duration_ms) for digit in digits]
         self.assertEqual(found, [("5", 160)] * 4)
+
+    def test_agreed_on_anew_while_some_wait(self) -> None:
+        """A re-INVITE takes none of those that are queued, nor the one that it falls into."""
+        found = {}
+        for number, clock in ((101, 8000), (96, 8000), (101, 16000), (97, 48000)):
+            for ticks in (0, 1, 4, 7, 9, 11, 13, 40):
+                self.setUp()
+                self.set_up()
+                self.world.carrier._sessions["c-1"].agent.send_digits("1234")
+                self.world.tick(ticks)
+                receiver = DtmfReceiver(8000)
+                events = [packet for packet in self.phone.packets if packet.payload_type == 101]
+                digits = [digit for packet in events for digit in receiver.received(packet, 0.0)]
+                self.phone.datagrams.clear()
+                anew = messages.Codec(name="telephone-event", payload_type=number, clock=clock)
+                self.world.ask(set_media(dtmf_send=anew))
+                self.world.tick(60)
+                receiver = DtmfReceiver(clock)
+                events = [packet for packet in self.phone.packets if packet.payload_type == number]
+                digits += [digit for packet in events for digit in receiver.received(packet, 0.0)]
+                # An event whose end was said before is told twice, by two receivers that know nothing of each other.
+                told = {digit.timestamp: (digit.digit, digit.duration_ms) for digit in digits}
+                found[number, clock, ticks] = [told[timestamp] for timestamp in sorted(told)]
+        all_of_them = [("1", 160), ("2", 160), ("3", 160), ("4", 160)]
+        self.assertEqual({place: digits for place, digits in found.items() if digits != all_of_them}, {})
+
+    def test_no_more_events_while_some_wait(self) -> None:
+        """Digits that are queued go out as tones where the phone has no telephone events any more."""
+        self.set_up()
+        self.world.carrier._sessions["c-1"].agent.send_digits("1234")
+        self.world.tick(13)  # "1" is over and "2" has begun
+        self.world.ask(set_media(dtmf_send=None))
+        self.phone.datagrams.clear()
+        self.world.tick(60)
+        heard = CODECS["PCMU"].decoder().decode(b"".join(self.payloads()))
+        self.assertEqual([digit.digit for digit in InbandDetector(8000).heard(heard + bytes(640))], ["3", "4"])
+
+    def test_other_codec_while_tones_wait(self) -> None:
+        """Tones that are queued go on in the new codec, be its rate another one."""
+        self.set_up(dtmf_send=None)
+        self.world.carrier._sessions["c-1"].agent.send_digits("1234")
+        self.world.tick(13)
+        self.world.ask(set_media(dtmf_send=None, send=G722, receive=(G722,)))
+        self.phone.datagrams.clear()
+        self.world.tick(60)
+        heard = CODECS["G722"].decoder().decode(b"".join(self.payloads()))
+        self.assertEqual([digit.digit for digit in InbandDetector(16000).heard(heard + bytes(1280))], ["2", "3", "4"])
 
     def test_as_tones(self) -> None:
         """A peer without telephone events hears tones."""
