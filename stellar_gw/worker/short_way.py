@@ -45,14 +45,16 @@ class QuickTransport(Protocol):
         """What its packets are in while a passage takes them; that of every transport in the worker."""
 
     def getHost(self) -> IPv4Address | IPv6Address: ...
-    def connect(self, host: str, port: int) -> None: ...
+    def connect(self, host: str, port: int) -> None:
+        """:raise OSError: the kernel has no way there."""
+
     def disconnect(self) -> None: ...
 
     def shorten(self, passage: Passage | None) -> None:
         """Have a passage take what it can of what arrives; None: nobody."""
 
     def not_sent(self, reason: OSError) -> None:
-        """What its outlet raised."""
+        """What its outlet raised, or :meth:`connect`."""
 
 
 class Written:
@@ -201,10 +203,14 @@ class ShortWay:
         if now - latch.heard_at >= SILENCE or not latch.is_final(now) or latch.locked is None:
             return self.disconnect()
         self._ready = True
-        if transport.connected is None:
+        if transport.connected is not None:
+            return False
+        try:
             transport.connect(*latch.locked)
-            return True
-        return False
+        except OSError as reason:  # no route, for the moment: packets that are sent fare no better
+            transport.not_sent(reason)
+            return False
+        return True
 
     def disconnect(self) -> bool:
         """Hear any address; whether that has changed anything."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import ENETUNREACH
+
 from stellar_gw.control import messages
 from stellar_gw.control.messages import Codec, Release
 from stellar_gw.media.rtcp import ReceiverReport, ReportBlock, SenderReport, build_rtcp, middle_32, ntp_time, parse_rtcp
@@ -301,6 +303,31 @@ class LatchTests(BridgeTestCase):
         seen.append([each.connected for each in sockets])
         with_agent: list[object] = [CALLER, None]
         self.assertEqual(seen, [with_agent, [CALLER, TARGET], [CALLER, None], [None, TARGET], with_agent])
+
+    def test_no_route(self) -> None:
+        """Where there is no route at the moment at which a socket would be connected, its call goes on all the same,
+        and it is connected once there is one."""
+        self.set_up()
+        sockets = [self.world.network.sockets[HOST, port] for port in (self.rtp, self.target_rtp)]
+        refused: list[OSError] = []
+        connects = [each.connect for each in sockets]
+
+        def no_route(host: str, port: int) -> None:
+            raise OSError(ENETUNREACH, "Network is unreachable")
+
+        for each in sockets:
+            self.patch(each, "connect", no_route)
+            self.patch(each, "not_sent", refused.append)
+        self.talk(10)
+        self.bridge()
+        self.talk(100)
+        self.assertEqual([packet.payload for packet in self.caller.packets][-100:], [SAID["target"]] * 100)
+        self.assertEqual({reason.errno for reason in refused}, {ENETUNREACH})
+        for each, connect in zip(sockets, connects, strict=True):
+            self.patch(each, "connect", connect)
+        self.talk(300)
+        self.assertEqual([each.connected for each in sockets], [CALLER, TARGET])
+        self.assertEqual(self.flushLoggedErrors(), [])
 
 
 class PaceTests(BridgeTestCase):
