@@ -129,6 +129,19 @@ class PolledTransport:
 
     def not_sent(self, reason: OSError) -> None:
         """The kernel refused to send: count it, and say so once."""
+        if self._passes(reason):
+            return
+        counts = self._reader.counts
+        counts.send_errors += 1
+        if counts.send_errors == 1:
+            _log.warn(
+                "{host} cannot send: {reason}; more of these are only counted",
+                host=self.getHost(),
+                reason=str(reason),
+            )
+
+    def _passes(self, reason: OSError) -> bool:
+        """Whether it says nothing of this socket, which is counted; a peer's refusal is told to the protocol."""
         counts = self._reader.counts
         if isinstance(reason, BlockingIOError):
             counts.would_block += 1
@@ -137,13 +150,8 @@ class PolledTransport:
             if self.connected is not None:
                 self._guarded_refusal()
         else:
-            counts.send_errors += 1
-            if counts.send_errors == 1:
-                _log.warn(
-                    "{host} cannot send: {reason}; more of these are only counted",
-                    host=self.getHost(),
-                    reason=str(reason),
-                )
+            return False
+        return True
 
     def _check(self, addr: Address) -> None:
         if family_of(addr[0]) != self._family:
@@ -155,6 +163,7 @@ class PolledTransport:
 
         :raise RuntimeError: if it is connected already.
         :raise error.InvalidAddressError: if ``host`` is not numeric, or of the other address family.
+        :raise OSError: the kernel has no way there; then it is as it was.
         """
         if self.connected is not None:
             raise RuntimeError("already connected")
@@ -247,14 +256,7 @@ class PolledTransport:
 
     def not_read(self, reason: OSError) -> None:
         """``recvfrom_into`` raised."""
-        counts = self._reader.counts
-        if isinstance(reason, BlockingIOError):
-            counts.would_block += 1
-        elif isinstance(reason, ConnectionRefusedError):
-            counts.refused += 1
-            if self.connected is not None:
-                self._guarded_refusal()
-        else:
+        if not self._passes(reason):
             self.fail(Failure(reason), "cannot be read")
 
     def shorten(self, passage: Passage | None) -> None:
