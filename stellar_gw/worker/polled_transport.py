@@ -7,7 +7,17 @@ import os
 import socket
 import struct
 from collections.abc import Callable
-from errno import EMSGSIZE
+from errno import (
+    EACCES,
+    EHOSTDOWN,
+    EHOSTUNREACH,
+    EMSGSIZE,
+    ENETUNREACH,
+    ENONET,
+    ENOPROTOOPT,
+    EOPNOTSUPP,
+    EPROTO,
+)
 from typing import Any, Protocol
 
 from attrs import define
@@ -28,6 +38,13 @@ from stellar_gw.worker.intake import Passage
 _libc = ctypes.CDLL(None, use_errno=True)
 _UNSPEC = struct.pack("=H14x", socket.AF_UNSPEC)
 """A struct sockaddr of no address: ``connect`` to it dissolves a connection (connect(2)); Python's cannot."""
+_LONGEST = 65507
+"""Octets of a datagram over IPv4; what is shorter and too long all the same is so for somebody on the way."""
+_TOLD = frozenset(
+    (EACCES, EHOSTDOWN, EHOSTUNREACH, EMSGSIZE, ENETUNREACH, ENONET, ENOPROTOOPT, EOPNOTSUPP, EPROTO)
+)  # fmt: skip
+"""What, besides ECONNREFUSED, the next use of a connected socket is told once an ICMP message has come (Linux:
+net/ipv4/icmp.c, net/ipv6/icmp.c)."""
 _log = Logger()
 
 
@@ -39,7 +56,7 @@ class PollerCounts:
     """Those that took a shortcut are not counted, nor are they in ``sent``."""
     sent: int = 0
     refused: int = 0
-    """ECONNREFUSED: the peer's host said that nobody listens there."""
+    """The peer's host said that nobody listens there, or somebody on the way that nothing gets there."""
     would_block: int = 0
     """EAGAIN: nothing there to read after all, or no room to send."""
     send_errors: int = 0
@@ -121,7 +138,7 @@ class PolledTransport:
                     self._check(addr)
                 self.socket.sendto(packet, addr)
         except OSError as reason:
-            if reason.errno == EMSGSIZE:
+            if reason.errno == EMSGSIZE and len(packet) > _LONGEST:
                 raise error.MessageLengthError(f"{len(packet)} octets do not fit into a datagram") from None
             self.not_sent(reason)
         else:
@@ -256,7 +273,11 @@ class PolledTransport:
 
     def not_read(self, reason: OSError) -> None:
         """``recvfrom_into`` raised."""
-        if not self._passes(reason):
+        if self._passes(reason):
+            return
+        if reason.errno in _TOLD:  # of what was sent, by anybody: no reason to hear no more
+            self._reader.counts.refused += 1
+        else:
             self.fail(Failure(reason), "cannot be read")
 
     def shorten(self, passage: Passage | None) -> None:

@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 import socket
+from errno import (
+    EACCES,
+    ECONNREFUSED,
+    EHOSTDOWN,
+    EHOSTUNREACH,
+    EMSGSIZE,
+    ENETUNREACH,
+    ENONET,
+    ENOPROTOOPT,
+    EOPNOTSUPP,
+    EPROTO,
+)
 from typing import Any, cast
 
 from twisted.internet import error
@@ -269,6 +281,28 @@ class PollerContractTests(Reconnecting, TransportContract, TestCase):
         return self.poller.listen(protocol, host, port)
 
 
+ICMP_ERRORS = (
+    ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENONET, ENOPROTOOPT, EMSGSIZE, EPROTO, EACCES, EOPNOTSUPP
+)  # fmt: skip
+"""What an ICMP message may make of the next use of a connected socket (Linux: net/ipv4/icmp.c, net/ipv6/icmp.c)."""
+
+
+class Told:
+    """A socket whose next use is told what an ICMP message said."""
+
+    def __init__(self, kernel: socket.socket, number: int) -> None:
+        self._kernel = kernel
+        self._numbers = [number]
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("recv_into", "recvfrom_into", "recv", "send", "sendto") and self._numbers:
+            return self._raise
+        return getattr(self._kernel, name)
+
+    def _raise(self, *_: object) -> None:
+        raise OSError(self._numbers.pop(), "an ICMP message")
+
+
 class PollerTests(TestCase):
     """What the poller promises beyond the interface."""
 
@@ -407,6 +441,25 @@ class PollerTests(TestCase):
         self.poller.doRead()
         self.assertGreaterEqual(self.poller.counts.refused, 1)
         self.assertEqual(transport.protocol.life, ["started"])
+
+    def test_icmp(self) -> None:
+        """Whatever hosts and routers say of a connected socket's packets (a firewall's "host prohibited", a path that
+        takes only shorter ones), by reading or by writing, ends nothing: anybody can send such words."""
+        self.peer.settimeout(10)
+        for number in ICMP_ERRORS:
+            transport = self.open()
+            transport.connect(*self.peer.getsockname())
+            kernel = transport.socket
+            transport.socket = Told(kernel, number)
+            self.send(b"1", transport)
+            self.poller.doRead()
+            transport.socket = Told(kernel, number)
+            transport.write(b"2")
+            transport.write(b"3")
+            told = transport.protocol
+            self.assertEqual((told.received, told.life), ([(b"1", self.peer.getsockname())], ["started"]), number)
+            self.assertEqual(self.peer.recv(100), b"3")
+        self.assertEqual(self.poller.counts.failed, 0)
 
     def test_unroutable(self) -> None:
         """What the kernel refuses to send is counted as lost, logged once, and raises nothing."""
