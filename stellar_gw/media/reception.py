@@ -8,6 +8,9 @@ from stellar_gw.media.rtp import RtpPacket
 MAX_DROPOUT = 3000
 MAX_MISORDER = 100
 MIN_SEQUENTIAL = 2
+JUMP = 1.0
+"""Seconds; timestamps that are further from the time that has passed have begun anew, or stood still on hold. That is
+no jitter, which for seconds afterwards would be told as one of seconds."""
 _WINDOW = 128
 _WINDOW_MASK = (1 << _WINDOW) - 1
 
@@ -84,7 +87,8 @@ class Reception:
             difference = abs(transit - self.transit)
             if difference > 0x80000000:  # timestamps wrap at 2**32: the difference of two transits is taken modulo that
                 difference = abs((difference + 0x80000000) % 0x100000000 - 0x80000000)
-            self.jitter += (difference - self.jitter) / 16
+            if difference <= JUMP * self._clock:
+                self.jitter += (difference - self.jitter) / 16
         self.transit = transit
 
     def ran(self, packets: int, octets: int, jitter: float, transit: float) -> None:

@@ -202,6 +202,18 @@ class JitterTests(SynchronousTestCase):
         receive([6], into=reception)
         self.assertEqual((round(reception.jitter_ms, 6), reception.packets), (0.0, 6))
 
+    def test_jumps_do_not_count(self) -> None:
+        """Timestamps that begin anew (other music on hold), or that stood still on hold, are no jitter of seconds,
+        whether the sequence numbers go on or begin anew, too."""
+        for numbers in (3, 40000):
+            for timestamp, at in ((900_000, 0.06), (-900_000, 0.06), (1 << 31, 0.06), (480, 5.0)):
+                reception = receive([1, 2])
+                for place in range(3):
+                    later = packet(numbers + place, timestamp=timestamp + 160 * place)
+                    reception.received(later, at + 0.02 * place)
+                reception.received(packet(numbers + 3, timestamp=timestamp + 480), at + 0.06 + 0.016)
+                self.assertAlmostEqual(reception.jitter_ms, 1.0, msg=f"{numbers} {timestamp}")
+
 
 class SenderReportTests(SynchronousTestCase):
     def test_last_sr_and_delay(self) -> None:
