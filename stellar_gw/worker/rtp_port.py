@@ -17,6 +17,7 @@ from stellar_gw.media.dtmf import Digit
 from stellar_gw.media.jitter import Reorder
 from stellar_gw.media.latch import Address
 from stellar_gw.media.liveness import Liveness
+from stellar_gw.media.one_source import OneSource
 from stellar_gw.media.presses import Way
 from stellar_gw.media.reception import Reception
 from stellar_gw.media.rtp import RtpPacket, first_byte_kind, is_rtcp, parse_rtp
@@ -55,6 +56,7 @@ class RtpPort(SendingPort):
         self._digits = PortDigits(listener.digit, clocks.now)
         self._listens = False
         self._reorder = Reorder()
+        self._source = OneSource()
         self._counts = PortCounts(self._peer, self._reception, self._reorder, self._digits, self.sender, self.rtcp)
         self._patience = Patience(self._liveness, listener)
         self._look_at = 0.0
@@ -176,6 +178,11 @@ class RtpPort(SendingPort):
     def _accepted(self, packet: RtpPacket, now: float) -> None:
         kind = packet.payload_type
         audio = kind in self._audio_types
+        if audio:
+            source, ssrc = self._source, packet.ssrc
+            if not (ssrc == source.ssrc and source.alone) and not source.takes(ssrc, now):
+                self._counts.rejected += 1
+                return
         self._reception.received(packet, now, event=not audio)
         self._liveness.heard(now)
         if self.offload is not None:

@@ -7,9 +7,9 @@ from errno import ENETUNREACH
 from stellar_gw.control import messages
 from stellar_gw.control.messages import Codec, Release
 from stellar_gw.media.rtcp import ReceiverReport, ReportBlock, SenderReport, build_rtcp, middle_32, ntp_time, parse_rtcp
-from stellar_gw.media.rtp import RtpPacket, build_rtp, sequence_delta, timestamp_delta
+from stellar_gw.media.rtp import RtpPacket, RtpSender, build_rtp, sequence_delta, timestamp_delta
 from tests.unit.bridge_case import CALLER, TARGET, BridgeTestCase, Step, steps
-from tests.unit.worker_world import HOST, PCMU, WALL, Phone
+from tests.unit.worker_world import HOST, PCMA, PCMU, WALL, Phone
 
 REGULAR = Step(1, 160)
 MARKED = Step(1, 160, marker=True)
@@ -71,6 +71,33 @@ class OneStreamTests(BridgeTestCase):
         sender.ssrc, sender.sequence_number, sender.timestamp = 0xFEED, 7, 3_000_000_000
         self.talk(5)
         self.assertEqual(steps(self.caller.packets), [REGULAR] * 4 + [MARKED] + [REGULAR] * 4)
+
+    def test_sources_beside_each_other(self) -> None:
+        """Where a phone system sends two SSRCs of audio at once, the other side hears one of them, at its own pace, on
+        both ways; so do an agent and whoever has it coded anew, and the one that stays is followed."""
+        pcma = {"receive": (PCMU, PCMA), "send": PCMA}
+        for media, ours in ((None, 0), (pcma, 8)):
+            self.setUp()
+            self.set_up(caller=media)
+            self.bridge()
+            self.talk(10)
+            music = RtpSender(0xFEED, 7, 3_000_000_000, 0)
+            for both in [True] * 200 + [False] * 50:
+                if both:
+                    self.target.say(SAID["target"], self.target_rtp)
+                self.target.send(music.packet(b"\x33" * 160, 160), self.target_rtp)
+                self.caller.say(SAID["caller"], self.rtp)
+                self.world.tick()
+            packets = self.caller.packets
+            self.assertIn(len(packets), range(258, 263))
+            self.assertEqual({packet.payload_type for packet in packets}, {ours})
+            self.assertEqual({each for each in steps(packets) if not each.marker}, {REGULAR})
+            heard = [packet.payload for packet in packets[20:]]
+            self.assertEqual(len(set(heard)), 1)
+            if media is None:
+                self.assertEqual(heard[0], b"\x33" * 160)
+            counted = self.statistics()["target"]
+            self.assertEqual((counted.packets_received, counted.packets_lost, counted.packets_rejected), (261, 0, 199))
 
     def test_wrap_around(self) -> None:
         """Numbers and timestamps go over their ends on both sides of the bridge, together and each alone."""

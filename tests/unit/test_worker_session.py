@@ -28,7 +28,7 @@ from stellar_gw.media.analysis import dominant_tone
 from stellar_gw.media.codec import CODECS
 from stellar_gw.media.dtmf import DtmfReceiver
 from stellar_gw.media.inband import InbandDetector
-from stellar_gw.media.rtp import sequence_delta, timestamp_delta
+from stellar_gw.media.rtp import RtpSender, sequence_delta, timestamp_delta
 from stellar_gw.worker.session import MediaSession
 from tests.unit.worker_world import (
     EVENTS,
@@ -262,6 +262,22 @@ class AudioTests(CallTestCase):
         first, guess, third = self.heard(link)
         self.assertEqual((first, guess[:80], third[32:]), (b"\x01" * 160, b"\x01" * 80, b"\x03" * 128))
         self.assertEqual((len(guess), guess[-1] != 0x01, len(third)), (160, True, 160))
+
+    def test_sources_beside_each_other(self) -> None:
+        """Of two SSRCs of audio at once the agent hears one, and as much of it as time passes; the short way is taken
+        again once one is alone."""
+        link = self.set_up()
+        music = RtpSender(0xFEED, 7, 3_000_000_000, 0)
+        for both in [True] * 200 + [False] * 50:
+            if both:
+                self.phone.say(b"\x42" * 160, self.rtp)
+            self.phone.send(music.packet(b"\x33" * 160, 160), self.rtp)
+            self.world.tick()
+        heard = self.heard(link)
+        self.assertEqual({len(payload) for payload in heard}, {160})
+        self.assertEqual(b"".join(payload[:1] for payload in heard), b"\x42" + b"\x33" * 250)
+        port = self.world.carrier._sessions["c-1"].legs["caller"].port
+        self.assertTrue(port._short_way.open)
 
 
 class HoldTests(CallTestCase):
