@@ -19,7 +19,7 @@ class AgentFailed(Event, frozen=True, kw_only=True):
 
     :ivar code: ``timeout``, ``refused``, ``dns``, ``tls``, ``http_401``, ``closed_1011``, ``lost``,
         ``unresponsive``, ``flood``, ``oversize``, ``protocol``, ``invalid_url``, or ``media_failure`` where it is not
-        the agent that failed but the call's media in the worker.
+        the agent that failed but the call's media in the worker; that is told of a call without an agent, too.
     :ivar message: one line for the operator; no secret, no query string.
     :ivar established: False while connecting, True where a link that was up has ended.
     """

@@ -56,6 +56,7 @@ class CallAgent:
         self._resumption = Resumption(False, surroundings.now)
         self._asks: dict[str, None] = {}
         self._ended = False
+        self._media_failed = False
         self.leg = ""
         self.conversation: Conversation | None = None
 
@@ -164,14 +165,22 @@ class CallAgent:
         if self._ended:
             return
         resumption = self._resumption
-        if established and code != "media_failure" and resumption.begins(message):
+        if established and resumption.begins(message):
             self._resume(code, message)
         else:
             if resumption.under_way:
                 established, message = True, f"{resumption.why}; and it could not be connected again: {message}"
-            self._ended = True
-            failed = partial(AgentFailed, code=code, message=message, established=established)
-            self._around.tell(self._call, failed)
+            self._fail(code, message, established)
+
+    def media_failed(self, message: str) -> None:
+        """The call cannot go on, whether its agent is there, has left or was lost: told once, for good."""
+        if not self._media_failed:
+            self._media_failed = True
+            self._fail("media_failure", message, True)
+
+    def _fail(self, code: str, message: str, established: bool) -> None:
+        self._ended = True
+        self._around.tell(self._call, partial(AgentFailed, code=code, message=message, established=established))
 
     def agent_hangup(self) -> None:
         if not self._ended:

@@ -287,7 +287,7 @@ class MediaSession:
         """Something of ours broke: this call cannot go on, the others do."""
         _log.error("{call}: the media failed: {what}", call=self._call, what=what)
         why = f"the media of the call failed inside the gateway: {what}"
-        self.agent.agent_failed("media_failure", why, established=True)
+        self.agent.media_failed(why)
         self._stop_agent("media_failure", "gateway")
 
     def emit(self, event: Callable[..., Event]) -> None:

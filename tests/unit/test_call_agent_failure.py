@@ -301,3 +301,15 @@ class TransferUnderWayTests(FailureCase):
         self.refuse_refer()
         self.settle()
         self.assertEqual((self.record().cause, self.record().fallback), ("transfer_failed", None))
+
+    def test_media_that_fail_end_the_call_with_its_transfer(self) -> None:
+        """There is nothing left that it could go on with; the agent's own link ended well where it had left before."""
+        self.talk()
+        self.ask_for_transfer()
+        self.plane.say(AgentHangup(generation=1, call=next(iter(self.plane.calls))))
+        self.said()
+        self.loses("media_failure")
+        self.assertEqual(self.said(), [("bye", 'Q.850;cause=41;text="media failure"')])
+        self.settle()
+        self.assertEqual((self.record().cause, self.record().fallback), ("media_failure", None))
+        self.assertEqual([link[3] for link in self.links()], [""])

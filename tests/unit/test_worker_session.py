@@ -21,6 +21,7 @@ from stellar_gw.control.messages import (
     Release,
     Released,
     SendDigits,
+    StopAgent,
     Tell,
 )
 from stellar_gw.dialects.contract import Facts
@@ -616,6 +617,24 @@ class EndTests(CallTestCase):
         )
         self.assertEqual(link.take()[-1], "close 1000")
         self.assertIsInstance(self.world.ask(Release(request=0, call="c-1")), Released)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_broken_without_an_agent(self) -> None:
+        """So is a call whose agent has left, where its audio cannot be sent or a socket fails; it is told once."""
+        for breaks in ("tick", "socket"):
+            self.setUp()
+            self.set_up()
+            self.assertEqual(self.world.ask(StopAgent(request=0, call="c-1", cause="transferred")), Done(request=0))
+            self.world.told()
+            port = self.world.carrier._sessions["c-1"].legs["caller"].port
+            if breaks == "tick":
+                port.advance = self._explode  # type: ignore[method-assign]
+            else:
+                port.stopProtocol()
+                port.rtcp.stopProtocol()
+            self.world.tick(3)
+            told = [event for event in self.world.told() if isinstance(event, messages.AgentFailed)]
+            self.assertEqual([event.code for event in told], ["media_failure"], breaks)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def _explode(self) -> None:

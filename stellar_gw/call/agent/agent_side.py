@@ -124,10 +124,15 @@ class AgentSide:
         return True
 
     def _failed(self, event: messages.AgentFailed) -> None:
-        self.links.failed(event)
+        if self.side.agent_listens:  # else its link has ended before
+            self.links.failed(event)
         ending = agent_ending(event, self.route)
-        self.loss.fault = None if ending.cause == MEDIA_FAILURE else ending
-        self._gone(ending)
+        if ending.cause == MEDIA_FAILURE:  # there is nothing left that a transfer could go on with
+            self.side.agent_listens = False
+            self.course.give_up(ending)
+        else:
+            self.loss.fault = ending
+            self._gone(ending)
 
     def _lose(self, fault: Ending) -> None:
         self.loss.fault = fault
