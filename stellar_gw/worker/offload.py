@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import Enum
 
+from msgspec.structs import astuple
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -146,7 +147,7 @@ class Offload:
             return
         self._count(legs)
         for leg, other in ((0, 1), (1, 0)):
-            if legs[leg].received >= STUCK and not legs[other].sent:
+            if self._seen[leg].received >= STUCK and not self._seen[other].sent:
                 _log.error(
                     "the kernel takes a bridge's packets and does not let them out: a rule or the policy of this "
                     "machine's forward chain drops them (docs/media.rst). Calls go on in user space"
@@ -166,7 +167,9 @@ class Offload:
 
     def _count(self, legs: tuple[Tally, Tally]) -> None:
         now = self._now()
-        for leg, (port, tally, seen) in enumerate(zip(self._ports, legs, self._seen, strict=True)):
+        # A helper that could not ask the kernel tells of nothing: what was counted stays.
+        later = _later(self._seen[0], legs[0]), _later(self._seen[1], legs[1])
+        for leg, (port, tally, seen) in enumerate(zip(self._ports, later, self._seen, strict=True)):
             self._silent[leg] = 0 if tally.received > seen.received else self._silent[leg] + 1
             port.passed(
                 Tally(
@@ -177,9 +180,14 @@ class Offload:
                 ),
                 now,
             )
-        self._seen = legs
+        self._seen = later
 
     def _over(self) -> None:
         self._state = State.OFF
         self._ports = ()
         self._settle()
+
+
+def _later(seen: Tally, tally: Tally) -> Tally:
+    """What has passed by the later of two counts, which never goes back."""
+    return Tally(*map(max, astuple(seen), astuple(tally)))

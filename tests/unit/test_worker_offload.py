@@ -183,6 +183,18 @@ class OffloadTests(SynchronousTestCase):
         self.assertEqual(self.ports[0].tallies, [Tally(10, 2000, 8, 1600), Tally(5, 1000, 1, 200)])
         self.assertEqual(self.ports[1].tallies, [Tally(8, 1600, 10, 2000), Tally(1, 200, 5, 1000)])
 
+    def test_not_counted(self) -> None:
+        """Where the kernel could not be asked, so that the helper tells of nothing, or of what came in alone, nothing
+        that was counted is lost, and the bridge stays open."""
+        bridge = self.open()
+        self.say(Counts(bridges=((bridge, Tally(10, 2000, 8, 1600), Tally(8, 1600, 10, 2000)),)))
+        self.say(Counts(bridges=((bridge, Tally(10, 2000), Tally(8, 1600)),)))
+        self.assertTrue(self.offload.open)
+        self.say(Counts(bridges=((bridge, Tally(15, 3000, 9, 1800), Tally(9, 1800, 15, 3000)),)))
+        self.offload.end()
+        self.say(Closed(request=bridge, bridge=bridge, legs=(Tally(), Tally())))
+        self.assertEqual(self.ports[0].tallies, [Tally(10, 2000, 8, 1600), Tally(), Tally(5, 1000, 1, 200), Tally()])
+
     def test_silent(self) -> None:
         """A peer of whom nothing comes for two counts may have moved: user space is to look for it."""
         bridge = self.open()
