@@ -38,6 +38,8 @@ SILENCE = 0.5
 """Seconds of silence of the locked source after which its SSRC may go on from elsewhere."""
 MAX_DROPOUT = 3000
 """How far a sequence number may have gone on unseen (RFC 3550 A.1)."""
+UNSEEN_LOST = 20
+"""One in so many packets that went by without being looked at may have been lost before it could."""
 COMFORT_NOISE = 13
 """Payload type of comfort noise (RFC 3389 4); sent without being negotiated, too."""
 
@@ -113,6 +115,8 @@ class Latch:
         self._moved_from: Address | None = None
         self._sdp: Address = ("", 0)
         self._last: RtpPacket | None = None
+        self._reckoned: RtpPacket | None = None
+        self._unseen = 0
         self._heard = now
         self._preferred = _Runs()
         self._others = _Runs()
@@ -186,8 +190,9 @@ class Latch:
         self._heard = now
         last = self._last
         if last is not None:
+            self._unseen = packets + (self._unseen if last is self._reckoned else 0)
             number = (last.sequence_number + packets) & 0xFFFF
-            self._last = RtpPacket(last.payload_type, False, number, last.timestamp, last.ssrc, b"")
+            self._last = self._reckoned = RtpPacket(last.payload_type, False, number, last.timestamp, last.ssrc, b"")
 
     def accepts(self, source: Address, packet: RtpPacket, now: float) -> bool:
         """Whether a packet is the leg's peer's; may lock the leg.
@@ -284,7 +289,9 @@ class Latch:
         last = self._last
         if last is None or packet.ssrc != last.ssrc or now - self._heard < SILENCE:
             return False
-        if not 0 < sequence_delta(packet.sequence_number, last.sequence_number) <= MAX_DROPOUT:
+        # Of those that went by unseen some were lost, so that the peer's numbers are further on than was reckoned.
+        lost = self._unseen // UNSEEN_LOST if last is self._reckoned else 0
+        if not 0 < sequence_delta(packet.sequence_number, last.sequence_number) <= MAX_DROPOUT + lost:
             return False
         if self.strict and source != self._sdp and source[0] not in self._hosts:
             return False

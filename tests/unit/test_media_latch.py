@@ -187,6 +187,22 @@ class LockedTests(SynchronousTestCase):
         moved = send(leg, MOVED, range(130, 136), 0.02 * 99 + 0.5)
         self.assertEqual((moved, leg.locked, leg.destination), ([False] * 3 + [True] * 3, MOVED, MOVED))
 
+    def test_after_many_that_were_only_counted(self) -> None:
+        """Where packets went by uncounted by their numbers, some may have been lost on the way: an hour of them with
+        2 percent lost, and the moved peer is found all the same; once it is heard again its numbers are known."""
+        for ahead, found in ((3600, True), (7000, True), (30000, False), (-50, False)):
+            leg = latch()
+            send(leg, NAT, range(100), 0.0)
+            for second in range(3600):
+                leg.passed(49, 2.0 + second)
+            number = 99 + 49 * 3600 + ahead
+            self.assertEqual(send(leg, MOVED, range(number, number + 4), 3602.0)[-1], found, ahead)
+        leg = latch()
+        send(leg, NAT, range(100), 0.0)
+        leg.passed(49 * 3600, 3600.0)
+        send(leg, NAT, [100], 3601.0)
+        self.assertEqual(send(leg, MOVED, range(3700, 3704), 3602.0)[-1], False)
+
     def test_what_does_not_move_it(self) -> None:
         """Too early, another SSRC, a sequence number behind or too far ahead: the leg stays where it is."""
         last = 0.02 * 99
