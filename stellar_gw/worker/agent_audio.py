@@ -9,7 +9,7 @@ from stellar_gw.media.codec import CLOCK, G711, Encoder, codec_named
 from stellar_gw.media.pcm import PEAKS
 from stellar_gw.media.playout import Playout
 from stellar_gw.media.resample import Resampler
-from stellar_gw.media.source import dtmf_tones
+from stellar_gw.media.source import Recording, dtmf_tones
 from stellar_gw.worker.leg_audio import PAUSE_MS, TONE_MS
 
 SILENT = 104
@@ -86,6 +86,17 @@ class AgentAudio:
         for digit in digits:
             pcm = dtmf_tones(digit, self._format.rate, duration_ms, PAUSE_MS)
             self.playout.push(pcm if self._g711 is None else self._g711.encoder().encode(pcm))
+
+    def give_up_tones(self) -> None:
+        """Nothing: digits are part of what the agent says, and are muted with it."""
+
+    def send_on(self, tones: Recording) -> None:
+        """Queue what another audio had left of its digits.
+
+        :raise PlayoutFlood: if the queue is full.
+        """
+        pcm = Resampler(tones.rate, self._format.rate).resample(tones.rest)
+        self.playout.push(pcm if self._g711 is None else self._g711.encoder().encode(pcm))
 
     def pass_time(self, ms: int) -> None:
         """Nobody hears the agent: what it says in this time is gone."""

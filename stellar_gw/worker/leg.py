@@ -91,11 +91,15 @@ class Leg:
             before.agreed(events.payload_type, events.clock)
 
     def speak(self, audio: LegAudio | None) -> None:
-        """Send this from now on; None: silence."""
+        """Send this from now on, after the digits that wait; None: silence."""
         audio = audio or self._silence
+        tones = None if audio is self.audio else self.audio.give_up_tones()
         self._said_ms += self.audio.sent_ms - audio.sent_ms  # what each sends while it is ours counts
         self.audio = audio
         self.port.take_the_long_way()
+        if tones is not None:
+            with suppress(StellarError):  # an agent has five minutes of its words waiting
+                audio.send_on(tones)
         if self.media is not None:
             self._send_as(self.media)
 

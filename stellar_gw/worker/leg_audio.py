@@ -46,12 +46,28 @@ class LegAudio(Protocol):
         :raise StellarError: if too much is waiting.
         """
 
+    def give_up_tones(self) -> Recording | None:
+        """What is left of audible digits that go before everything else; another audio sends it on."""
+
+    def send_on(self, tones: Recording) -> None:
+        """Send what another audio had left of its digits.
+
+        :raise StellarError: if too much is waiting.
+        """
+
     def payload(self, ms: int, *, sent: bool = True) -> bytes:
         """The next packet's payload.
 
         :param ms: its length, a multiple of 10.
         :param sent: whether it will be put on the wire; its time passes either way.
         """
+
+
+def _at(rate: int, tones: Recording) -> Recording:
+    """What is left of them at another rate."""
+    if tones.rate == rate:
+        return tones
+    return Recording(Resampler(tones.rate, rate).resample(tones.rest), rate)
 
 
 class _Coded:
@@ -78,9 +94,8 @@ class _Coded:
         if known is None:
             raise LocalProtocolError(f"no codec {name}")
         self._codec, self._encoder, self._rate = name, encoder or known.encoder(), known.rate
-        tones = self._tones
-        if tones is not None and tones.rate != known.rate:
-            self._tones = Recording(Resampler(tones.rate, known.rate).resample(tones.rest), known.rate)
+        if self._tones is not None:
+            self._tones = _at(known.rate, self._tones)
         self._changed()
 
     def sound(self, digits: str, duration_ms: int = TONE_MS) -> None:
@@ -91,6 +106,13 @@ class _Coded:
         if len(pcm) > 2 * self._rate * MAX_SOUND:
             raise LocalProtocolError(f"more than {MAX_SOUND} s of tones are waiting")
         self._tones = Recording(pcm, self._rate)
+
+    def give_up_tones(self) -> Recording | None:
+        tones, self._tones = self._tones, None
+        return tones
+
+    def send_on(self, tones: Recording) -> None:
+        self._tones = _at(self._rate, tones)
 
     def payload(self, ms: int, *, sent: bool = True) -> bytes:
         if self._encoder is None:

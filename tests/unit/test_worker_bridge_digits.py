@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from stellar_gw.control.messages import Codec, DigitReceived, Pressed
+from stellar_gw.control.messages import Codec, DigitReceived, Pressed, SendDigits, Source
 from stellar_gw.media.codec import CODECS
 from stellar_gw.media.dtmf import DIGITS, Digit, DtmfReceiver
 from stellar_gw.media.inband import InbandDetector
+from stellar_gw.media.pcm import pcm_from_ulaw
 from stellar_gw.media.resample import Resampler
 from stellar_gw.media.source import tone
 from tests.unit.bridge_case import BridgeTestCase
@@ -120,3 +121,52 @@ class AnyWayTests(BridgeTestCase):
             if (told, self.heard()) != (pressed, pressed):
                 wrong[seed, self.ways] = pressed, told, self.heard(), self.mine, self.others
         self.assertEqual(wrong, {})
+
+
+class AnotherAudioTests(BridgeTestCase):
+    """A target that knows no telephone events gets its keys as tones, whatever it hears before and after."""
+
+    def begin(self) -> None:
+        self.link = self.set_up(target={"dtmf_send": None, "dtmf_receive": ()})
+
+    def press(self, digits: str) -> None:
+        self.done(SendDigits(request=0, call="c-1", leg="target", digits=digits))
+
+    def heard(self) -> str:
+        """By the target, since this was asked last."""
+        detector = InbandDetector(8000)
+        found = [
+            digit.digit for packet in self.target.packets for digit in detector.heard(pcm_from_ulaw(packet.payload))
+        ]
+        self.forget()
+        return "".join(found)
+
+    def test_each_once(self) -> None:
+        """Keys that wait when a leg is to hear something else come first, each once, and none of them comes later."""
+        for before, after in (
+            ("silence", "leg"),
+            ("tone", "leg"),
+            ("leg", "silence"),
+            ("leg", "tone"),
+            ("leg", "agent"),
+        ):
+            self.setUp()
+            self.begin()
+            self.hears(before)
+            self.talk(10)
+            self.press("59")
+            self.talk(4)
+            self.hears(after)
+            self.talk(60)
+            self.assertEqual(self.heard(), "59", (before, after))
+            for source in ("silence", "leg", "silence"):
+                self.hears(source)
+                self.talk(40)
+            self.assertEqual(self.heard(), "", (before, after))
+
+    def hears(self, source: Source) -> None:
+        if source == "agent":
+            self.bind("caller", "silence")
+        self.bind(
+            "target", source, peer="caller" if source == "leg" else "", tone="400/5000" if source == "tone" else ""
+        )
