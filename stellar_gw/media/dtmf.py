@@ -61,8 +61,7 @@ class DtmfReceiver:
     def __init__(self, clock: int = 8000) -> None:
         """:param clock: RTP clock rate of the telephone-event payload type in Hz."""
         self.clock = clock
-        # Durations are in units of this clock, timestamps often in those of the audio that the stream also carries.
-        self._segments = (MAX_DURATION, MAX_DURATION * AUDIO_CLOCK // clock)
+        self._segments = _segments(clock)
         self._event: _Event | None = None
         self._last: tuple[int, int] | None = None
         self.malformed = 0
@@ -71,6 +70,15 @@ class DtmfReceiver:
     def pending(self) -> bool:
         """An event has begun, and not ended yet: :meth:`advance` is needed."""
         return self._event is not None
+
+    def count_in(self, clock: int) -> None:
+        """Packets come by a payload type of another clock rate from now on; the event under way goes on in it."""
+        before, self.clock = self.clock, clock
+        self._segments = _segments(clock)
+        event = self._event
+        if event is not None:
+            event.duration = event.duration * clock // before
+            event.earlier = event.earlier * clock // before
 
     def received(self, packet: RtpPacket, now: float) -> tuple[Digit, ...]:
         """A packet of the telephone-event payload type; the digits that it brings to their end, at most two."""
@@ -131,6 +139,14 @@ class DtmfReceiver:
         self._event = None
         milliseconds = (event.earlier + event.duration) * 1000 // self.clock
         return Digit(DIGITS[event.code], milliseconds, event.began)
+
+
+def _segments(clock: int) -> tuple[int, int]:
+    """How far the timestamps of two segments of one event may lie apart.
+
+    Durations are in units of the event's clock, timestamps often in those of the audio that the stream also carries.
+    """
+    return MAX_DURATION, MAX_DURATION * AUDIO_CLOCK // clock
 
 
 def are_digits(text: str) -> bool:

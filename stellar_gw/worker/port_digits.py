@@ -19,7 +19,8 @@ class PortDigits:
     def __init__(self, told: Callable[[Digit, Way], None], now: Callable[[], float]) -> None:
         self._told = told
         self._now = now
-        self._events: dict[int, DtmfReceiver] = {}
+        self._clocks: Mapping[int, int] = {}
+        self._events = DtmfReceiver()  # one for all payload types: an event under way may change its own
         self._presses = Presses()
         self.pressing = False
 
@@ -31,32 +32,29 @@ class PortDigits:
     @property
     def pending(self) -> bool:
         """An event is under way, whose end may have been lost."""
-        return self.pressing and any(events.pending for events in self._events.values())
+        return self.pressing and self._events.pending
 
     def agreed(self, events: Mapping[int, int]) -> None:
-        """Clocks of telephone events by payload type; what stays as it is goes on."""
-        known = self._events
-        self._events = {
-            kind: same if (same := known.get(kind)) is not None and same.clock == clock else DtmfReceiver(clock)
-            for kind, clock in events.items()
-        }
+        """Clocks of telephone events by payload type."""
+        self._clocks = events
 
     def received(self, packet: RtpPacket, now: float) -> bool:
         """Whether it was a telephone event."""
-        events = self._events.get(packet.payload_type)
-        if events is None:
+        clock, events = self._clocks.get(packet.payload_type), self._events
+        if clock is None:
             return False
         self.pressing = True
+        if clock != events.clock:
+            events.count_in(clock)
         for digit in events.received(packet, now):
             self.pressed(digit, "rfc4733")
         return True
 
     def advance(self, now: float) -> None:
         """Events whose ends were lost end by themselves."""
-        for events in self._events.values():
-            for digit in events.advance(now):
-                self.pressed(digit, "rfc4733")
-        self.pressing = any(events.pending for events in self._events.values())
+        for digit in self._events.advance(now):
+            self.pressed(digit, "rfc4733")
+        self.pressing = self._events.pending
 
     def pressed(self, digit: Digit, way: Way) -> None:
         """A press was told."""

@@ -213,6 +213,46 @@ class DigitTests(CallTestCase):
         self.assertEqual([reply.code for reply in replies if isinstance(reply, Failed)], ["bad_request"] * 3)
         self.assertIsInstance(self.world.ask(Pressed(request=5, call="c-2", digit="5")), Failed)
 
+    def test_renumbered(self) -> None:
+        """A key that is down while events get another number or clock is one press, of its whole length, and so
+        is one whose end is repeated under the new number."""
+        again = messages.Codec(name="telephone-event", payload_type=96)
+        wide = messages.Codec(name="telephone-event", payload_type=97, clock=16000)
+        for after in (again, wide):
+            self.setUp()
+            link = self.set_up()
+            self.send_event(1, EVENTS, 100, end=True)
+            self.agree(after)
+            self.send_event(1, after, 100, end=True)
+            self.send_event(2, after, 60, end=False, begin=True)
+            self.agree(EVENTS)
+            self.send_event(2, EVENTS, 140, end=True)
+            pressed = [event for event in self.world.told() if isinstance(event, messages.DigitReceived)]
+            self.assertEqual([(event.digit, event.duration_ms) for event in pressed], [("1", 100), ("2", 140)], after)
+            self.assertEqual(digits(link), "12")
+
+    def test_cut_off_by_an_agreement(self) -> None:
+        """A press whose end would have come by a number that is gone has ended."""
+        self.set_up()
+        self.send_event(3, EVENTS, 80, end=False)
+        self.agree(None)
+        self.world.tick(20)
+        pressed = [event for event in self.world.told() if isinstance(event, messages.DigitReceived)]
+        self.assertEqual([(event.digit, event.duration_ms) for event in pressed], [("3", 80)])
+
+    def agree(self, events: messages.Codec | None) -> None:
+        known = () if events is None else (events,)
+        self.assertIsInstance(self.world.ask(set_media(dtmf_send=events, dtmf_receive=known)), messages.Done)
+
+    def send_event(self, code: int, events: messages.Codec, ms: int, *, end: bool, begin: bool = False) -> None:
+        """One packet of an event, which began where the stream is."""
+        if begin:
+            self.phone.sender.skip(1600)
+        payload = bytes((code, 0x8A if end else 0x0A)) + (ms * events.clock // 1000).to_bytes(2, "big")
+        packet = self.phone.sender.packet_at(self.phone.sender.timestamp, payload, events.payload_type)
+        self.phone.send(packet, self.rtp)
+        self.world.settle()
+
     def test_other_clock_rates(self) -> None:
         """Events of 16 and 48 kHz beside those of 8 kHz, each by its own number; ours go out in the agreed clock."""
         wide = messages.Codec(name="telephone-event", payload_type=97, clock=16000)
