@@ -56,6 +56,8 @@ MAX_CALLS: Final = 16
 """Tool calls that are open at a time."""
 MAX_ID: Final = 256
 """Characters of an id that is kept."""
+MAX_ARGUMENTS: Final = 8192
+"""Characters of a tool call's arguments; none of ours takes a tenth of it, and what is cut off is no JSON."""
 
 FORMATS: Final[Mapping[str, tuple[AudioFormat, dict[str, object]]]] = {
     "pcm": (AudioFormat("pcm", 24000), {"type": "audio/pcm", "rate": 24000}),
@@ -241,7 +243,7 @@ class OpenAiRealtimeDialect:
             return (Malformed(f"a response has at most {MAX_CALLS} function calls, of ids up to {MAX_ID} characters"),)
         if event.name:
             self._names[event.call_id] = event.name[:MAX_ID]
-        self._calls[event.call_id] = event.arguments
+        self._calls[event.call_id] = event.arguments[:MAX_ARGUMENTS]
         return ()
 
     def _response_done(self, event: ResponseEvent) -> Sequence[AgentEvent]:
@@ -258,6 +260,7 @@ class OpenAiRealtimeDialect:
             events += self._carried_out(
                 [ToolCall(call, self._names.get(call, ""), arguments) for call, arguments in calls.items()]
             )
+        self._names.clear()
         return events
 
     def _carried_out(self, calls: Sequence[ToolCall]) -> list[AgentEvent]:

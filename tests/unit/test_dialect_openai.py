@@ -458,6 +458,16 @@ class ToolTests(RealtimeCase):
         more = self.calls(("d", "transfer_call", '{"to":"x"}'))
         self.assertEqual([event.code for event in more if isinstance(event, Malformed)], ["busy"])
 
+    def test_calls_that_go_on_and_on_are_not_kept(self) -> None:
+        """Of a call that is over nothing stays, nor more of its arguments than any tool takes."""
+        for number in range(3 * MAX_CALLS):
+            done = {"type": "response.function_call_arguments.done", "call_id": f"c{number}", "name": "x" * 200}
+            self.hears({**done, "arguments": "1" * 100_000})
+            kept = [len(value) for value in vars(self.dialect)["_calls"].values()]
+            self.assertLess(max(kept), 10_000)
+            self.hears(response("done", status="cancelled"))
+            self.assertEqual([vars(self.dialect)[name] for name in ("_calls", "_names", "_open")], [{}, {}, {}])
+
 
 class FromTheModelTests(RealtimeCase):
     def test_errors_and_limits_are_shown(self) -> None:
