@@ -59,6 +59,8 @@ MAX_OPEN: Final = 64
 """Requests whose verb is remembered until their outcome."""
 MAX_HEADERS: Final = 32
 """X-* headers of a transfer."""
+MAX_TRANSFER: Final = 65_536
+"""Characters of a transfer's target and headers, which the gateway is told of: more than it accepts of each."""
 
 
 class OptionError(StellarError):
@@ -200,6 +202,8 @@ class NativeDialect:
     def _transfer(self, action: TransferAction) -> AgentEvent:
         if len(action.headers) > MAX_HEADERS:
             return Malformed(f"a transfer has at most {MAX_HEADERS} headers", ask=action.id)
+        if len(action.to) + sum(len(name) + len(value) for name, value in action.headers.items()) > MAX_TRANSFER:
+            return Malformed(f"a transfer has at most {MAX_TRANSFER} characters", ask=action.id)
         headers = tuple((f"header:{name}", value) for name, value in action.headers.items())
         plain = (("to", action.to), ("method", action.method), ("timeout_s", f"{action.timeout_s:g}"))
         return Ask("transfer", self._noted(action.id, "transfer"), (*plain, *headers))

@@ -31,7 +31,9 @@ from stellar_gw.worker.upward import upward
 from stellar_gw.worker.wiring import Wiring
 
 MOST_ASKS = 64
-"""Of one link that wait for their outcome; the oldest is forgotten first."""
+"""Of one call that wait for their outcome: the gateway, which is one process for all calls, is told of no more."""
+LOGGED = 5
+"""Refused digits of one call that get a line each."""
 _log = Logger()
 
 
@@ -55,6 +57,8 @@ class CallAgent:
         self._request: StartAgent | None = None
         self._resumption = Resumption(False, surroundings.now)
         self._asks: dict[str, None] = {}
+        self._waiting = 0
+        self._refused = 0
         self._ended = False
         self._media_failed = False
         self.leg = ""
@@ -127,6 +131,8 @@ class CallAgent:
 
     def outcome(self, ask: str, state: str, final: bool, detail: dict[str, str]) -> None:
         """What became of an ask; nothing where a link asked that is gone."""
+        if final:
+            self._waiting = max(0, self._waiting - 1)
         if self.conversation is None or (ask and ask not in self._asks):
             return
         if final:
@@ -188,10 +194,14 @@ class CallAgent:
             self._around.tell(self._call, AgentHangup)
 
     def agent_asked(self, ask: Ask) -> None:
+        if self._waiting >= MOST_ASKS:
+            if self.conversation is not None:
+                detail = {"code": "busy", "message": f"{MOST_ASKS} requests wait for their outcome"}
+                self.conversation.outcome(ask.ask, "failed", True, detail)
+            return
+        self._waiting += 1
         if ask.ask:
             self._asks[ask.ask] = None
-            if len(self._asks) > MOST_ASKS:
-                del self._asks[next(iter(self._asks))]
         asked = partial(AgentAsked, ask=ask.ask, verb=ask.verb, parameters=dict(ask.parameters))
         self._around.tell(self._call, asked)
 
@@ -203,7 +213,8 @@ class CallAgent:
         leg = self._legs.get(to or self._wiring.hears_agent)
         refused = f"no leg {to}" if to else "nobody hears the agent"
         refused = refused if leg is None else leg.send_digits(digits)
-        if refused:
+        self._refused += bool(refused)
+        if refused and self._refused <= LOGGED:
             _log.warn("{call}: the agent's digits are not sent: {refused}", call=self._call, refused=refused)
         return refused
 

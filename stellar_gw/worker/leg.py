@@ -129,7 +129,7 @@ class Leg:
 
     def send_digits(self, digits: str, duration_ms: int = TONE_MS) -> str:
         """Queue telephone events, or tones where the peer does not know these; why not, empty where it is done."""
-        if not are_digits(digits) or len(digits) > DtmfSender.MAX_PENDING:
+        if len(digits) > DtmfSender.MAX_PENDING or not are_digits(digits):
             return f"digits are 0-9, *, #, A-D, at most {DtmfSender.MAX_PENDING}"
         try:
             if self._digits is None:

@@ -202,6 +202,8 @@ class FromTheAgentTests(NativeCase):
             self.received(action="clear", id="x" * 65),
             self.received(action="notify", payload="x" * 5000),
             self.received(action="transfer", id="t4", to="a", headers={f"X-{n}": "" for n in range(33)}),
+            self.received(action="transfer", id="t5", to="a" * 70_000),
+            self.received(action="transfer", id="t6", to="a", headers={"X-A": "a" * 40_000, "X-B": "b" * 40_000}),
         ]
         assert all(isinstance(event, Malformed) for event in events)
         self.assertEqual(
@@ -213,6 +215,8 @@ class FromTheAgentTests(NativeCase):
                 ("malformed", ""),
                 ("malformed", ""),
                 ("malformed", "t4"),
+                ("malformed", "t5"),
+                ("malformed", "t6"),
             ],
         )
         self.assertEqual(
