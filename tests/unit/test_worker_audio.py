@@ -19,6 +19,7 @@ from stellar_gw.media.rtp import RtpPacket
 from stellar_gw.media.source import dtmf_tones, tone
 from stellar_gw.worker.agent_audio import AgentAudio
 from stellar_gw.worker.caller_audio import CallerAudio
+from stellar_gw.worker.port_digits import BURST, RATE
 from tests.unit.test_worker_session import CallTestCase
 from tests.unit.worker_world import EVENTS, PCMA, PCMU, FakeLink, set_media
 
@@ -252,6 +253,19 @@ class DigitTests(CallTestCase):
         packet = self.phone.sender.packet_at(self.phone.sender.timestamp, payload, events.payload_type)
         self.phone.send(packet, self.rtp)
         self.world.settle()
+
+    def test_faster_than_anybody(self) -> None:
+        """Of presses without end a few hundred are told, then no more than keys can be pressed."""
+        link = self.set_up()
+        for second in range(4):
+            for _ in range(1000):
+                self.event(5)
+            self.world.tick(50)
+            told = len([event for event in self.world.told() if isinstance(event, messages.DigitReceived)])
+            self.assertEqual((told, len(digits(link))), ((BURST, BURST) if second == 0 else (RATE, RATE)))
+        self.world.tick(500)
+        self.event(6)
+        self.assertEqual(digits(link), "6")
 
     def test_other_clock_rates(self) -> None:
         """Events of 16 and 48 kHz beside those of 8 kHz, each by its own number; ours go out in the agreed clock."""
