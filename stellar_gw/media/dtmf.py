@@ -229,6 +229,9 @@ class DtmfSender:
             event.elapsed = event.elapsed * clock // before
             event.earlier = event.earlier * clock // before
             event.closing = 0
+            if event.elapsed - event.earlier > MAX_DURATION:
+                # More than these units can say of one segment; another segment would be another press: it ends.
+                event.elapsed = event.duration = event.earlier + MAX_DURATION
 
     @property
     def waiting(self) -> list[tuple[str, int]]:

@@ -275,6 +275,23 @@ class SenderTests(SynchronousTestCase):
             },
         )
 
+    def test_another_clock_in_its_midst(self) -> None:
+        """A digit that is under way when another clock is agreed on stays one, even where that cannot say how long it
+        has lasted; then it ends."""
+        for before, after in ((8000, 48000), (8000, 16000), (48000, 8000)):
+            for ms in (100, 1000, 5000, 8400):
+                sender, rtp, receiver = DtmfSender(97, before), RtpSender(7, 0, 800, 0), DtmfReceiver(before)
+                sender.send("5", 9000)
+                first = [data for _ in range(ms // 20) for data in sender.tick(rtp) or ()]
+                digits = [digit for data in first for digit in receiver.received(parse_rtp(data) or report(0, 0, 0), 0)]
+                sender.agreed(96, after)
+                receiver.count_in(after)
+                sender.send("6")
+                digits += receive((p for data in ticks(sender, rtp) for d in data if (p := parse_rtp(d))), receiver)
+                self.assertEqual([digit.digit for digit in digits], ["5", "6"], (before, after, ms))
+                cut = 5000 if ms == 5000 and after > before else 9000
+                self.assertEqual(digits[0].duration_ms, cut, (before, after, ms))
+
     def test_what_can_be_sent(self) -> None:
         """Other characters and more than 256 digits are refused; nothing of them is queued."""
         sender, full = DtmfSender(101), DtmfSender(101)
