@@ -129,7 +129,7 @@ class MediaSession:
         leg.port.answered()
         if self._ringing == name:
             self._ringing = ""
-            self._wiring.fill(None)
+            self._wiring.answered()
         self._recording.look()
         self._around.pacer.add(self, slow=self._slow)
         self.agent.answered(name)

@@ -53,6 +53,7 @@ class Wiring:
         self._played = played
         self._bindings: dict[str, Binding] = {}
         self._relays: dict[str, Relay] = {}
+        self._rings = False
         self.agent: AgentAudio | None = None
         self.hears_agent = ""
         self.heard_by_agent = ""
@@ -78,15 +79,15 @@ class Wiring:
     def replace_agent(self, agent: AgentAudio) -> None:
         """The agent was connected anew: whoever heard it hears this."""
         self.agent = agent
-        if self.hears_agent:
+        if self.hears_agent and not self._rings:
             self._legs[self.hears_agent].speak(agent)
 
     def fill(self, file: str | None) -> None:
-        """What whoever hears the agent hears while it is away.
+        """What whoever hears the agent hears while it is away; nothing else while it rings.
 
         :param file: the path of a WAV file; empty: comfort noise; None: the agent again.
         """
-        if not self.hears_agent:
+        if not self.hears_agent or self._rings:
             return
         sound: LegAudio | None = self.agent
         if file is not None:
@@ -98,10 +99,17 @@ class Wiring:
         self._legs[self.hears_agent].speak(sound)
 
     def ring(self) -> None:
-        """Whoever hears the agent hears a ringing tone, until :meth:`fill` says otherwise."""
+        """Whoever hears the agent hears a ringing tone, until :meth:`answered`."""
         if self.hears_agent:
+            self._rings = True
             tone = Recording(cadence("ringback", TONE_RATE), TONE_RATE, repeat=True)
             self._legs[self.hears_agent].speak(Sound(tone))
+
+    def answered(self) -> None:
+        """Whoever heard a ringing tone hears the agent."""
+        if self._rings:
+            self._rings = False
+            self.fill(None)
 
     def bind(self, bindings: Sequence[Binding]) -> None:
         """Change all of these at the same moment; those that are as they shall be keep their state.

@@ -7,6 +7,8 @@ import wave
 from pathlib import Path
 
 from stellar_gw.control import messages
+from stellar_gw.media.analysis import dominant_tone
+from stellar_gw.media.codec import CODECS
 from stellar_gw.worker.resumption import STABLE, WITHIN
 from tests.unit.test_worker_session import CallTestCase
 from tests.unit.worker_world import FakeLink, set_media, start_agent
@@ -141,6 +143,29 @@ class ResumptionTests(CallTestCase):
         again.events.link_received('{"action":"transfer","id":"t1","to":"support"}')
         self.world.ask(messages.Outcome(request=0, call="c-1", ask="t1", state="done"))
         self.assertEqual([json.loads(frame)["event"] for frame in again.take()], ["call:transfer"])
+
+    def test_while_it_rings(self) -> None:
+        """A ringing tone goes on to the answer, and what the agent says on its new link waits for it."""
+        self.world.ask(set_media())
+        self.world.ask(start_agent(dialect="native", resumes=True))
+        link = self.world.connector.links[0]
+        link.events.link_opened(2.0)
+        self.world.ask(messages.Early(request=0, call="c-1", source="ringback"))
+        self.world.tick(10)
+        link.ends("lost")
+        self.world.tick(10)
+        again = self.world.connector.links[1]
+        again.events.link_opened(3.0)
+        again.events.link_received(b"\x00\x20" * 1600)
+        self.world.tick(10)
+        pcm = CODECS["PCMU"].decoder().decode(b"".join(packet.payload for packet in self.phone.packets))
+        tone = dominant_tone(pcm, 8000)
+        self.assertTrue(tone is not None and round(tone.hertz) == 425 and tone.share > 0.9, tone)
+        self.world.ask(messages.Answered(request=0, call="c-1"))
+        self.phone.datagrams.clear()
+        self.world.tick(8)
+        said = [packet.payload != b"\xff" * 160 for packet in self.phone.packets]
+        self.assertEqual(said, [True] * 6 + [False] * 2)
 
     def test_between_ready_and_answered(self) -> None:
         """An agent that is lost in the moment in which its call is answered is connected anew like any other."""
