@@ -24,6 +24,7 @@ from stellar_gw.media.dtmf import Digit, are_digits
 from stellar_gw.media.jitter import Piece
 from stellar_gw.media.presses import Way
 from stellar_gw.worker.call_agent import CallAgent
+from stellar_gw.worker.conversation import Conversation
 from stellar_gw.worker.leg import Leg
 from stellar_gw.worker.leg_events import LegEvents
 from stellar_gw.worker.leg_recording import LegRecording
@@ -56,6 +57,7 @@ class MediaSession:
         self.legs: dict[str, Leg] = {}
         self._in_turn: tuple[tuple[str, Leg], ...] = ()
         self._quality = QualityWatch()
+        self._judged_for: Conversation | None = None
         self._recording = LegRecording(call, surroundings, self._answered)
         self._offload = Offload(surroundings.fast_path, surroundings.now)
         self._wiring = Wiring(
@@ -238,6 +240,8 @@ class MediaSession:
         return True
 
     def _look_at_quality(self, now: float) -> None:
+        if self._judged_for is not self.agent.conversation:  # a new link knows nothing of what an old one was told
+            self._judged_for, self._quality = self.agent.conversation, QualityWatch()
         leg = self.legs.get(self._wiring.heard_by_agent)
         changed = self._quality.look(None if leg is None else leg.statistics(), now)
         if changed is not None:

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.control.messages import Allocate, Answered, Done, LegStatistics
 from stellar_gw.worker.quality import INTERVAL, QualityWatch
-from tests.unit.worker_world import Phone, World, set_media, start_agent
+from tests.unit.worker_world import FakeLink, Phone, World, set_media, start_agent
 
 
 class QualityTests(SynchronousTestCase):
@@ -61,18 +61,37 @@ class QualityTests(SynchronousTestCase):
 
     def test_a_native_agent_hears_of_it(self) -> None:
         """In a worker: a phone whose packets are lost, one in four."""
-        world = World()
-        phone = Phone(world.network)
-        port = world.ask(Allocate(request=0, call="c-1")).rtp_port
-        world.ask(set_media())
-        self.assertEqual(world.ask(start_agent(dialect="native", options={"rate": "8000"})), Done(request=0))
-        link = world.connector.links[0]
-        link.events.link_opened(1.0)
-        world.ask(Answered(request=0, call="c-1"))
-        for number in range(750):
-            datagram = phone.sender.packet(b"\xff" * 160, 160)
-            if number % 4:
-                phone.send(datagram, port)
-            world.tick()
+        link = self.set_up(resumes=False)
+        self.lose_one_in_four(750)
         (told,) = [json.loads(frame) for frame in link.take() if frame.startswith('{"event":"call:')]
         self.assertEqual((told["event"], told["state"], round(told["loss"], 2)), ("call:quality", "poor", 0.25))
+
+    def test_one_that_resumes_hears_of_it_again(self) -> None:
+        """It knows nothing of what its old link was told."""
+        link = self.set_up(resumes=True)
+        self.lose_one_in_four(750)
+        link.ends("lost")
+        again = self.world.connector.links[1]
+        again.events.link_opened(1.0)
+        self.lose_one_in_four(750)
+        told = [json.loads(frame) for frame in again.take() if frame.startswith('{"event":"call:')]
+        self.assertEqual([(each["event"], each["state"]) for each in told], [("call:quality", "poor")])
+
+    def set_up(self, *, resumes: bool) -> FakeLink:
+        self.world = World()
+        self.phone = Phone(self.world.network)
+        self.port = self.world.ask(Allocate(request=0, call="c-1")).rtp_port
+        self.world.ask(set_media())
+        start = start_agent(dialect="native", options={"rate": "8000"}, resumes=resumes)
+        self.assertEqual(self.world.ask(start), Done(request=0))
+        link = self.world.connector.links[0]
+        link.events.link_opened(1.0)
+        self.world.ask(Answered(request=0, call="c-1"))
+        return link
+
+    def lose_one_in_four(self, packets: int) -> None:
+        for number in range(packets):
+            datagram = self.phone.sender.packet(b"\xff" * 160, 160)
+            if number % 4:
+                self.phone.send(datagram, self.port)
+            self.world.tick()
