@@ -81,11 +81,9 @@ class AgentAudio:
     def sound(self, digits: str, duration_ms: int = TONE_MS) -> None:
         """Queue digits as their tones (ITU-T Q.23), for a peer without telephone events.
 
-        :raise PlayoutFlood: if the queue is full.
+        :raise PlayoutFlood: if the queue is too full for them; none of them is queued.
         """
-        for digit in digits:
-            pcm = dtmf_tones(digit, self._format.rate, duration_ms, PAUSE_MS)
-            self.playout.push(pcm if self._g711 is None else self._g711.encoder().encode(pcm))
+        self._queue(dtmf_tones(digits, self._format.rate, duration_ms, PAUSE_MS))
 
     def give_up_tones(self) -> None:
         """Nothing: digits are part of what the agent says, and are muted with it."""
@@ -95,7 +93,9 @@ class AgentAudio:
 
         :raise PlayoutFlood: if the queue is full.
         """
-        pcm = Resampler(tones.rate, self._format.rate).resample(tones.rest)
+        self._queue(Resampler(tones.rate, self._format.rate).resample(tones.rest))
+
+    def _queue(self, pcm: bytes) -> None:
         self.playout.push(pcm if self._g711 is None else self._g711.encoder().encode(pcm))
 
     def pass_time(self, ms: int) -> None:

@@ -14,7 +14,7 @@ from stellar_gw.control.messages import Done, Failed, Pressed, Release
 from stellar_gw.dialects.contract import AudioFormat
 from stellar_gw.media.analysis import dominant_tone, level_dbfs
 from stellar_gw.media.codec import CODECS
-from stellar_gw.media.playout import Encoding
+from stellar_gw.media.playout import Encoding, PlayoutFlood
 from stellar_gw.media.rtp import RtpPacket
 from stellar_gw.media.source import dtmf_tones, tone
 from stellar_gw.worker.agent_audio import AgentAudio
@@ -266,6 +266,17 @@ class DigitTests(CallTestCase):
         self.world.tick(500)
         self.event(6)
         self.assertEqual(digits(link), "6")
+
+    def test_more_tones_than_there_is_room_for(self) -> None:
+        """Where an agent's digits are refused none of them is heard."""
+        audio = AgentAudio(AudioFormat("pcm", 16000))
+        room = 2 * 16 * 500
+        audio.playout.push(bytes(audio.playout.capacity - room))
+        queued = audio.playout.queued_ms
+        self.assertRaises(PlayoutFlood, audio.sound, "123")
+        self.assertEqual(audio.playout.queued_ms, queued)
+        audio.sound("12")
+        self.assertEqual(audio.playout.queued_ms, queued + 480)
 
     def test_other_clock_rates(self) -> None:
         """Events of 16 and 48 kHz beside those of 8 kHz, each by its own number; ours go out in the agreed clock."""
