@@ -24,6 +24,7 @@ from stellar_gw.agent.messages import Messages
 from stellar_gw.agent.reading import Ration, Rota
 from stellar_gw.agent.request import Endpoint, InvalidTargetError, endpoint, headers
 from stellar_gw.dialects.contract import Frame
+from stellar_gw.patience import HELD_UP, STRETCHES
 
 BINARY = 0x2
 CLOSE = 0x8
@@ -63,6 +64,8 @@ class BaseLink(ABC):
         self._cutter: asyncio.TimerHandle | None = None
         self._pings = 0
         self._awaited_pong: bytes | None = None
+        self._patience = 0
+        self._stretch_ends = 0.0
         self._over = False
         self._gone = False
 
@@ -248,14 +251,29 @@ class BaseLink(ABC):
         self._fail(failures.unread_failure(self._endpoint, self._limits.max_buffered))
 
     def _ping(self) -> None:
-        """Ping, and look for the answer ``ping_timeout`` later."""
+        """Ping, and look for the answer ``ping_timeout`` later (as :class:`stellar_gw.patience.Patience` counts it)."""
         if not self.messages.sending:
             return
         self._pings += 1
         self._awaited_pong = self._pings.to_bytes(8, "big")
         self._write_control(PING, self._awaited_pong)
-        self._rearm(self._limits.ping_timeout, self._pong_due)
+        self._patience = STRETCHES
+        self._await_pong()
         self._bound()
+
+    def _await_pong(self) -> None:
+        stretch = self._limits.ping_timeout / STRETCHES
+        self._stretch_ends = self._loop.time() + stretch
+        self._rearm(stretch, self._stretch_over)
+
+    def _stretch_over(self) -> None:
+        """A part of the agent's time, unless this process was held up in it: then the answer may be here, unread."""
+        if self._loop.time() - self._stretch_ends <= HELD_UP:
+            self._patience -= 1
+        if self._patience:
+            self._await_pong()
+        else:
+            self._pong_due()
 
     def _pong_due(self) -> None:
         if self._awaited_pong is not None:

@@ -74,6 +74,12 @@ class Peer:
         await self.write(self.answer(*fields))
         return request
 
+    @property
+    def descriptor(self) -> int:
+        """Of its socket."""
+        connection: socket.socket = self._writer.get_extra_info("socket")
+        return connection.fileno()
+
     async def write(self, data: bytes) -> None:
         self._writer.write(data)
         await self._writer.drain()

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
+import threading
+import time
 
 from attrs import evolve
 
@@ -291,6 +294,24 @@ class Liveness(Base):
         link = self.connect(limits=evolve(LIMITS, ping_interval=0.02, ping_timeout=0.02))
         self.assertEqual(await self.recorder.until(2), ["opened", "still here"])
         self.assertEqual(len(set(pings)), 3)
+        link.abort()
+        await self.recorder.closed()
+
+    @on_loop
+    async def test_held_up(self) -> None:
+        """A process that was held up, and finds the agent's answer only after its time, does not blame the agent."""
+
+        async def script(peer: Peer) -> None:
+            await peer.upgrade()
+            answer = frame(PONG, await peer.read_until(PING)) + frame(TEXT, b"still here")
+            await peer.write(frame(TEXT, b"hold on"))
+            threading.Timer(0.1, os.write, (peer.descriptor, answer)).start()
+            await peer.ended()
+
+        self.recorder.on_received = lambda received: time.sleep(0.5) if received == "hold on" else None
+        await self.agent(script)
+        link = self.connect(limits=evolve(LIMITS, ping_interval=0.02, ping_timeout=0.2))
+        self.assertEqual(await self.recorder.until(3), ["opened", "hold on", "still here"])
         link.abort()
         await self.recorder.closed()
 
