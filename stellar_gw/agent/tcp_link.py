@@ -24,6 +24,7 @@ from stellar_gw.agent.link import Link, LinkClosed, LinkEvents, LinkLimits, Targ
 from stellar_gw.agent.reading import MANY, MOST, Rota
 from stellar_gw.dialects.audiosocket import HEADER
 from stellar_gw.dialects.contract import Frame
+from stellar_gw.patience import Patience
 
 SCHEME = "audiosocket:"
 PORT = 9092
@@ -60,7 +61,7 @@ class _TcpLink(Protocol):
         self._began = reactor.seconds()
         self._opened = self._over = False
         self._buffer = bytearray()
-        self._alarm: IDelayedCall | None = None
+        self._alarm: IDelayedCall | Patience | None = None
         self._connecting: Deferred[IProtocol] | None = None
 
     # --- for the conversation (Link) ------------------------------------------------------------
@@ -175,7 +176,7 @@ class _TcpLink(Protocol):
         """The agent does not read."""
         if self._alarm is None and not self._over:
             patience = self._limits.ping_interval + self._limits.ping_timeout
-            self._alarm = self._reactor.callLater(patience, self._unread, patience)
+            self._alarm = Patience(self._reactor, patience, self._unread, patience)
 
     def resumeProducing(self) -> None:
         self._stop_alarm()
