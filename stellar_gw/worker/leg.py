@@ -21,6 +21,8 @@ TICK_MS = 20
 LONGEST_PTIME = 200
 """Milliseconds; RFC 3551 4.2 asks a receiver to accept so much."""
 REST_MS = 60
+LEAST_TONE_MS = 70
+"""Of an audible digit, however short the press was told to be: detectors need 40 (ITU-T Q.24), some a little more."""
 LEAD_MS = 40
 """Of silence, that an encoder which remembers has coded before, and that the peer hears first, where it follows
 another's packets: so two states that had nothing in common have become much alike before there is anything to hear."""
@@ -133,7 +135,7 @@ class Leg:
             return f"digits are 0-9, *, #, A-D, at most {DtmfSender.MAX_PENDING}"
         try:
             if self._digits is None:
-                self.audio.sound(digits, duration_ms)
+                self.audio.sound(digits, max(duration_ms, LEAST_TONE_MS))
             else:
                 self._digits.send(digits, duration_ms)
         except StellarError as reason:

@@ -164,6 +164,18 @@ class AnotherAudioTests(BridgeTestCase):
                 self.talk(40)
             self.assertEqual(self.heard(), "", (before, after))
 
+    def test_however_short(self) -> None:
+        """A press whose length nobody told, or of which little came, is a tone that can be told all the same."""
+        self.begin()
+        self.bridge()
+        self.talk(10)
+        self.done(Pressed(request=0, call="c-1", digit="5", duration_ms=0))
+        self.talk(50)
+        self.caller.send(self.caller.sender.packet_at(self.caller.sender.timestamp, b"\x09\x0a\x00\x50", 101), self.rtp)
+        self.caller.sender.skip(1600)
+        self.talk(50)
+        self.assertEqual(self.heard(), "59")
+
     def hears(self, source: Source) -> None:
         if source == "agent":
             self.bind("caller", "silence")
