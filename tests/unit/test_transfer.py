@@ -6,10 +6,12 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stellar_gw.call.transfer.keys import PRESS
 from stellar_gw.call.transfer.machine import TransferMachine
 from stellar_gw.call.transfer.transfer import NOTIFY_PATIENCE, RING_LIMIT, SETTLED
 from stellar_gw.control import messages
 from stellar_gw.directory.records import Confirm
+from stellar_gw.worker.leg_audio import PAUSE_MS, TONE_MS
 from tests.unit.transfer_case import BY_INVITE, TARGET, TransferCase
 
 ALLOW = "Allow REFER in the phone system, or a fallback by INVITE"
@@ -246,11 +248,15 @@ class InviteTests(TransferCase):
         """Digits reach whoever is behind an automatic attendant, with the pauses that it needs."""
         self.begin(digits="wW12#w3")
         self.transfer.answered()
-        self.clock.pump([1.4, 0.2, 0.9, 0.3])
+        self.clock.pump([1.4, 0.2, 0.9, 0.4])
         self.assertEqual(
             self.took()[1:],
             ["bind caller<-target, target<-caller", "digits 12# to target", "dismiss agent", "digits 3 to target"],
         )
+
+    def test_how_long_keys_take(self) -> None:
+        """A pause begins when the keys before it have been sent."""
+        self.assertEqual(round(1000 * PRESS), TONE_MS + PAUSE_MS)
 
     def test_while_it_rings(self) -> None:
         """The caller hears ringback or music if it is to, early media if there is any, and at last the agent again."""

@@ -9,8 +9,8 @@ from stellar_gw.call.timers import Timers
 from stellar_gw.call.transfer.ports import Caller
 from stellar_gw.control import messages
 
-PRESS = 0.2
-"""Seconds that a key takes, and the pause behind it."""
+PRESS = 0.24
+"""Seconds that a worker takes for a key, and the pause behind it."""
 _PAUSES = {"w": 0.5, "W": 1.0}
 _GROUPS = re.compile(r"([wW]*)([^wW]*)")
 
