@@ -154,7 +154,7 @@ class Leg:
         if missed:
             # The receiver's clock went on; so does ours, or all that follows would be late for good.
             self.port.sender.skip(missed * TICK_MS * CLOCK // 1000)
-        if self._digits is not None and self._due == 0:
+        if self._digits is not None and self._due == 0 and not self.audio.sounding:
             datagrams = self._digits.tick(self.port.sender, TICK_MS * CLOCK // 1000)
             if datagrams is not None:
                 self.port.send_events(datagrams)

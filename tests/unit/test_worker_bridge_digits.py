@@ -176,6 +176,20 @@ class AnotherAudioTests(BridgeTestCase):
         self.talk(50)
         self.assertEqual(self.heard(), "59")
 
+    def test_events_behind_tones(self) -> None:
+        """Where events are agreed on while tones wait, later digits do not overtake them."""
+        self.begin()
+        self.bridge()
+        self.talk(10)
+        self.press("59")
+        self.talk(2)
+        self.media("target")
+        self.press("1")
+        self.talk(60)
+        event = next(at for at, packet in enumerate(self.target.packets) if packet.payload_type == EVENTS.payload_type)
+        del self.target.datagrams[event:]
+        self.assertEqual(self.heard(), "59")
+
     def hears(self, source: Source) -> None:
         if source == "agent":
             self.bind("caller", "silence")
