@@ -29,6 +29,8 @@ from stellar_gw.patience import Patience
 SCHEME = "audiosocket:"
 PORT = 9092
 """Where AudioSocket servers listen by custom."""
+LAST = 2048
+"""Frames that are dealt with in one go when the connection ends: more than what was read can hold of audio."""
 
 
 class TcpConnector:
@@ -191,7 +193,7 @@ class _TcpLink(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._stop_alarm()
-        self._take(len(self._buffer))  # a hang-up frame may be waiting for its turn
+        self._take(LAST)  # a hang-up frame may be waiting for its turn
         self._end("lost", f"{self._origin} cut the connection without a hang-up frame")
 
     # --- the end --------------------------------------------------------------------------------
