@@ -323,13 +323,12 @@ class RtpPort(SendingPort):
         if (self.relays or self.fed_by is not None or self._ordered) and not self.in_kernel:
             self.settle()
             self._connect(now)
-        if self._listens:
-            if self._ordered:
-                pieces = self._reorder.advance(now)
-                if pieces:
-                    self._listener.heard(pieces)
-            if self._digits.pressing:
-                self._digits.advance(now)
+        if self._listens and self._ordered:
+            pieces = self._reorder.advance(now)
+            if pieces:
+                self._listener.heard(pieces)
+        if self._digits.pressing:
+            self._digits.advance(now)
         if now >= self._look_at:
             self._look(now)
         self._ease_ends = now if self._liveness.lost else min(self.rtcp.reports.due, now + CARE)

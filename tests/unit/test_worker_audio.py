@@ -233,13 +233,15 @@ class DigitTests(CallTestCase):
             self.assertEqual(digits(link), "12")
 
     def test_cut_off_by_an_agreement(self) -> None:
-        """A press whose end would have come by a number that is gone has ended."""
-        self.set_up()
-        self.send_event(3, EVENTS, 80, end=False)
-        self.agree(None)
-        self.world.tick(20)
-        pressed = [event for event in self.world.told() if isinstance(event, messages.DigitReceived)]
-        self.assertEqual([(event.digit, event.duration_ms) for event in pressed], [("3", 80)])
+        """A press whose end would have come by a number that is gone, or by a phone that holds, has ended."""
+        for terms in ({"dtmf_send": None, "dtmf_receive": ()}, {"direction": "sendonly"}, {"direction": "inactive"}):
+            self.setUp()
+            self.set_up()
+            self.send_event(3, EVENTS, 80, end=False)
+            self.world.ask(set_media(**terms))
+            self.world.tick(20)
+            pressed = [event for event in self.world.told() if isinstance(event, messages.DigitReceived)]
+            self.assertEqual([(event.digit, event.duration_ms) for event in pressed], [("3", 80)], terms)
 
     def agree(self, events: messages.Codec | None) -> None:
         known = () if events is None else (events,)
