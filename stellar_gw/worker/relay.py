@@ -68,6 +68,9 @@ class Relay:
         """Pass nothing on any more; the target's stream goes on where it is."""
         source, target = self.source.port, self.target.port
         source.take_the_long_way()
+        held, self._held = self._held, None
+        if held is not None:
+            self.target.send_digits(held[1].digit, held[1].duration_ms)
         self._let_go(self._now())
         source.relays = tuple(relay for relay in source.relays if relay is not self)
         target.unfed()

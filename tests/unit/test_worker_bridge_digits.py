@@ -176,6 +176,21 @@ class AnotherAudioTests(BridgeTestCase):
         self.talk(50)
         self.assertEqual(self.heard(), "59")
 
+    def test_told_as_the_bridge_ends(self) -> None:
+        """A press that still waits for events, which may tell of it too, is sent when the bridge ends."""
+        for known in ((), (EVENTS,)):
+            self.setUp()
+            self.set_up(target={"dtmf_send": known[0] if known else None, "dtmf_receive": known})
+            self.bridge()
+            self.talk(10)
+            self.done(Pressed(request=0, call="c-1", digit="5", duration_ms=100))
+            self.talk(3)
+            self.unbridge()
+            self.talk(30)
+            events = [packet for packet in self.target.packets if packet.payload_type == EVENTS.payload_type]
+            told = [digit.digit for packet in events for digit in DtmfReceiver().received(packet, 0.0)]
+            self.assertEqual((told[:1], self.heard()), (["5"], "") if known else ([], "5"))
+
     def test_events_behind_tones(self) -> None:
         """Where events are agreed on while tones wait, later digits do not overtake them."""
         self.begin()
