@@ -143,13 +143,15 @@ class AnotherAudioTests(BridgeTestCase):
 
     def test_each_once(self) -> None:
         """Keys that wait when a leg is to hear something else come first, each once, and none of them comes later."""
-        for before, after in (
+        changes: tuple[tuple[Source, Source], ...] = (
             ("silence", "leg"),
             ("tone", "leg"),
             ("leg", "silence"),
             ("leg", "tone"),
             ("leg", "agent"),
-        ):
+        )
+        sources: tuple[Source, ...] = ("silence", "leg", "silence")
+        for before, after in changes:
             self.setUp()
             self.begin()
             self.hears(before)
@@ -159,7 +161,7 @@ class AnotherAudioTests(BridgeTestCase):
             self.hears(after)
             self.talk(60)
             self.assertEqual(self.heard(), "59", (before, after))
-            for source in ("silence", "leg", "silence"):
+            for source in sources:
                 self.hears(source)
                 self.talk(40)
             self.assertEqual(self.heard(), "", (before, after))

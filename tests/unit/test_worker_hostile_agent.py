@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
+from zope.interface import provider
 
 from stellar_gw.control import messages
 from stellar_gw.control.messages import AgentAsked, Outcome
@@ -75,7 +75,8 @@ class HostileAgentTests(CallTestCase):
         self.assertIn("at most 256", leg.send_digits(Unread("1" * 257)))
         lines: list[object] = []
 
-        def observer(event: dict[str, Any]) -> None:
+        @provider(ILogObserver)
+        def observer(event: LogEvent) -> None:
             if event["log_level"] is LogLevel.warn:
                 lines.append(event)
 
