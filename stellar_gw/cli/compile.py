@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import errno
 import shutil
 import subprocess
 import sys
@@ -70,9 +71,13 @@ def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout, folde
     except CannotCompile as error:
         out.write(f"{palette.red('error')}  {error}\n")
         return MISSING if isinstance(error, NoTools) else 1
+    except OSError as error:
+        out.write(f"{palette.red('error')}  it cannot be compiled here ({compile_g722.reason_of(error)})\n")
+        return 1
     seconds = time.monotonic() - started
     if left_out:
         out.write(f"{palette.yellow('note')}   G.722 stays as it was installed, which costs a third more: {left_out}\n")
+        out.write("       once that is mended: stellar-gw-compile --again\n")
     out.write(f"{palette.green('ok')}     compiled in {seconds:.0f} s; media workers use it from their next start\n")
     return 0
 
@@ -140,27 +145,44 @@ def _compile(folder: Path, compiler: str) -> str:
         left_out = ""
         try:
             library = compile_g722.installed()
-            shutil.copyfile(compile_g722.make(scratch, compiler), result / library.name)
+            made_from[str(library)] = _add_g722(compile_g722.make(scratch, compiler), library, result)
         except compile_g722.NotMade as reason:
             left_out = str(reason)
         else:
             files[compile_g722.LIBRARY] = library.name
-            made_from[str(library)] = digest(library)  # another version of it is not shadowed
         write_list(result, files, made_from)
         _put(result, folder)
         return left_out
 
 
+def _add_g722(made: Path, library: Path, result: Path) -> str:
+    """:return: the digest of what is installed, so that another version of it is not shadowed.
+
+    :raise NotMade: it cannot be copied.
+    """
+    try:
+        shutil.copyfile(made, result / library.name)
+        return digest(library)
+    except OSError as error:
+        (result / library.name).unlink(missing_ok=True)  # there may be a part of it
+        raise compile_g722.NotMade(f"it could not be copied ({compile_g722.reason_of(error)})") from None
+
+
 def _put(result: Path, folder: Path) -> None:
     """In the folder's place, so that a worker that starts meanwhile finds the one or the other whole."""
-    new = folder.with_name(folder.name + ".new")
+    new, old = (folder.with_name(f"{folder.name}.{which}") for which in ("new", "old"))
     try:
-        shutil.rmtree(new, ignore_errors=True)
+        for left in (new, old):
+            shutil.rmtree(left, ignore_errors=True)
         shutil.copytree(result, new)
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            folder.rename(old)
         new.rename(folder)
     except OSError as error:
-        raise CannotCompile(f"{folder} cannot be written ({error.strerror}); run it as who installed this") from None
+        shutil.rmtree(new, ignore_errors=True)
+        hint = "; run it as who installed this" if error.errno in (errno.EACCES, errno.EPERM) else ""
+        raise CannotCompile(f"{folder} cannot be written ({compile_g722.reason_of(error)}){hint}") from None
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def source_of(module: str, package: Path = PACKAGE) -> Path:

@@ -8,10 +8,11 @@ installed, for as long as that is of the version that it was made from.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -43,8 +44,24 @@ def make(scratch: Path, compiler: str) -> Path:
     :param scratch: a folder to work in.
     :param compiler: a C compiler's command.
     :return: the extension module.
-    :raise NotMade: the sources cannot be had (pip asks the package index), or cannot be compiled.
+    :raise NotMade: the sources cannot be had (pip asks the package index), or cannot be compiled, or unpacked.
     """
+    try:
+        return _unpacked(_wheel(scratch, compiler), scratch)
+    except PackageNotFoundError:
+        raise NotMade(f"the package {LIBRARY} is not installed") from None
+    except (OSError, zipfile.BadZipFile) as error:
+        raise NotMade(f"it could not be built ({reason_of(error)})") from None
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong with a file, in a few words."""
+    if isinstance(error, shutil.Error) and isinstance(error.args[0], list):  # of a whole folder: the first that failed
+        return str(error.args[0][0][-1])
+    return str(getattr(error, "strerror", None) or error)
+
+
+def _wheel(scratch: Path, compiler: str) -> Path:
     wrapper = scratch / "cc"
     wrapper.write_text(f'#!/bin/sh\nexec {compiler} "$@" -O3\n')  # the last one counts, and the library's comes before
     wrapper.chmod(0o700)
@@ -72,6 +89,10 @@ def make(scratch: Path, compiler: str) -> Path:
         said = done.stderr.splitlines()
         lines = [line for line in said if line.startswith("ERROR")] or said
         raise NotMade(f"pip could not build {wanted} ({lines[-1] if lines else 'it did not say why'})")
+    return wheel
+
+
+def _unpacked(wheel: Path, scratch: Path) -> Path:
     name = f"{LIBRARY}{suffix()}"
     with zipfile.ZipFile(wheel) as archive:
         if name not in archive.namelist():

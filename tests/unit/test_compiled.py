@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -9,9 +10,13 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from importlib.metadata import version
+import zipfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from pathlib import Path
+from typing import NoReturn
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -178,7 +183,9 @@ class CommandTests(SynchronousTestCase):
         status, said = self.run_it()
         self.assertEqual(status, 0)
         self.assertIn(
-            "\nnote   G.722 stays as it was installed, which costs a third more: pip could not build it\n", said
+            "\nnote   G.722 stays as it was installed, which costs a third more: pip could not build it\n"
+            "       once that is mended: stellar-gw-compile --again\n",
+            said,
         )
 
     def test_g722_without_an_index(self) -> None:
@@ -189,6 +196,115 @@ class CommandTests(SynchronousTestCase):
         scratch.mkdir()
         why = self.assertRaises(compile_g722.NotMade, compile_g722.make, scratch, "cc")
         self.assertIn(f"pip could not build G722=={version('G722')} (ERROR: No matching distribution", str(why))
+
+    def test_g722_on_a_disk_that_is_full(self) -> None:
+        """Whatever goes wrong from the first file to the last, one line says what, and nothing is raised."""
+        full = OSError(errno.ENOSPC, "No space left on device")
+
+        def fails(*_: object, **__: object) -> NoReturn:
+            raise full
+
+        def built(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+            wheel = Path(command[command.index("--wheel-dir") + 1]) / "g722.whl"
+            with zipfile.ZipFile(wheel, "w") as archive:
+                archive.writestr(f"G722{compiled.suffix()}", b"machine code")
+            return subprocess.CompletedProcess(command, 0, "", "")
+
+        def cut_off(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+            done = built(command)
+            wheel = Path(command[command.index("--wheel-dir") + 1]) / "g722.whl"
+            wheel.write_bytes(wheel.read_bytes()[:40])
+            return done
+
+        def unknown(name: str) -> NoReturn:
+            raise PackageNotFoundError(name)
+
+        said = {}
+        for name, where, what, by in (
+            ("the compiler's command", Path, "write_text", fails),
+            ("no pip", subprocess, "run", fails),
+            ("unpacked", zipfile.ZipFile, "extract", fails),
+            ("a wheel cut off", subprocess, "run", cut_off),
+            ("no version", compile_g722, "version", unknown),
+        ):
+            scratch = Path(self.mktemp())
+            scratch.mkdir()
+            with ExitStack() as patches:
+                for target, attribute, instead in ((subprocess, "run", built), (where, what, by)):
+                    patches.callback(self.patch(target, attribute, instead).restore)
+                said[name] = str(self.assertRaises(compile_g722.NotMade, compile_g722.make, scratch, "cc"))
+        self.assertEqual(
+            said,
+            {
+                "the compiler's command": "it could not be built (No space left on device)",
+                "no pip": "it could not be built (No space left on device)",
+                "unpacked": "it could not be built (No space left on device)",
+                "a wheel cut off": "it could not be built (File is not a zip file)",
+                "no version": "the package G722 is not installed",
+            },
+        )
+
+    def compiled_with(self, g722: Callable[[Path, str], Path]) -> tuple[int, str, Path]:
+        """A compiler that makes a file of each module, and this for G.722."""
+
+        def compilers(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+            made = Path(command[-1]) / "made"
+            for module in (*compiled.MODULES, "x__mypyc"):
+                file = made / f"{module.replace('.', '/')}{compiled.suffix()}"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(b"machine code")
+            return subprocess.CompletedProcess(command, 0, "", "")
+
+        self.patch(compiler, "_check_tools", lambda: "cc")
+        self.patch(subprocess, "run", compilers)
+        self.patch(compile_g722, "make", g722)
+        out, folder = StringIO(), Path(self.mktemp())
+        return compiler.main([], out, folder), out.getvalue(), folder
+
+    def test_g722_that_cannot_be_copied(self) -> None:
+        """The rest is used, and nothing is left of what was copied in part."""
+        copy = shutil.copyfile
+
+        def full(source: Path, to: Path, **how: bool) -> object:
+            if Path(source).name != "built":
+                return copy(source, to, **how)
+            to.write_bytes(b"mach")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        self.patch(shutil, "copyfile", full)
+        status, said, folder = self.compiled_with(lambda scratch, command: scratch / "built")
+        self.assertIn("costs a third more: it could not be copied (No space left on device)\n", said)
+        self.assertEqual((status, set(compiled.usable(folder)[0])), (0, {*compiled.MODULES, "x__mypyc"}))
+        self.assertEqual([file.name for file in folder.iterdir() if file.name.startswith("G722")], [])
+
+    def test_a_disk_that_is_full(self) -> None:
+        """One line, and what was compiled before stays."""
+
+        def full(*_: object, **__: object) -> NoReturn:
+            raise shutil.Error([("from", "to", "[Errno 28] No space left on device: 'to'")])
+
+        self.patch(shutil, "copytree", full)
+        status, said, folder = self.compiled_with(lambda scratch, command: scratch)
+        self.assertEqual((status, folder.exists()), (1, False))
+        self.assertEqual(
+            said.splitlines()[1:], ["error  it cannot be compiled here ([Errno 28] No space left on device: 'to')"]
+        )
+
+    def test_put_in_place(self) -> None:
+        """What was there stays whole until what is new is; nothing else is left behind, even where that fails."""
+        parent = Path(self.mktemp())
+        (parent / "result").mkdir(parents=True)
+        folder = parent / "_compiled"
+        for content in ("one", "two"):
+            (parent / "result" / "file").write_text(content)
+            compiler._put(parent / "result", folder)
+            self.assertEqual((folder / "file").read_text(), content)
+        (parent / "result" / "link").symlink_to("nowhere")  # cannot be copied, whoever one is
+        why = self.assertRaises(compiler.CannotCompile, compiler._put, parent / "result", folder)
+        self.assertEqual((folder / "file").read_text(), "two")
+        self.assertIn(f"{folder} cannot be written (", str(why))
+        self.assertNotIn("None", str(why))
+        self.assertEqual(sorted(each.name for each in parent.iterdir()), ["_compiled", "result"])
 
     def test_no_mypyc(self) -> None:
         self.patch(compiler, "find_spec", lambda name: None)
