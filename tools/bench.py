@@ -14,6 +14,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from stellar_gw.testing.processes import run_to_its_end, unwind_on_sigterm
+
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 900.0
 """Seconds for one of them."""
@@ -46,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
     wanted = options.names or [name for name in known if not options.quick or has_quick(name)]
+    unwind_on_sigterm()
     failed, began = [], time.monotonic()
     for number, name in enumerate(wanted, 1):
         passed = time.monotonic() - began
@@ -66,7 +69,7 @@ def _run(name: str, quick: bool) -> int:
     """The benchmark's exit status; what it started ends with it."""
     command = [sys.executable, "-m", f"benchmarks.{name}", *(["--quick"] if quick else [])]
     try:
-        return subprocess.run(command, cwd=ROOT, timeout=LIMIT).returncode
+        return run_to_its_end(command, cwd=ROOT, timeout=LIMIT)
     except subprocess.TimeoutExpired:
         print(f"not done within {LIMIT:g} s")
         return 124

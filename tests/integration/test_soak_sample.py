@@ -9,6 +9,8 @@ from pathlib import Path
 from attrs import frozen
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from stellar_gw.testing.processes import GRACE
+
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 150.0
 
@@ -33,8 +35,13 @@ class Sample:
         return self.output.read_text(encoding="utf-8", errors="replace")
 
     def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        """Kindly, for it has a gateway, agents and SIPp to end."""
+        self.process.terminate()
+        try:
+            self.process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 class SoakTests(SynchronousTestCase):

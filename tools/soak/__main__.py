@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
+from stellar_gw.testing.processes import unwind_on_sigterm
 from tools.soak import agents, chaos, fuzz, invites, load, steady
 from tools.soak.findings import Findings
 
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     length.add_argument("--seconds", type=float, help="the same in seconds")
     parser.add_argument("--seed", type=int, help="of fuzz and invite: play again what a finding names")
     options = parser.parse_args(argv)
+    unwind_on_sigterm()
     seconds = options.minutes * 60 if options.seconds is None else options.seconds
     findings = Findings(seed=options.seed)
     for name in options.runs or RUNS:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import shutil
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -15,13 +14,11 @@ from typing import Any
 
 from attrs import define, field
 
-from stellar_gw.media.pcm import ulaw_from_pcm
-from stellar_gw.media.source import Tone
 from stellar_gw.testing.gateway_process import GatewayProcess, resident_octets, wait_until
-from stellar_gw.testing.ports import take_ports
+from stellar_gw.testing.ports import PortBlock, take_ports
 from tools.soak.chaos import Agent
-from tools.soak.findings import CALLER, GROWTH, ROOT, Baseline, Findings, soaked
-from tools.soak.load import counts
+from tools.soak.findings import GROWTH, Baseline, Findings, soaked
+from tools.soak.sipp import CALLED, MISSING, Sipp, media_port
 from tools.soak.steady import MEDIA_PORTS
 
 CALLS, FEWER = 200, 40
@@ -34,6 +31,8 @@ TALK = 8.0
 """Seconds; ``hung_up_on.xml`` has them too."""
 PATIENCE = 20.0
 """Seconds more that a short run has on a machine where SIPp has not come to call by then."""
+LONGER = 90.0
+"""Seconds after its time for the last calls to end."""
 FROZEN = 4.0
 """Seconds; with pings of a second, an agent is given up after two."""
 ROOM = 150 << 20
@@ -58,33 +57,28 @@ class Phones:
     gateway: GatewayProcess
     program: str
     rates: Mapping[str, float]
-    running: dict[str, subprocess.Popen[bytes]] = field(factory=dict)
+    running: dict[str, Sipp] = field(factory=dict)
 
-    def start(self, most: int, port: int) -> None:
-        """:param most: calls at a time, of all numbers together."""
-        folder = self.gateway.folder
-        (folder / "tone.pcmu").write_bytes(ulaw_from_pcm(Tone((440,), 8000).take(8000)))
+    def start(self, most: int, block: PortBlock, seconds: float) -> None:
+        """:param most: calls at a time, of all numbers together.
+        :param seconds: after which nobody calls any more, should nobody be left to say so.
+        """
         for place, (to, share) in enumerate(SHARES.items()):
-            scenario = "caller" if to == OTHER else "hung_up_on"
-            mine = most * share // sum(SHARES.values())
-            command = [
-                self.program, "-sf", str(ROOT / f"tests/integration/sipp/{scenario}.xml"), "-i", CALLER, "-mi", CALLER,
-                "-p", str(port + place), "-mp", str(20000 + 2500 * place), "-s", to,
-                "-l", str(mine), "-r", f"{self.rates[to]:.2f}", "-d", str(int(TALK * 1000)), "-nostdin",
-                "-trace_stat", "-stf", f"{to}.csv", "-fd", "1", f"127.0.0.1:{self.gateway.ports['udp']}",
-            ]  # fmt: skip
-            self.running[to] = subprocess.Popen(
-                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
+            self.running[to] = Sipp.begin(
+                self.program, self.gateway, to, "-l", str(most * share // sum(SHARES.values())),
+                "-r", f"{self.rates[to]:.2f}", "-d", str(int(TALK * 1000)), "-timeout", str(int(seconds)),
+                port=block.first + 10 + place, media=media_port(block, place), to=to,
+                scenario="caller" if to == OTHER else "hung_up_on",
+            )  # fmt: skip
 
     @property
     def calling(self) -> bool:
-        return any(process.poll() is None for process in self.running.values())
+        return any(sipp.calling for sipp in self.running.values())
 
     def no_more(self) -> None:
         """Place no calls any more; those that are up go on to their end."""
-        for process in self.running.values():
-            process.send_signal(signal.SIGUSR1)
+        for sipp in self.running.values():
+            sipp.process.send_signal(signal.SIGUSR1)
 
     def placed(self, to: str) -> int:
         return self.told(to, "TotalCallCreated")
@@ -93,13 +87,17 @@ class Phones:
         """Whether each number was called."""
         return min(map(self.placed, SHARES)) > 0
 
+    def check(self, findings: Findings) -> None:
+        """Whether each did its work to the end; call it before they are stopped."""
+        for to, sipp in self.running.items():
+            findings.expect(sipp.calling or sipp.process.returncode in CALLED, f"SIPp calling {to}: {sipp.ended()}")
+
     def stop(self) -> None:
-        for process in self.running.values():
-            process.kill()
-            process.wait()
+        for sipp in self.running.values():
+            sipp.stop()
 
     def told(self, to: str, column: str) -> int:
-        return int(counts(self.gateway.folder / f"{to}.csv").get(column, 0))
+        return self.running[to].told(column)
 
 
 def strike(agents: Mapping[str, Agent], dice: Random, thaw: dict[str, float]) -> str:
@@ -121,7 +119,7 @@ def agents(seconds: float, findings: Findings) -> None:
     """Calls until time is up, to four agents of which three fail; then what has become of each call."""
     program = shutil.which("sipp")
     if program is None:
-        findings.done.append("agents: left out, SIPp is not installed (Debian: apt install sip-tester)")
+        findings.done.append(f"agents: left out, {MISSING}")
         return
     seed = secrets.randbits(32)
     findings.say(f"seed {seed}")
@@ -141,8 +139,9 @@ def agents(seconds: float, findings: Findings) -> None:
                     for to, share in SHARES.items()}  # fmt: skip
             phones = Phones(gateway, program, each)
             try:
-                phones.start(most, block.first + 10)
+                phones.start(most, block, seconds + LONGER)
                 peak = _rounds(seconds, findings, phones, bots, struck, dice)
+                phones.check(findings)
             finally:
                 phones.stop()
             records = gateway.wait_for_records(sum(map(phones.placed, SHARES)), timeout=30.0)
@@ -173,7 +172,7 @@ def _rounds(
     settled: dict[int, int] = {}
     peak = 0
     ended = False
-    while gateway.running and phones.calling and time.monotonic() < deadline + 90:
+    while gateway.running and phones.calling and time.monotonic() < deadline + LONGER:
         now = time.monotonic()
         if not ended and now > deadline and (now > deadline + PATIENCE or phones.all_called()):
             ended = True

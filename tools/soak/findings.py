@@ -20,6 +20,7 @@ from attrs import define, field
 from stellar_gw.media.source import Tone
 from stellar_gw.testing.gateway_process import GatewayProcess, resident_octets, wait_until
 from stellar_gw.testing.ports import take_ports
+from stellar_gw.testing.processes import run_to_its_end
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLER = "127.0.0.2"
@@ -160,7 +161,7 @@ def alone(name: str, seconds: float, findings: Findings, run: Callable[[float, F
     inside = f"ip link set lo up && exec {sys.executable} -m tools.soak {again}--seconds {seconds} {name}"
     for way in ALONE:
         if subprocess.run([*way, "true"], capture_output=True, check=False).returncode == 0:
-            status = subprocess.run([*way, "sh", "-c", inside], cwd=ROOT, check=False).returncode
+            status = run_to_its_end([*way, "sh", "-c", inside], cwd=ROOT)
             findings.expect(status == 0, "the live gateway was found wanting, see above")
             findings.done.append(f"{name}: in a network of its own, see above")
             return

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import time
-from pathlib import Path
 
 from attrs import define, field
 
-from stellar_gw.media.pcm import ulaw_from_pcm
-from stellar_gw.media.source import Tone
 from stellar_gw.testing.gateway_process import GatewayProcess, resident_octets
 from stellar_gw.testing.ports import take_ports
-from tools.soak.findings import CALLER, ROOT, Baseline, Findings, soaked
-from tools.soak.load import check_records, counts
+from tools.soak.findings import Baseline, Findings, soaked
+from tools.soak.load import check_records
+from tools.soak.sipp import MISSING, Sipp, media_port
 
 CALLS = 200
 TALK = 30.0
@@ -55,7 +52,7 @@ def steady(seconds: float, findings: Findings) -> None:
     """Calls to the echo with RTP both ways, always 200 of them; each has one good record."""
     program = shutil.which("sipp")
     if program is None:
-        findings.done.append("steady: left out, SIPp is not installed (Debian: apt install sip-tester)")
+        findings.done.append(f"steady: left out, {MISSING}")
         return
     talk = min(TALK, max(2.0, seconds / 4))
     rate = CALLS / talk
@@ -63,28 +60,21 @@ def steady(seconds: float, findings: Findings) -> None:
     block = take_ports()
     try:
         with soaked(findings, ports=MEDIA_PORTS) as gateway:
-            folder = gateway.folder / "sipp-steady"
-            folder.mkdir()
-            (folder / "tone.pcmu").write_bytes(ulaw_from_pcm(Tone((440,), 8000).take(8000)))
             memory = Memory()
-            command = [
-                program, "-sf", str(ROOT / "tests/integration/sipp/caller.xml"), "-i", CALLER, "-mi", CALLER,
-                "-p", str(block.first), "-mp", "20000", "-s", "600",
-                "-m", str(count), "-l", str(CALLS), "-r", f"{rate:.1f}", "-d", str(int(talk * 1000)), "-nostdin",
-                "-timeout", str(int(seconds + 120)), "-timeout_error", "-trace_stat", "-stf", "stat.csv", "-fd", "1",
-                f"127.0.0.1:{gateway.ports['udp']}",
-            ]  # fmt: skip
-            process = subprocess.Popen(
-                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
+            sipp = Sipp.begin(
+                program, gateway, "steady", "-m", str(count), "-l", str(CALLS), "-r", f"{rate:.1f}",
+                "-d", str(int(talk * 1000)), "-timeout", str(int(seconds + 120)), "-timeout_error",
+                port=block.first, media=media_port(block),
+            )  # fmt: skip
             try:
-                baseline = _watch(process, gateway, memory, folder, count, seconds, findings)
+                baseline = _watch(sipp, gateway, memory, count, seconds, findings)
+                good, failed = sipp.good, sipp.failed
+                findings.expect(
+                    (good, failed) == (count, 0),
+                    f"SIPp: {good} good and {failed} failed calls of {count}; {sipp.ended()}",
+                )
             finally:
-                process.kill()
-                process.wait()
-            told = counts(folder / "stat.csv")
-            good, failed = int(told.get("SuccessfulCall(C)", 0)), int(told.get("FailedCall(C)", 0))
-            findings.expect((good, failed) == (count, 0), f"SIPp: {good} good and {failed} failed calls of {count}")
+                sipp.stop()
             check_records(gateway, count, findings)
             grown = memory.check(gateway, findings)
             baseline.check(gateway, findings)
@@ -94,18 +84,12 @@ def steady(seconds: float, findings: Findings) -> None:
 
 
 def _watch(
-    process: subprocess.Popen[bytes],
-    gateway: GatewayProcess,
-    memory: Memory,
-    folder: Path,
-    count: int,
-    seconds: float,
-    findings: Findings,
+    sipp: Sipp, gateway: GatewayProcess, memory: Memory, count: int, seconds: float, findings: Findings
 ) -> Baseline:
     """Until all calls are over; what the gateway held once it had settled."""
     began = said = time.monotonic()
     deadline, baseline = began + seconds + 150, None
-    while process.poll() is None and time.monotonic() < deadline:
+    while sipp.calling and time.monotonic() < deadline:
         time.sleep(min(SAMPLE, 1.0) if seconds < 150 else SAMPLE)
         memory.look(gateway)
         if baseline is None and time.monotonic() > began + seconds * SETTLED:
@@ -113,8 +97,7 @@ def _watch(
         if time.monotonic() > said + 30:
             said = time.monotonic()
             held = ", ".join(f"{each[-1] / 2**20:.1f}" for each in memory.samples.values())
-            done = counts(folder / "stat.csv").get("SuccessfulCall(C)", "0")
-            findings.say(f"{done} of {count} calls; MiB held: {held}")
+            findings.say(f"{sipp.good} of {count} calls; MiB held: {held}")
     return baseline or Baseline.of(gateway)
 
 
