@@ -23,6 +23,7 @@ from stellar_gw.agent.ws_link import WsConnector
 from stellar_gw.control.messages import CallContext
 from stellar_gw.dialects.contract import Frame
 from stellar_gw.dialects.twilio import TwilioDialect
+from stellar_gw.testing.processes import unwind_on_sigterm
 from stellar_gw.testing.sansio_link import SansIoConnector
 
 TICK = 0.02
@@ -107,6 +108,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    unwind_on_sigterm()
     command = [sys.executable, "-m", "stellar_gw.testing.agents", "--behaviour", "echo"]
     kinds: dict[str, Callable[[asyncio.AbstractEventLoop], Connector]] = {
         "picows": WsConnector,

@@ -67,11 +67,6 @@ CASES = (
 
 async def work(reactor: Any, effort: Effort) -> Report:
     effort = evolve(effort, warmup=max(BEGINNING, effort.warmup))
-    columns = (
-        "CPU per call and 20 ms, us", "calls", "median", "to bare", "goal", "verdict", "packets lost",
-        "load of the core", "off p99, ms",
-    )  # fmt: skip
-    report = Report("The way through an agent and back, on one core", columns)
     runs: dict[str, list[Measured]] = {case.name: [] for case in CASES}
     lost = dict.fromkeys(runs, 0)
     for number in range(effort.runs):
@@ -83,19 +78,29 @@ async def work(reactor: Any, effort: Effort) -> Report:
                 f"run {number + 1}: {case.name}: {measured.us_per_packet:.1f} us, {measured.load * 100:.0f} % of the "
                 f"core, {missing} lost, sent off by {milliseconds(measured.off.p99)} ms at p99"
             )
+    return report(runs, lost)
+
+
+def report(runs: dict[str, list[Measured]], lost: dict[str, int]) -> Report:
+    """By the names of cases."""
+    columns = (
+        "CPU per call and 20 ms, us", "calls", "median", "to bare", "goal", "verdict", "packets lost",
+        "load of the core", "off p99, ms",
+    )  # fmt: skip
+    made = Report("The way through an agent and back, on one core", columns)
     costs = {name: [measured.us_per_packet for measured in found] for name, found in runs.items()}
     for case in CASES:
         middle, bare = median(costs[case.name]), costs.get(f"bare, {case.name}")
         load = median(measured.load for measured in runs[case.name])
         off = median(measured.off.p99 for measured in runs[case.name])
-        goal, met = ("", "") if case.goal is None else (f"{case.goal:g}", verdict(middle, case.goal))
+        goal, met = ("", "") if case.goal is None else (f"{case.goal:g}", verdict(middle, case.goal, lost[case.name]))
         if off > OVERLOADED_US:
             met = "overloaded" if case.goal else ""
-        report.row(
+        made.row(
             case.name, str(case.calls), spread(costs[case.name]), f"{middle / median(bare):.2f}" if bare else "", goal,
             met, str(lost[case.name]), f"{load * 100:.0f} %", milliseconds(off),
         )  # fmt: skip
-    report.plots["agent_path.svg"] = bars(
+    made.plots["agent_path.svg"] = bars(
         "CPU per call and 20 ms",
         "us",
         [case.name for case in CASES],
@@ -104,13 +109,13 @@ async def work(reactor: Any, effort: Effort) -> Report:
             "goal": [case.goal or 0.0 for case in CASES],
         },
     )
-    report.notes.append(
+    made.notes.append(
         "Lost: packets of the generator that its agents did not bring back (PCMU over a link passes unchanged, so "
         "every packet is known by its content), or, where audio is coded anew, that the worker missed. Bare: the same "
         "libraries and system calls with no gateway around them, a floor for this machine. "
         "Overloaded: no time was left, and packets were sent late."
     )
-    return report
+    return made
 
 
 async def one_run(

@@ -15,15 +15,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
+from types import TracebackType
 
 from stellar_gw.sip.digest import answer_challenge, parse_challenge
 from stellar_gw.sip.message import Response
 from stellar_gw.sip.parser import parse_message
 from stellar_gw.testing.gateway_process import GatewayProcess, cpu_seconds, resident_octets, wait_until
 from stellar_gw.testing.ports import take_ports
+from stellar_gw.testing.processes import unwind_on_sigterm
 
 HERE = Path(__file__).parent
 CONFIGURATION = """\
@@ -39,10 +41,38 @@ tenants:
 """
 
 
-def sipp(target: int, folder: Path, *words: str) -> subprocess.Popen[bytes]:
-    """SIPp calling 127.0.0.1:target, quietly."""
-    command = ["sipp", f"127.0.0.1:{target}", "-i", "127.0.0.1", "-s", "600", "-nostdin", *words]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+class Sipp:
+    """SIPp calling 127.0.0.1:target, quietly; a context manager, within which what it brings about is measured.
+
+    :raise SystemExit: at its end, if not all of its calls were good: what was measured meanwhile is no figure then.
+    """
+
+    def __init__(self, target: int, folder: Path, *words: str, within: float, program: str = "sipp") -> None:
+        """:param within: seconds in which all of its calls are over."""
+        command = [program, f"127.0.0.1:{target}", "-i", "127.0.0.1", "-s", "600", "-nostdin", *words]
+        self._words = folder / "sipp.err"
+        with self._words.open("wb") as words_file:
+            self._process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=words_file)
+        self._deadline = time.monotonic() + within
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        status: int | None = None
+        try:
+            if error is None:
+                with suppress(subprocess.TimeoutExpired):
+                    status = self._process.wait(max(0.0, self._deadline - time.monotonic()))
+        finally:
+            self._process.kill()
+            self._process.wait()
+        if error is None and status != 0:
+            how = "did not end in time" if status is None else f"ended with {status}"
+            said = self._words.read_text(encoding="utf-8", errors="replace")[-300:]
+            raise SystemExit(f"SIPp {how}, so its calls tell nothing: {said}")
 
 
 @contextmanager
@@ -65,10 +95,9 @@ def cpu_of_signalling(gateway: GatewayProcess, folder: Path, calls: int, rate: i
     """Milliseconds of the gateway's CPU for one whole call with digest."""
     before = cpu_seconds(gateway.pid)
     scenario = str(HERE / "sipp" / "digest.xml")
-    run = sipp(gateway.ports["udp"], folder, "-sf", scenario, "-m", str(calls), "-r", str(rate), "-d", "500")
-    status = run.wait(timeout=calls / rate + 60)
-    if status:
-        raise SystemExit(f"SIPp ended with {status}: some of its calls failed")
+    words = ("-sf", scenario, "-m", str(calls), "-r", str(rate), "-d", "500")
+    with Sipp(gateway.ports["udp"], folder, *words, within=calls / rate + 60):
+        pass
     return (cpu_seconds(gateway.pid) - before) / calls * 1000
 
 
@@ -76,8 +105,9 @@ def cpu_of_peer(folder: Path, calls: int, rate: int) -> float:
     """Milliseconds of SIPp's own server for a call without digest and without media."""
     with sipp_server(folder) as (port, pid):
         before = cpu_seconds(pid)
-        run = sipp(port, folder, "-sn", "uac", "-m", str(calls), "-r", str(rate), "-d", "500")
-        run.wait(timeout=calls / rate + 60)
+        words = ("-sn", "uac", "-m", str(calls), "-r", str(rate), "-d", "500")
+        with Sipp(port, folder, *words, within=calls / rate + 60):
+            pass
         return (cpu_seconds(pid) - before) / calls * 1000
 
 
@@ -137,16 +167,16 @@ def media(gateway: GatewayProcess, folder: Path, calls: int, seconds: int) -> tu
     (worker,) = gateway.workers
     idle = resident_octets(worker), resident_octets(gateway.pid)
     up = 4
-    run = sipp(
-        gateway.ports["udp"], folder, "-sf", str(HERE / "sipp" / "digest.xml"), "-m", str(calls),
-        "-r", str(calls // up), "-d", str((seconds + up + 4) * 1000), "-rtp_echo",
+    words = (
+        "-sf", str(HERE / "sipp" / "digest.xml"), "-m", str(calls), "-r", str(calls // up),
+        "-d", str((seconds + up + 4) * 1000), "-rtp_echo",
     )  # fmt: skip
-    time.sleep(up + 2)
-    before, began = cpu_seconds(worker), time.monotonic()
-    time.sleep(seconds)
-    used, elapsed = cpu_seconds(worker) - before, time.monotonic() - began
-    busy = resident_octets(worker), resident_octets(gateway.pid)
-    run.wait(timeout=seconds + 60)
+    with Sipp(gateway.ports["udp"], folder, *words, within=2 * seconds + 60):
+        time.sleep(up + 2)
+        before, began = cpu_seconds(worker), time.monotonic()
+        time.sleep(seconds)
+        used, elapsed = cpu_seconds(worker) - before, time.monotonic() - began
+        busy = resident_octets(worker), resident_octets(gateway.pid)
     per_slot = used * 1e6 / (calls * elapsed / 0.02)
     return per_slot, (busy[0] - idle[0]) / calls / 1024, (busy[1] - idle[1]) / calls / 1024
 
@@ -160,6 +190,7 @@ def main() -> int:
     if shutil.which("sipp") is None:
         sys.stderr.write("SIPp is missing: apt-get install --no-install-recommends sip-tester\n")
         return 2
+    unwind_on_sigterm()
     folder = Path(tempfile.mkdtemp(prefix="stellar-gw-bench-"))
     block = take_ports()
     try:
@@ -169,9 +200,9 @@ def main() -> int:
             ours = median(cpu_of_signalling(gateway, folder, 500, 50) for _ in range(3))
             peer = median(cpu_of_peer(folder, 500, 50) for _ in range(3))
             scenario = str(HERE / "sipp" / "digest.xml")
-            load = sipp(gateway.ports["udp"], folder, "-sf", scenario, "-m", "600", "-r", "50", "-d", "500")
-            busy = set_up_times(gateway.ports["udp"], 300)
-            load.wait(timeout=60)
+            words = ("-sf", scenario, "-m", "600", "-r", "50", "-d", "500")
+            with Sipp(gateway.ports["udp"], folder, *words, within=75):
+                busy = set_up_times(gateway.ports["udp"], 300)
             slot, of_worker, of_gateway = media(gateway, folder, 100, 10)
             wait_until(lambda: len(gateway.records()) >= 2000, 5.0)
     finally:

@@ -15,6 +15,7 @@ from statistics import median, quantiles
 
 from stellar_gw.testing.gateway_process import GatewayProcess
 from stellar_gw.testing.ports import take_ports
+from stellar_gw.testing.processes import unwind_on_sigterm
 from tests.integration.fault_support import Answer, Stranger, authorization, request
 from tests.integration.gateway_support import DOMAIN
 
@@ -104,6 +105,7 @@ def numbers(stranger: Stranger, challenge: Answer) -> dict[str, tuple[float, flo
 
 
 def main() -> int:
+    unwind_on_sigterm()
     folder = Path(tempfile.mkdtemp(prefix="stellar-gw-bench-"))
     block = take_ports()
     held = True

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from attrs import define, evolve, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.threads import deferToThread
 
 from benchmarks.load.generator import Measured, address_of
@@ -65,16 +65,24 @@ class Span:
     """What comes up in the gateway's namespace between two looks."""
 
     machines: Machines
-    began: float = 0.0
-    _datagrams: int = 0
-    found: tuple[int, float] = (0, 1.0)
+    _looks: list[tuple[float, int]] = field(factory=list)
 
     def begin(self) -> None:
-        self.began, self._datagrams = time.monotonic(), self._received()
+        self._looks = [(time.monotonic(), self._received())]
 
     def end(self) -> None:
-        """``found``: datagrams and seconds."""
-        self.found = self._received() - self._datagrams, time.monotonic() - self.began
+        self._looks.append((time.monotonic(), self._received()))
+
+    @property
+    def found(self) -> tuple[int, float]:
+        """Datagrams and seconds.
+
+        :raise WorkerEndError: a look failed.
+        """
+        if len(self._looks) != 2:
+            raise WorkerEndError("what came up to user space could not be counted")
+        (began, before), (ended, after) = self._looks
+        return after - before, ended - began
 
     def _received(self) -> int:
         """UDP's InDatagrams and those that found no room (RFC 4113), of the gateway's namespace."""
@@ -113,7 +121,11 @@ class Bench:
     def close(self) -> None:
         if self._helper is not None:
             self._helper.terminate()
-            self._helper.wait(10)
+            try:
+                self._helper.wait(10)
+            except subprocess.TimeoutExpired:
+                self._helper.kill()
+                self._helper.wait()
         self.machines.close()
 
     async def run(self, which: str) -> Run:

@@ -72,7 +72,7 @@ def verdict_of_loss(compared: Comparison) -> str:
 def capacities(report: Report, most: dict[str, Capacity]) -> None:
     words = {which: f"{found.most}{' or more' if found.bounded else ''}" for which, found in most.items()}
     ratio = most[OURS].most / max(1, most[PEER].most)
-    met = "met" if most[OURS].most >= MOST else f"missed: {most[OURS].most}"
+    met = "met" if most[OURS].most >= MOST else f"{'not shown' if most[OURS].bounded else 'missed'}: {words[OURS]}"
     report.row("calls on one core", words[OURS], words[PEER], f"{ratio:.2f}", str(MOST), met)
     report.notes.append(
         "A packet is one that came in and went out again. Calls on one core: the largest number of bridged calls, by "

@@ -19,19 +19,20 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twisted.internet import reactor as installed_reactor
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
+from benchmarks.load.report import TOLD_TO_END
+from benchmarks.load.worker_end import run_with_reactor
 from stellar_gw.control import messages
 from stellar_gw.gateway.pool import WorkerPool
 from stellar_gw.gateway.pool_settings import PoolSettings
 from stellar_gw.gateway.worker_process import WorkerCommand
 
-reactor: Any = installed_reactor
 LOOPBACK = "127.0.0.1"
 PCMU = messages.Codec(name="PCMU", payload_type=0)
 PCMA = messages.Codec(name="PCMA", payload_type=8)
@@ -95,7 +96,7 @@ class Generator:
 
 
 class Bench:
-    def __init__(self, calls: int, transcode: bool, core: int) -> None:
+    def __init__(self, reactor: Any, calls: int, transcode: bool, core: int) -> None:
         self._calls = calls
         self._transcode = transcode
         self.generator = Generator()
@@ -146,10 +147,10 @@ class Bench:
         self._folder.cleanup()
 
 
-async def measure(options: argparse.Namespace) -> dict[str, Any]:
+async def measure(options: argparse.Namespace, reactor: Any) -> dict[str, Any]:
     core = max(os.sched_getaffinity(0))
     os.sched_setaffinity(0, os.sched_getaffinity(0) - {core} or {core})
-    bench = Bench(options.calls, options.transcode, core)
+    bench = Bench(reactor, options.calls, options.transcode, core)
     costs, lost = [], []
     try:
         pid = await bench.start()
@@ -181,19 +182,10 @@ def main() -> int:
     options.add_argument("--transcode", action="store_true", help="PCMU to PCMA: coded anew, at the worker's pace")
     options.add_argument("--json", action="store_true")
     chosen = options.parse_args()
-    found: dict[str, Any] = {}
-
-    def done(result: Any) -> None:
-        if isinstance(result, dict):
-            found.update(result)
-        else:
-            print(result, file=sys.stderr)
-        reactor.stop()
-
-    reactor.callWhenRunning(lambda: Deferred.fromCoroutine(measure(chosen)).addBoth(done))
-    reactor.run()
-    if not found:
-        return 1
+    try:
+        found = run_with_reactor(partial(measure, chosen))
+    except CancelledError:
+        return TOLD_TO_END
     if chosen.json:
         print(json.dumps(found))
     else:

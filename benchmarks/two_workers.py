@@ -41,7 +41,9 @@ async def work(reactor: Any, effort: Effort) -> Report:
     ratio = median(costs[BOTH]) / ((median(costs[ALONE]) + median(costs[BESIDE])) / 2)
     for name in (ALONE, BESIDE):
         report.row(name, spread(costs[name]), "", "", "", str(lost[name]))
-    report.row(BOTH, spread(costs[BOTH]), f"{ratio:.2f}", f"{GOAL:g}", verdict(ratio, GOAL), str(lost[BOTH]))
+    report.row(
+        BOTH, spread(costs[BOTH]), f"{ratio:.2f}", f"{GOAL:g}", verdict(ratio, GOAL, lost[BOTH]), str(lost[BOTH])
+    )
     report.plots["two_workers.svg"] = bars(
         f"CPU per packet, {CALLS} bridged calls for each worker", "us", list(costs),
         {"median": [median(values) for values in costs.values()]},

@@ -32,12 +32,9 @@ def awake(cores: Iterable[int], system: Path = Path("/sys")) -> Iterator[str]:
         with _loops(cores):
             yield "a loop of the lowest priority, ``benchmarks/load/awake.c``"
         return
-    before = limit.read_text(encoding="ascii")
-    limit.write_text(NANOSECONDS, encoding="ascii")
-    try:
+    with _restored(limit):
+        limit.write_text(NANOSECONDS, encoding="ascii")
         yield f"the kernel's haltpoll, {int(NANOSECONDS) // 1_000_000} ms"
-    finally:
-        limit.write_text(before, encoding="ascii")
 
 
 def _limit(system: Path) -> Path | None:
@@ -46,6 +43,24 @@ def _limit(system: Path) -> Path | None:
     if not os.access(limit, os.R_OK | os.W_OK) or not driver.exists():
         return None
     return limit if driver.read_text(encoding="ascii").strip() == "haltpoll" else None
+
+
+@contextmanager
+def _restored(setting: Path) -> Iterator[None]:
+    """A setting is as it was afterwards, even where this process is killed: another one waits for its end."""
+    words = [
+        "/bin/sh",
+        "-c",
+        'read -r _; printf %s "$1" >"$2"',
+        "sh",
+        setting.read_text(encoding="ascii"),
+        str(setting),
+    ]
+    keeper = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        yield
+    finally:
+        keeper.communicate()
 
 
 @contextmanager

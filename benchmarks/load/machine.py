@@ -21,6 +21,7 @@ PRIORITY = 15
 machine, with the same priority, could keep it waiting, which would say nothing about either relay."""
 
 
+LOOK = 2.0
 LONGEST_WAIT = 300.0
 """Seconds for another benchmark to end."""
 
@@ -79,9 +80,21 @@ def real_time(pid: int, priority: int) -> bool:
     return True
 
 
-def load_average() -> float:
-    """Of the last minute, everything on this machine included."""
-    return os.getloadavg()[0]
+def others_share(stat: Path = Path("/proc/stat"), wait: Callable[[float], None] = time.sleep) -> float:
+    """Part of all cores' time that is not idle, while nothing of the benchmark's runs; takes :data:`LOOK` seconds.
+
+    The load average would tell of the benchmark before.
+
+    :param stat: as proc(5) has it; what the host takes for others counts.
+    """
+    looks = []
+    for number in range(2):
+        if number:
+            wait(LOOK)
+        # user, nice, system, idle, iowait, irq, softirq, steal; what guests take is in the first two
+        looks.append([int(word) for word in stat.read_text(encoding="ascii").split("\n")[0].split()[1:9]])
+    passed = [after - before for before, after in zip(*looks, strict=True)]
+    return 1 - (passed[3] + passed[4]) / sum(passed) if sum(passed) else 0.0
 
 
 def describe() -> str:

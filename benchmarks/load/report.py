@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,6 +13,7 @@ from statistics import median
 from typing import Any
 
 from attrs import define, field, frozen
+from twisted.internet.defer import CancelledError
 
 from benchmarks.load.awake import awake
 from benchmarks.load.generator import GeneratorError, build
@@ -23,16 +25,20 @@ from benchmarks.load.machine import (
     alone,
     check_cores,
     describe,
-    load_average,
+    others_share,
 )
 from benchmarks.load.rtpengine import RtpengineError
 from benchmarks.load.worker_end import WorkerEndError, run_with_reactor
 from stellar_gw.compiled import usable
+from stellar_gw.testing.processes import unwind_on_sigterm
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-BUSY = 1.5
-"""Load average from which on the results say that the machine was not ours alone; a run of the benchmark itself
-brings about one."""
+BUSY = 0.1
+"""Part of the cores' time from which on the results say that the machine was not ours alone."""
+
+
+TOLD_TO_END = 128 + signal.SIGTERM
+"""The exit status of a benchmark that was."""
 
 
 @frozen(kw_only=True)
@@ -86,11 +92,19 @@ def say(words: str) -> None:
     print(f"  {words}", flush=True)
 
 
-def verdict(value: float, goal: float) -> str:
-    """Whether a figure that should be small is small enough; an infinite one is of nothing measured."""
+def verdict(value: float, goal: float, lost: int = 0) -> str:
+    """Whether a figure that should be small is small enough; an infinite one is of nothing measured.
+
+    :param lost: packets, without which it would be greater.
+    """
     if isinf(value):
         return "missed: nothing came back"
-    return "met" if value <= goal else f"missed by {(value / goal - 1) * 100:.0f} %"
+    if lost:
+        return f"missed: {lost} lost"
+    if value <= goal:
+        return "met"
+    percent = f"{(value / goal - 1) * 100:.0f}"
+    return f"missed by {'less than 1' if percent == '0' else percent} %"
 
 
 def milliseconds(us: float) -> str:
@@ -113,6 +127,7 @@ def bench(name: str, work: Callable[[Any, Effort], Awaitable[Report]]) -> int:
     parser = argparse.ArgumentParser(f"python -m benchmarks.{name}")
     parser.add_argument("--quick", action="store_true", help="one short run of each figure, nothing written")
     effort = QUICK if parser.parse_args().quick else FULL
+    unwind_on_sigterm()
     try:
         check_cores()
         build()
@@ -120,19 +135,24 @@ def bench(name: str, work: Callable[[Any, Effort], Awaitable[Report]]) -> int:
         async def measured(reactor: Any) -> Report:
             return await work(reactor, effort)
 
-        with alone(say), awake((RELAY_CORE, LOAD_CORE)) as how:
-            before, began = load_average(), time.monotonic()
-            report = run_with_reactor(measured)
+        with alone(say):
+            others, began = others_share(), time.monotonic()
+            with awake((RELAY_CORE, LOAD_CORE)) as how:
+                report = run_with_reactor(measured)
     except (GeneratorError, RtpengineError, TakenError, TooSmallError, WorkerEndError) as reason:
         sys.stderr.write(f"{name}: {reason}\n")
         return 2
+    except CancelledError:
+        sys.stderr.write(f"{name}: told to end, nothing is written\n")
+        return TOLD_TO_END
     runs = "compiled" if usable()[0] else "interpreted"
     report.notes.append(
-        f"{time.strftime('%Y-%m-%d')}, {describe()}; load average {before:.1f} before. Media workers run {runs}. "
-        f"Both cores are kept from halting, for ours and for peers alike ({how}): waking the core of a virtual machine "
-        "costs more than a packet, and by chance. Absolute times are this machine's; ratios travel better."
+        f"{time.strftime('%Y-%m-%d')}, {describe()}; other work took {others:.0%} of both cores before. "
+        f"Media workers run {runs}. Both cores are kept from halting, for ours and for peers alike "
+        f"({how}): waking the core of a virtual machine costs more than a packet, and by chance. "
+        "Absolute times are this machine's; ratios travel better."
     )
-    if before > BUSY:
+    if others > BUSY:
         report.notes.append("The machine was busy with other work at the start: take these figures with caution.")
     sys.stdout.write("\n" + report.table() + "".join(f"- {note}\n" for note in report.notes))
     sys.stdout.write(f"({time.monotonic() - began:.0f} s)\n")

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import deferLater, react
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
@@ -127,8 +127,8 @@ class WorkerEnd:
         self._pool = WorkerPool(reactor, self._settings, self._events.append)
 
     async def __aenter__(self) -> WorkerEnd:
-        await self._pool.start()
         try:
+            await self._pool.start()
             for _ in range(1000):
                 if all(worker.up for worker in self._pool.describe()):
                     break
@@ -318,15 +318,32 @@ class EchoAgents:
 
 
 def run_with_reactor(work: Callable[[Any], Awaitable[_T]]) -> _T:
-    """Run a coroutine under Twisted's reactor, which ends with it; its result, or what it raised."""
+    """Run a coroutine under Twisted's reactor, which ends with it; its result, or what it raised.
+
+    :raise CancelledError: this process was told to end; the coroutine has ended what it had begun.
+    """
     results: list[_T] = []
     failures: list[Failure] = []
 
     def main(reactor: Any) -> Deferred[None]:
+        over: Deferred[None] = Deferred()
+
         async def both() -> None:
+            await deferLater(reactor, 0)  # from here on a signal is the reactor's
             results.append(await work(reactor))
 
-        return Deferred.fromCoroutine(both()).addErrback(failures.append)
+        def done(failure: Failure | None) -> None:
+            if failure is not None:
+                failures.append(failure)
+            over.callback(None)
+
+        def stop() -> Deferred[None]:
+            working.cancel()
+            return over
+
+        working = Deferred.fromCoroutine(both()).addBoth(done)
+        reactor.addSystemEventTrigger("before", "shutdown", stop)
+        return working
 
     try:
         react(main, ())
@@ -334,4 +351,6 @@ def run_with_reactor(work: Callable[[Any], Awaitable[_T]]) -> _T:
         pass
     if failures:
         failures[0].raiseException()
+    if not results:
+        raise CancelledError
     return results[0]

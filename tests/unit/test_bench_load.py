@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
+from typing import Any, cast
 from xml.etree import ElementTree
 
 from hypothesis import given, settings
@@ -14,12 +19,16 @@ from hypothesis import strategies as st
 from pylibsrtp import Policy, Session
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from benchmarks import fast_path, pacing
+from benchmarks import agent_path, calls, fast_path, pacing, relay
+from benchmarks.load import relays
 from benchmarks.load.awake import awake
 from benchmarks.load.generator import GeneratorError, Leg, Measured, Times, build, run
+from benchmarks.load.machine import others_share
 from benchmarks.load.plot import bars, lines
 from benchmarks.load.report import Report, spread, verdict
 from benchmarks.load.rtpengine import bdecode, bencode
+from benchmarks.load.worker_end import WorkerEndError
+from stellar_gw.testing.gateway_process import wait_until
 
 RELAY = "127.0.0.45"
 VALUES = st.recursive(
@@ -51,6 +60,27 @@ class AwakeTests(SynchronousTestCase):
         self.assertRaises(ZeroDivisionError, broken)
         self.assertEqual(limit.read_text(), "200000\n")
 
+    def test_killed(self) -> None:
+        """The kernel's setting is put back by another process where this one cannot."""
+        system, limit = self.system("haltpoll\n")
+        program = (
+            "import signal; from pathlib import Path; from benchmarks.load.awake import awake\n"
+            f"with awake((), Path({str(system.absolute())!r})):\n"
+            "    print('awake', flush=True); signal.pause()\n"
+        )
+        for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+            process = subprocess.Popen(
+                [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                start_new_session=True,
+            )  # fmt: skip
+            self.addCleanup(process.communicate)
+            self.addCleanup(process.kill)
+            assert process.stdout is not None
+            self.assertEqual((process.stdout.readline(), limit.read_text()), ("awake\n", "20000000"))
+            os.killpg(process.pid, how)
+            process.wait(10)
+            self.assertTrue(wait_until(lambda: limit.read_text() == "200000\n", 10.0), how)
+
     def test_no_haltpoll(self) -> None:
         """The parameter is there and not in use: it is left alone."""
         system, limit = self.system("intel_idle\n")
@@ -60,6 +90,23 @@ class AwakeTests(SynchronousTestCase):
                 self.assertEqual(limit.read_text(), "200000\n")
         except GeneratorError as reason:
             raise SkipTest(str(reason)) from None
+
+
+class MachineTests(SynchronousTestCase):
+    def test_what_others_take(self) -> None:
+        """All that is not idle, of all cores, between two looks: a load average would count the benchmark before."""
+        stat = Path(self.mktemp())
+        rest = "cpu0 1 2 3 4 5 6 7 8 9 10\nctxt 12345\n"
+
+        def wait(seconds: float) -> None:
+            # user nice system idle iowait irq softirq steal guest guest_nice: of 100, 70 idle, 5 waiting for a disk
+            stat.write_text(f"cpu  1005 105 1005 1070 105 105 104 101 15 10\n{rest}")
+
+        stat.write_text(f"cpu  1000 100 1000 1000 100 100 100 100 10 10\n{rest}")
+        self.assertAlmostEqual(others_share(stat, wait), 0.25)
+
+    def test_of_this_machine(self) -> None:
+        self.assertTrue(0.0 <= others_share(wait=lambda _: None) <= 1.0)
 
 
 class BencodeTests(SynchronousTestCase):
@@ -92,6 +139,31 @@ class ReportTests(SynchronousTestCase):
         self.assertEqual(spread([3.0, 1.0, 2.0]), "2.0 (1.0-3.0)")
         self.assertEqual(spread([2.0], 2), "2.00")
         self.assertEqual([verdict(1.0, 1.0), verdict(1.5, 1.0)], ["met", "missed by 50 %"])
+        self.assertEqual(verdict(1.004, 1.0), "missed by less than 1 %")
+
+    def test_nothing_is_met_by_losing_packets(self) -> None:
+        """A packet that is not carried costs nothing: what is cheap by that is not good."""
+        self.assertEqual([verdict(0.5, 1.0, 3), verdict(inf, 1.0, 3)], ["missed: 3 lost", "missed: nothing came back"])
+        case = agent_path.CASES[0]
+        rows = []
+        for lost in (0, 3):
+            found = {each.name: [measured(100, 100, 0.001)] for each in agent_path.CASES}
+            rows.append(agent_path.report(found, {**dict.fromkeys(found, 0), case.name: lost}).rows[0][5:7])
+        self.assertEqual(rows, [("met", "0"), ("missed: 3 lost", "3")])
+
+    def test_the_most_calls(self) -> None:
+        """Where the generator ended the search, nobody knows whether the relay would have held the goal."""
+        verdicts = {}
+        for most, bounded in ((900, False), (900, True), (1000, False), (1600, True)):
+            report = Report("", ())
+            found = relays.Capacity(most=most, probes=[(most, measured(1, 1, 1))], bounded=bounded)
+            relay.capacities(report, {relays.OURS: found, relays.PEER: found})
+            verdicts[most, bounded] = report.rows[0][-1]
+        self.assertEqual(
+            verdicts,
+            {(900, False): "missed: 900", (900, True): "not shown: 900 or more", (1000, False): "met",
+             (1600, True): "met"},
+        )  # fmt: skip
 
 
 def measured(off_p99: float, latency_p99: float, cpu: float) -> Measured:
@@ -133,6 +205,19 @@ class SeveralRunsTests(SynchronousTestCase):
         )  # fmt: skip
         self.assertIn("run 3", found.plots["fast_path.svg"])
 
+    def test_fast_path_not_counted(self) -> None:
+        """Packets that were not counted are not said to have stayed in the kernel."""
+
+        class Silent:
+            def run(self, *_: str) -> str:
+                return "Udp: InDatagrams RcvbufErrors\nUdp: 7 1\n"
+
+        span = fast_path.Span(cast(Any, Silent()))
+        span.begin()
+        self.assertRaises(WorkerEndError, lambda: span.found)
+        span.end()
+        self.assertEqual(span.found[0], 0)
+
     def test_pacing(self) -> None:
         """What has a goal is run several times, in turns, and judged by the median; the most is that of all."""
         aimed = [case for case in pacing.cases(quick=False) if case.aimed]
@@ -154,6 +239,78 @@ class SeveralRunsTests(SynchronousTestCase):
                  "missed by 7 %"],
             ],
         )  # fmt: skip
+
+
+class SippTests(SynchronousTestCase):
+    def fake(self, script: str) -> tuple[str, Path]:
+        """A program that does this in SIPp's place, and a folder for it."""
+        folder = Path(self.mktemp()).resolve()
+        folder.mkdir()
+        program = folder / "sipp"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o700)
+        return str(program), folder
+
+    def test_calls_that_fail(self) -> None:
+        """What was measured beside calls that were not all good is no figure, of ours nor of the peer."""
+        said = {}
+        for script in ("exit 0", "echo 'Unable to bind' >&2; exit 254", "exec sleep 60"):
+            program, folder = self.fake(script)
+            try:
+                with calls.Sipp(1, folder, within=10.0 if "exit" in script else 0.0, program=program):
+                    pass
+                said[script] = ""
+            except SystemExit as reason:
+                said[script] = str(reason)
+        self.assertEqual(
+            list(said.values()),
+            [
+                "",
+                "SIPp ended with 254, so its calls tell nothing: Unable to bind\n",
+                "SIPp did not end in time, so its calls tell nothing: ",
+            ],
+        )
+
+    def test_what_failed_beside(self) -> None:
+        """Its own failure does not hide that of what was measured, and it is gone."""
+        program, folder = self.fake("echo $$ >&2; exec sleep 60")
+
+        def measured() -> None:
+            with calls.Sipp(1, folder, within=60.0, program=program):
+                self.assertTrue(wait_until(lambda: (folder / "sipp.err").read_text().endswith("\n"), 10.0))
+                raise ZeroDivisionError
+
+        self.assertRaises(ZeroDivisionError, measured)
+        self.assertFalse(Path(f"/proc/{(folder / 'sipp.err').read_text().strip()}").exists())
+
+
+class ToldToEndTests(SynchronousTestCase):
+    PROGRAM = (
+        "import contextlib, sys; from benchmarks.load import report; from twisted.internet.defer import Deferred\n"
+        "from twisted.internet.task import deferLater\n"
+        "async def work(reactor, effort):\n"
+        "    try:\n"
+        "        print('up', flush=True); await Deferred()\n"
+        "    finally:\n"
+        "        await deferLater(reactor, 0); print('down', flush=True)\n"
+        "report.check_cores = report.build = lambda: None\n"
+        "report.alone = report.awake = contextlib.nullcontext; report.others_share = lambda: 0.0\n"
+        "sys.exit(report.bench('relay', work))\n"
+    )
+
+    def test_workers_end(self) -> None:
+        """Told to end, in either way, a benchmark first ends what it has begun, and writes no figures."""
+        for how in (signal.SIGTERM, signal.SIGINT):
+            process = subprocess.Popen(
+                [sys.executable, "-c", self.PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            self.addCleanup(process.communicate)
+            self.addCleanup(process.kill)
+            assert process.stdout is not None
+            self.assertEqual(process.stdout.readline(), "up\n")
+            process.send_signal(how)
+            said = process.communicate(timeout=20)
+            self.assertEqual((process.returncode, said), (143, ("down\n", "relay: told to end, nothing is written\n")))
 
 
 class PlotTests(SynchronousTestCase):
