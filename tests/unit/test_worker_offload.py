@@ -5,26 +5,12 @@ from __future__ import annotations
 from typing import Any, cast
 
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from stellar_gw.control.envelope import Message
-from stellar_gw.control.fastpath import (
-    VERSION,
-    CloseBridge,
-    Closed,
-    Counts,
-    FastLeg,
-    OpenBridge,
-    Opened,
-    Refused,
-    Tally,
-    Welcome,
-    decode_for_helper,
-    encode_frame,
-)
-from stellar_gw.worker.fastpath import PATIENCE, FastPath, HelperChannel
+from stellar_gw.control.fastpath import CloseBridge, Closed, Counts, FastLeg, OpenBridge, Opened, Refused, Tally
+from stellar_gw.worker.fastpath import PATIENCE, FastPath
 from stellar_gw.worker.offload import AGAIN, CALM, GRACE, Offload
+from tests.unit.helper_case import PlaysHelper
 
 
 class FakePort:
@@ -52,18 +38,7 @@ class FakePort:
         self.tallies.append(tally)
 
 
-class CutTransport(StringTransport):
-    """Its connection is lost when it is cut."""
-
-    def __init__(self, channel: HelperChannel) -> None:
-        super().__init__()
-        self._channel = channel
-
-    def abortConnection(self) -> None:
-        self._channel.connectionLost()
-
-
-class OffloadTests(SynchronousTestCase):
+class OffloadTests(PlaysHelper, SynchronousTestCase):
     """A call with two ports, and the helper at the other end of a connection."""
 
     def setUp(self) -> None:
@@ -72,26 +47,7 @@ class OffloadTests(SynchronousTestCase):
         self.fast_path._reactor = self.clock
         self.offload = Offload(self.fast_path, self.clock.seconds)
         self.ports = FakePort(10000), FakePort(10002)
-        self.attach()
-
-    def attach(self) -> None:
-        self.channel = HelperChannel(self.fast_path)
-        self.transport = CutTransport(self.channel)
-        self.channel.makeConnection(self.transport)
-        self.say(Welcome(version=VERSION, ports=(10000, 10100)))
-
-    def say(self, message: Message) -> None:
-        self.channel.dataReceived(encode_frame(message))
-
-    def asked(self) -> list[OpenBridge | CloseBridge]:
-        """What the helper has been asked since the last look."""
-        octets, found = self.transport.value(), []
-        self.transport.clear()
-        while octets:
-            length = 4 + int.from_bytes(octets[:4], "big")
-            found.append(decode_for_helper(octets[4:length]))
-            octets = octets[length:]
-        return found
+        self.attach(self.fast_path)
 
     def calm(self, looks: int = CALM) -> list[OpenBridge | CloseBridge]:
         for _ in range(looks):
@@ -131,7 +87,7 @@ class OffloadTests(SynchronousTestCase):
         """Without a helper nothing is asked for, and with it again it is."""
         self.channel.connectionLost()
         self.assertEqual(self.calm(3 * CALM), [])
-        self.attach()
+        self.attach(self.fast_path)
         self.assertEqual(len(self.calm()), 1)
 
     def test_ended(self) -> None:

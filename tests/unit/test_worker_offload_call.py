@@ -5,57 +5,36 @@ from __future__ import annotations
 from typing import Any
 
 from stellar_gw.control import messages
-from stellar_gw.control.envelope import Message
 from stellar_gw.control.fastpath import (
     OVERHEAD,
-    VERSION,
     CloseBridge,
     Closed,
     Counts,
     OpenBridge,
     Opened,
     Tally,
-    Welcome,
-    decode_for_helper,
-    encode_frame,
 )
 from stellar_gw.control.messages import Codec, MediaLost, Pressed, Record, SendDigits
-from stellar_gw.worker.fastpath import FastPath, HelperChannel
+from stellar_gw.worker.fastpath import FastPath
 from stellar_gw.worker.tap import Tap
 from tests.unit.bridge_case import BridgeTestCase
+from tests.unit.helper_case import PlaysHelper
 from tests.unit.test_worker_bridge_srtp import keys, phone_with
-from tests.unit.test_worker_offload import CutTransport
 from tests.unit.worker_world import PCMA, PCMU, World, set_media
 
 LONG = 400
 """Frames of 20 ms in which the worker has asked, if it ever will."""
 
 
-class OffloadedCallCase(BridgeTestCase):
+class OffloadedCallCase(PlaysHelper, BridgeTestCase):
     """A worker whose helper is a test."""
 
     def make_world(self) -> World:
         fast_path = FastPath()
         world = World(fast_path=fast_path, recordings=self.mktemp())
         fast_path._reactor = world.clock
-        self.channel = HelperChannel(fast_path)
-        self.transport = CutTransport(self.channel)
-        self.channel.makeConnection(self.transport)
-        self.say(Welcome(version=VERSION, ports=(10000, 10100)))
+        self.attach(fast_path)
         return world
-
-    def say(self, message: Message) -> None:
-        self.channel.dataReceived(encode_frame(message))
-
-    def asked(self) -> list[OpenBridge | CloseBridge]:
-        """What the helper has been asked since the last look."""
-        octets, found = self.transport.value(), []
-        self.transport.clear()
-        while octets:
-            length = 4 + int.from_bytes(octets[:4], "big")
-            found.append(decode_for_helper(octets[4:length]))
-            octets = octets[length:]
-        return found
 
     def in_kernel(self, **media: Any) -> int:
         """The bridge's number, once the kernel passes packets on."""
