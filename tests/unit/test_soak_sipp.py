@@ -12,6 +12,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.testing.ports import take_ports
+from tools.soak import agents
 from tools.soak.findings import CALLER
 from tools.soak.sipp import Sipp, media_port
 
@@ -67,6 +68,16 @@ class SippTests(SynchronousTestCase):
         self.assertEqual(media_port(block), first)
         places = {media_port(block, place) for place in range(4)}
         self.assertEqual(len(places), 4)
+
+
+class AgentsTests(SynchronousTestCase):
+    def test_a_worker_that_is_gone(self) -> None:
+        """It is a finding at the end of a run, and no traceback in the middle."""
+        process = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+        self.addCleanup(process.communicate)
+        self.assertGreater(agents.held(process.pid), 0)
+        process.communicate()
+        self.assertEqual(agents.held(process.pid), 0)
 
 
 class ToldToEndTests(SynchronousTestCase):

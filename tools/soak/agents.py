@@ -183,10 +183,10 @@ def _rounds(
         if now > next_strike and now < deadline:
             next_strike = now + dice.uniform(0.5, 3.0)
             struck[strike(bots, dice, thaw) or "spared"] += 1
-        peak = max([peak, *(resident_octets(pid) - octets for pid, octets in before.items())])
+        peak = max([peak, *(held(pid) - octets for pid, octets in before.items())])
         if baseline is None and now > warm:
             baseline = Baseline.of(gateway)
-            settled = {pid: resident_octets(pid) for pid in before}
+            settled = {pid: held(pid) for pid in before}
         if now > said + 10:
             said = now
             findings.say(f"{len(gateway.records())} calls over, {dict(struck)}, {len(findings.wrong)} wrong")
@@ -194,13 +194,21 @@ def _rounds(
     findings.expect(gateway.running and set(gateway.workers) == set(before), "a process of the gateway's is gone")
     for pid, octets in settled.items():
         wait_until(partial(_is_back, pid, octets), 10.0)
-        grown = resident_octets(pid) - octets >> 20
+        grown = held(pid) - octets >> 20
         findings.expect(_is_back(pid, octets), f"a worker grew by {grown} MiB since it was warm")
     return peak
 
 
+def held(pid: int) -> int:
+    """Octets of a worker's memory; nothing where it is gone, which is found at the end."""
+    try:
+        return resident_octets(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
 def _is_back(pid: int, octets: int) -> bool:
-    return resident_octets(pid) - octets < GROWTH
+    return held(pid) - octets < GROWTH
 
 
 def check(records: list[dict[str, Any]], phones: Phones, findings: Findings) -> None:
