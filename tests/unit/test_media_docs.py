@@ -6,14 +6,24 @@ import re
 from pathlib import Path
 
 import numpy as np
+from attrs import fields
 from twisted.trial.unittest import SynchronousTestCase
 
+from stellar_gw.console.twilio_record import MOST_ENDED
+from stellar_gw.gateway.ladder import Ladders
+from stellar_gw.gateway.pool_settings import PoolSettings
+from stellar_gw.gateway.worker_load import LATE
 from stellar_gw.media.comfort_noise import LOUDEST
 from stellar_gw.media.concealment import FULL_MS, JOIN_MS, PAUSE_MS, SILENT_MS
 from stellar_gw.media.jitter import FILL_AFTER, WAIT
 from stellar_gw.media.presses import WINDOW
 from stellar_gw.media.resample import Resampler
+from stellar_gw.media.speech import END_MS, FULL_SCALE, LEAST, MARGIN, START_MS
+from stellar_gw.media.turns import TAKEN_MS
+from stellar_gw.worker.offload import AGAIN
+from stellar_gw.worker.relay import INFO_WAITS
 from stellar_gw.worker.rtp_port import LONGEST_PAYLOAD
+from stellar_gw.worker.tap import CAPACITY
 from tests.unit.test_media_resample import AMPLITUDE, PAIRS, measure, resample, tone
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "media.rst"
@@ -47,6 +57,10 @@ def measured(pair: tuple[int, int]) -> tuple[float, ...]:
     pulse[pair[0] // 50] = 20000
     delay = 1000 * (int(np.argmax(resample(pulse, *pair))) / pair[1] - 0.02)
     return max(gains) - min(gains), max(rest for _, rest in passed), aliases, delay
+
+
+def dbfs(value: float) -> float:
+    return float(20 * np.log10(value / FULL_SCALE))
 
 
 class ResamplingTests(SynchronousTestCase):
@@ -89,5 +103,14 @@ class ConstantTests(SynchronousTestCase):
             f"audio fades within {PAUSE_MS} ms, and {FILL_AFTER * 1000:g} ms later",
             f"never louder than -{LOUDEST} dBov",
             f"lie within {WINDOW:g} s",
+            f"Speech is what stands {dbfs(MARGIN * FULL_SCALE):.0f} dB above the line's noise and above "
+            f"{dbfs(LEAST):.0f} dBFS, {START_MS} ms long; it has ended after {END_MS} ms without, or when the agent "
+            f"answers after {TAKEN_MS} ms",
+            f"is sent on as an event {INFO_WAITS:g} s later",
+            f"asked again, in {AGAIN[0]:g} s at first, in {AGAIN[1]:g} s at last",
+            f"Where it works {(fields(PoolSettings).max_load.default or 0) * 100:g} % of the time (``limits: load``) "
+            f"*and* {LATE * 100:g} % of the turns are late",
+            f"which is bounded: {CAPACITY:,} packets of both directions",
+            f"keeps the last {fields(Ladders).most.default:,} calls' ladders and {MOST_ENDED:,} records",
         )
         self.assertEqual([each for each in said if each not in page], [])
