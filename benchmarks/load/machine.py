@@ -80,6 +80,17 @@ def real_time(pid: int, priority: int) -> bool:
     return True
 
 
+def real_time_permitted() -> bool:
+    """Whether what this process starts may have SCHED_FIFO at all."""
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+    except PermissionError:
+        return False
+    os.sched_setscheduler(0, *before)
+    return True
+
+
 def others_share(stat: Path = Path("/proc/stat"), wait: Callable[[float], None] = time.sleep) -> float:
     """Part of all cores' time that is not idle, while nothing of the benchmark's runs; takes :data:`LOOK` seconds.
 

@@ -26,6 +26,7 @@ from benchmarks.load.machine import (
     check_cores,
     describe,
     others_share,
+    real_time_permitted,
 )
 from benchmarks.load.rtpengine import RtpengineError
 from benchmarks.load.worker_end import WorkerEndError, run_with_reactor
@@ -152,6 +153,8 @@ def bench(name: str, work: Callable[[Any, Effort], Awaitable[Report]]) -> int:
         f"({how}): waking the core of a virtual machine costs more than a packet, and by chance. "
         "Absolute times are this machine's; ratios travel better."
     )
+    if not real_time_permitted():
+        report.notes.append("SCHED_FIFO is not permitted here: workers, peers and the generator ran without it.")
     if others > BUSY:
         report.notes.append("The machine was busy with other work at the start: take these figures with caution.")
     sys.stdout.write("\n" + report.table() + "".join(f"- {note}\n" for note in report.notes))

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from pylibsrtp import Policy, Session
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from benchmarks import agent_path, calls, fast_path, pacing, relay
+from benchmarks import agent_path, calls, dialects, fast_path, pacing, relay
 from benchmarks.load import relays
 from benchmarks.load.awake import awake
 from benchmarks.load.generator import GeneratorError, Leg, Measured, Times, build, run
-from benchmarks.load.machine import others_share
+from benchmarks.load.machine import others_share, real_time_permitted
 from benchmarks.load.plot import bars, lines
 from benchmarks.load.report import Report, spread, verdict
 from benchmarks.load.rtpengine import bdecode, bencode
@@ -104,6 +104,17 @@ class MachineTests(SynchronousTestCase):
 
         stat.write_text(f"cpu  1000 100 1000 1000 100 100 100 100 10 10\n{rest}")
         self.assertAlmostEqual(others_share(stat, wait), 0.25)
+
+    def test_real_time(self) -> None:
+        """Looked at without staying so; where it is denied, the results say that nobody had it."""
+        before = os.sched_getscheduler(0)
+        self.assertEqual((real_time_permitted(), os.sched_getscheduler(0)), (real_time_permitted(), before))
+
+        def denied(*_: object) -> None:
+            raise PermissionError
+
+        self.patch(os, "sched_setscheduler", denied)
+        self.assertFalse(real_time_permitted())
 
     def test_of_this_machine(self) -> None:
         self.assertTrue(0.0 <= others_share(wait=lambda _: None) <= 1.0)
@@ -217,6 +228,20 @@ class SeveralRunsTests(SynchronousTestCase):
         self.assertRaises(WorkerEndError, lambda: span.found)
         span.end()
         self.assertEqual(span.found[0], 0)
+
+    def test_dialects(self) -> None:
+        """Each beside Twilio's of the same run; those for which the core was too small are named."""
+        runs = {each.name: [measured(100, 100, cost) for cost in (1.0, 2.0)] for each in dialects.CASES}
+        runs["native"] = [measured(6000, 100, 3.0), measured(7000, 100, 3.0)]
+        found = dialects.report_of(runs, {**dict.fromkeys(runs, 0), "native": 4})
+        self.assertEqual(
+            [list(row) for row in found.rows[:2]],
+            [
+                ["twilio", "mu-law, base64", "1500.0 (1000.0-2000.0)", "", "0", "0.10"],
+                ["native", "PCM at 16 kHz", "3000.0 (3000.0-3000.0)", "2.25", "4", "6.50"],
+            ],
+        )
+        self.assertIn("No time was left for native, and", found.notes[0])
 
     def test_pacing(self) -> None:
         """What has a goal is run several times, in turns, and judged by the median; the most is that of all."""
