@@ -64,8 +64,8 @@ class SippTests(SynchronousTestCase):
         for step in (0, 2):
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
                 other.bind((CALLER, first + step))
-                self.assertEqual(media_port(block), first + 4)
-        self.assertEqual(media_port(block), first)
+                found = media_port(block)
+                self.assertNotIn(first + step, (found, found + 2))
         places = {media_port(block, place) for place in range(4)}
         self.assertEqual(len(places), 4)
 
