@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from stellar_gw.testing.ports import take_ports
 from tools.soak import agents
 from tools.soak.findings import CALLER
-from tools.soak.sipp import Sipp, media_port
+from tools.soak.sipp import Sipp, media_port, sip_port
 
 
 class SippTests(SynchronousTestCase):
@@ -66,6 +66,11 @@ class SippTests(SynchronousTestCase):
                 other.bind((CALLER, first + step))
                 found = media_port(block)
                 self.assertNotIn(first + step, (found, found + 2))
+        first = sip_port(block)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.bind((CALLER, first))
+            self.assertNotEqual(sip_port(block), first)
+        self.assertEqual(len({sip_port(block, place) for place in range(4)}), 4)
         places = {media_port(block, place) for place in range(4)}
         self.assertEqual(len(places), 4)
 

@@ -18,7 +18,7 @@ from stellar_gw.testing.gateway_process import GatewayProcess, resident_octets, 
 from stellar_gw.testing.ports import PortBlock, take_ports
 from tools.soak.chaos import Agent
 from tools.soak.findings import GROWTH, Baseline, Findings, soaked
-from tools.soak.sipp import CALLED, MISSING, Sipp, media_port
+from tools.soak.sipp import CALLED, MISSING, Sipp, media_port, sip_port
 from tools.soak.steady import MEDIA_PORTS
 
 CALLS, FEWER = 200, 40
@@ -67,7 +67,7 @@ class Phones:
             self.running[to] = Sipp.begin(
                 self.program, self.gateway, to, "-l", str(most * share // sum(SHARES.values())),
                 "-r", f"{self.rates[to]:.2f}", "-d", str(int(TALK * 1000)), "-timeout", str(int(seconds)),
-                port=block.first + 10 + place, media=media_port(block, place), to=to,
+                port=sip_port(block, place), media=media_port(block, place), to=to,
                 scenario="caller" if to == OTHER else "hung_up_on",
             )  # fmt: skip
 

@@ -9,7 +9,7 @@ from collections import Counter
 from stellar_gw.testing.gateway_process import GatewayProcess, cpu_seconds
 from stellar_gw.testing.ports import PortBlock, take_ports
 from tools.soak.findings import Baseline, Findings, soaked
-from tools.soak.sipp import MISSING, Sipp, media_port
+from tools.soak.sipp import MISSING, Sipp, media_port, sip_port
 
 RATE = 20
 """Calls a second."""
@@ -48,7 +48,7 @@ def run(program: str, gateway: GatewayProcess, block: PortBlock, name: str, coun
     sipp = Sipp.begin(
         program, gateway, name, "-m", str(count), "-r", str(RATE), "-d", str(TALK_MS), "-timeout", str(int(limit)),
         "-timeout_error", "-trace_err", "-error_file", "errors.log",
-        port=block.first + (name == "load"), media=media_port(block, MEDIA_PLACE),
+        port=sip_port(block), media=media_port(block, MEDIA_PLACE),
     )  # fmt: skip
     deadline, said = time.monotonic() + limit + 10, time.monotonic()
     try:

@@ -11,7 +11,7 @@ from stellar_gw.testing.gateway_process import GatewayProcess, resident_octets
 from stellar_gw.testing.ports import take_ports
 from tools.soak.findings import Baseline, Findings, soaked
 from tools.soak.load import check_records
-from tools.soak.sipp import MISSING, Sipp, media_port
+from tools.soak.sipp import MISSING, Sipp, media_port, sip_port
 
 CALLS = 200
 TALK = 30.0
@@ -64,7 +64,7 @@ def steady(seconds: float, findings: Findings) -> None:
             sipp = Sipp.begin(
                 program, gateway, "steady", "-m", str(count), "-l", str(CALLS), "-r", f"{rate:.1f}",
                 "-d", str(int(talk * 1000)), "-timeout", str(int(seconds + 120)), "-timeout_error",
-                port=block.first, media=media_port(block),
+                port=sip_port(block), media=media_port(block),
             )  # fmt: skip
             try:
                 baseline = _watch(sipp, gateway, memory, count, seconds, findings)
