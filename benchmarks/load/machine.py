@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -62,6 +63,12 @@ def check_cores() -> None:
     """:raise TooSmallError: the two cores are not both ours."""
     if not {RELAY_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
         raise TooSmallError("two cores are needed, one for the load and one for what is measured")
+
+
+def with_us() -> list[str]:
+    """What the command of a process begins with that is to end when this one does, even where this one is killed."""
+    program = shutil.which("setpriv")
+    return [] if program is None else [program, "--pdeathsig", "TERM"]
 
 
 def pin(pid: int, core: int) -> None:

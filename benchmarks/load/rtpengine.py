@@ -20,7 +20,7 @@ from typing import Any
 from attrs import frozen
 
 from benchmarks.load.generator import Leg, address_of
-from benchmarks.load.machine import PRIORITY, RELAY_CORE, pin, real_time
+from benchmarks.load.machine import PRIORITY, RELAY_CORE, pin, real_time, with_us
 
 HOST = "127.0.0.42"
 CONTROL = (HOST, 2223)
@@ -55,7 +55,7 @@ class Rtpengine:
         if program is None:
             raise RtpengineError("rtpengine is missing: apt-get install --no-install-recommends rtpengine-daemon")
         command = [
-            program, "--table=-1", "--config-file=none", "--foreground", "--log-stderr", "--log-level=2",
+            *with_us(), program, "--table=-1", "--config-file=none", "--foreground", "--log-stderr", "--log-level=2",
             f"--interface={HOST}", f"--listen-ng={HOST}:{CONTROL[1]}", "--port-min=10000", "--port-max=60000",
             "--num-threads=1", "--delete-delay=0",
         ]  # fmt: skip

@@ -324,6 +324,7 @@ def run_with_reactor(work: Callable[[Any], Awaitable[_T]]) -> _T:
     """
     results: list[_T] = []
     failures: list[Failure] = []
+    told: list[bool] = []
 
     def main(reactor: Any) -> Deferred[None]:
         over: Deferred[None] = Deferred()
@@ -338,7 +339,9 @@ def run_with_reactor(work: Callable[[Any], Awaitable[_T]]) -> _T:
             over.callback(None)
 
         def stop() -> Deferred[None]:
-            working.cancel()
+            if not over.called:
+                told.append(True)
+                working.cancel()
             return over
 
         working = Deferred.fromCoroutine(both()).addBoth(done)
@@ -349,8 +352,8 @@ def run_with_reactor(work: Callable[[Any], Awaitable[_T]]) -> _T:
         react(main, ())
     except SystemExit:
         pass
+    if told or not (results or failures):
+        raise CancelledError  # however what it waited for has put that
     if failures:
         failures[0].raiseException()
-    if not results:
-        raise CancelledError
     return results[0]

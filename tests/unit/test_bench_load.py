@@ -23,7 +23,7 @@ from benchmarks import agent_path, calls, dialects, fast_path, pacing, relay
 from benchmarks.load import relays
 from benchmarks.load.awake import awake
 from benchmarks.load.generator import GeneratorError, Leg, Measured, Times, build, run
-from benchmarks.load.machine import others_share, real_time_permitted
+from benchmarks.load.machine import others_share, real_time_permitted, with_us
 from benchmarks.load.plot import bars, lines
 from benchmarks.load.report import Report, spread, verdict
 from benchmarks.load.rtpengine import bdecode, bencode
@@ -115,6 +115,23 @@ class MachineTests(SynchronousTestCase):
 
         self.patch(os, "sched_setscheduler", denied)
         self.assertFalse(real_time_permitted())
+
+    def test_with_us(self) -> None:
+        """A process that began so ends when the one that began it is killed."""
+        if not with_us():
+            raise SkipTest("setpriv is not there (Debian: util-linux)")
+        program = (
+            "import subprocess; from benchmarks.load.machine import with_us\n"
+            "process = subprocess.Popen([*with_us(), 'sleep', '60'], stdout=subprocess.DEVNULL)\n"
+            "print(process.pid, flush=True); process.wait()\n"
+        )
+        process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(process.communicate)
+        assert process.stdout is not None
+        sleeping = Path(f"/proc/{process.stdout.readline().strip()}/cmdline")
+        self.assertTrue(wait_until(lambda: sleeping.read_bytes().startswith(b"sleep"), 10.0))
+        process.kill()
+        self.assertTrue(wait_until(lambda: not sleeping.exists() or not sleeping.read_bytes(), 10.0))
 
     def test_of_this_machine(self) -> None:
         self.assertTrue(0.0 <= others_share(wait=lambda _: None) <= 1.0)
@@ -311,11 +328,11 @@ class SippTests(SynchronousTestCase):
 
 class ToldToEndTests(SynchronousTestCase):
     PROGRAM = (
-        "import contextlib, sys; from benchmarks.load import report; from twisted.internet.defer import Deferred\n"
-        "from twisted.internet.task import deferLater\n"
+        "import contextlib, sys; from benchmarks.load import report; from twisted.internet.task import deferLater\n"
+        "from twisted.internet.defer import Deferred, gatherResults\n"
         "async def work(reactor, effort):\n"
         "    try:\n"
-        "        print('up', flush=True); await Deferred()\n"
+        "        print('up', flush=True); await gatherResults([Deferred()], consumeErrors=True)\n"
         "    finally:\n"
         "        await deferLater(reactor, 0); print('down', flush=True)\n"
         "report.check_cores = report.build = lambda: None\n"
