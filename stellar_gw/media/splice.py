@@ -3,6 +3,9 @@
 The packets keep their distances, so that loss, reordering and silence on their way to us can be told on their way
 from us too. Where the other stream starts anew (another SSRC, a jump of sequence numbers or timestamps), ours goes
 on by one sequence number and by the time that has passed, with the marker set (RFC 3551 4.1).
+
+What comes faster than time passes is passed on for a while only: where somebody has joined two legs at their other end
+as well, the wire alone would pace what goes round.
 """
 
 from __future__ import annotations
@@ -14,6 +17,14 @@ MAX_MISORDER = 100
 """Sequence numbers further ahead or behind are a new start once a second packet confirms it (RFC 3550 A.1)."""
 MAX_AHEAD = 1.0
 """Seconds; a timestamp that has gone on by so much more than the time has is a new start."""
+MOST_AHEAD = 5.0
+"""Seconds of audio by which what was passed on may be ahead of the time that has passed."""
+MOST_OWED = 10.0
+"""Seconds without a packet for which as much may come at once: a network that stalled."""
+LEAST = 20
+"""Units of the clock that a packet counts for at least: events and comfort noise, which hold no time of their own."""
+FASTEST = 1.02
+"""The fastest clock of a peer, in ours."""
 
 
 class Splice:
@@ -26,11 +37,19 @@ class Splice:
     :ivar sequence_offset, timestamp_offset: ours less theirs.
     :ivar timestamp: theirs, of the last packet of audio; ``heard`` is when it came, ``samples`` what it held.
     :ivar passed_at: when the last packet of any kind was passed on.
+    :ivar ahead: what was passed on less the time that had passed at ``ahead_at``, in units of the clock; ``rate`` is
+        how many of them a second takes off, but for ``most_owed`` below nothing; with more than ``most_ahead`` nothing
+        is passed on.
     """
 
-    def __init__(self, sender: RtpSender, clock: int = 8000) -> None:
+    def __init__(self, sender: RtpSender, clock: int = 8000, now: float = 0.0) -> None:
         self.sender = sender
         self._clock = clock
+        self.ahead = 0.0
+        self.ahead_at = now
+        self.rate = clock * FASTEST
+        self.most_ahead = clock * MOST_AHEAD
+        self.most_owed = clock * MOST_OWED
         self.joined = False
         self.ssrc = 0
         self.highest = 0
@@ -45,11 +64,28 @@ class Splice:
         self._event = (-1, 0, 0)  # SSRC and timestamp of the last event, and ours
 
     def rewrite(self, packet: RtpPacket, payload_type: int, now: float, *, event: bool = False) -> bytes | None:
-        """The packet as one of ours; None where it is a duplicate, or from before a new start.
+        """The packet as one of ours; None where it is a duplicate, from before a new start, or one too many.
 
         :param payload_type: ours.
         :param event: a telephone event: its timestamp is when the event began, and stands still (RFC 4733 2.2.1).
         """
+        if self._ahead(now) > self.most_ahead:
+            return None
+        datagram = self._rewritten(packet, payload_type, now, event)
+        if datagram is not None:
+            self._count(1, len(packet.payload), now)
+        return datagram
+
+    def _ahead(self, now: float) -> float:
+        return max(self.ahead - (now - self.ahead_at) * self.rate, -self.most_owed)
+
+    def _count(self, packets: int, octets: int, now: float) -> None:
+        """So many, no two of them far apart; our codecs hold one octet in each unit of their clock."""
+        units = max(octets, packets * LEAST)
+        ahead = self.ahead - (now - self.ahead_at) * self.rate + units
+        self.ahead, self.ahead_at = max(ahead, units / packets - self.most_owed), now
+
+    def _rewritten(self, packet: RtpPacket, payload_type: int, now: float, event: bool) -> bytes | None:
         number = packet.sequence_number
         step = (number - self.highest) & 0xFFFF
         if not self.joined or packet.ssrc != self.ssrc:
@@ -133,6 +169,7 @@ class Splice:
         self._passed += packets
         self.timestamp = timestamp
         self.heard = self.passed_at = now
+        self._count(packets, octets, now)
         sender = self.sender
         sender.sequence_number = (self.highest + self.sequence_offset + 1) & 0xFFFF
         sender.packets_sent += packets

@@ -46,7 +46,7 @@ class Relay:
         self.audio = Recoded()
         self._now = now
         self._changed = changed
-        self._splice = Splice(target.port.sender)
+        self._splice = Splice(target.port.sender, CLOCK, now())
         self._types: dict[int, int] = {}
         self._events: dict[int, int] = {}
         self._coded: frozenset[int] = frozenset()
@@ -134,7 +134,7 @@ class Relay:
         datagram = self._splice.rewrite(packet, ours, now, event=event)
         if datagram is not None:
             self.target.port.write(datagram, destination)
-        if not joined:
+        if joined != self._splice.joined:
             self._changed()
 
     def _passes(self, packet: RtpPacket, *, possible: bool) -> bool:

@@ -25,7 +25,7 @@ from stellar_gw.media.latch import Address, Latch
 from stellar_gw.media.liveness import Liveness
 from stellar_gw.media.reception import Reception
 from stellar_gw.media.rtp import RtpPacket
-from stellar_gw.media.splice import Splice
+from stellar_gw.media.splice import LEAST, Splice
 from stellar_gw.media.srtp import Transform
 from stellar_gw.media.workspace import Workspace
 from stellar_gw.worker.intake import Passage
@@ -99,9 +99,11 @@ class Shortcut(Passage):
 
     __slots__ = (
         "_address",
+        "_began",
         "_counted",
         "_destination",
         "_difference",
+        "_end",
         "_failed",
         "_first",
         "_forged",
@@ -116,10 +118,12 @@ class Shortcut(Passage):
         "_our_ssrc",
         "_outlet",
         "_plain",
+        "_room",
         "_seal",
         "_seal_handle",
         "_sealed",
         "_seen",
+        "_since",
         "_size",
         "_splice",
         "_ssrc",
@@ -127,6 +131,7 @@ class Shortcut(Passage):
         "_tapped",
         "_taps",
         "_transforms",
+        "_units",
         "_unsealed",
     )
 
@@ -177,7 +182,11 @@ class Shortcut(Passage):
         # Before a number or a timestamp goes over its end, and carries into what stands before it.
         numbers = 0xFFFF - max(number, our_number)
         stamps = (0xFFFFFFFF - max(timestamp, our_timestamp)) // samples
-        self._last = self._next + min(numbers, stamps) * self._step
+        self._end = self._next + min(numbers, stamps) * self._step
+        # Before so many have passed that it has to be found out whether they do so faster than time (see the splice).
+        self._began, self._units, self._room = self._next, max(samples, LEAST), splice.most_ahead - splice.ahead
+        self._last = min(self._end, self._next + int(self._room // self._units) * self._step)
+        self._since = splice.ahead_at
         self._heard = splice.heard
         self._jitter = counted.reception.jitter
 
@@ -194,7 +203,7 @@ class Shortcut(Passage):
             lost, rest = divmod(head - self._next, self._step)
             if rest or not 0 < lost <= MOST_LOST:
                 return False
-        if ssrc != self._ssrc or head > self._last:
+        if ssrc != self._ssrc or (head > self._last and not self._goes_on(head)):
             return False
         now = self._now()
         late = (now - self._heard) * CLOCK - (self._octets - 12)
@@ -237,6 +246,17 @@ class Shortcut(Passage):
         if self._tapped:
             for tap in self._taps[1]:
                 tap.passed(head + self._difference, self._our_ssrc, payload, now, said=True)
+        return True
+
+    def _goes_on(self, head: int) -> bool:
+        """Whether this packet may pass here, and for how many of those after it that is certain."""
+        splice, now = self._splice, self._now()
+        passed = (head - self._began >> 32) * self._units - (now - self._since) * splice.rate
+        if head > self._end or passed > self._room:
+            return False
+        self._began, self._since = head, now
+        self._room = min(self._room - passed, splice.most_ahead + splice.most_owed)
+        self._last = min(self._end, head + int(self._room // self._units) * self._step)
         return True
 
     def _miss(self, lost: int) -> None:

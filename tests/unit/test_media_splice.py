@@ -146,6 +146,47 @@ class DisorderTests(SpliceTestCase):
         self.assertEqual(self.numbers(packet(8, 160), 0.02), (501, 100_160, False))
 
 
+class HasteTests(SpliceTestCase):
+    def through(self, octets: int, seconds: float, every: float, start: float = 0.0, event: bool = False) -> int:
+        """How many of the packets are passed on that come so often in so many seconds."""
+        before = self.sender.packets_sent
+        for place in range(round(seconds / every)):
+            number = round(start / every) + place
+            at = start + every * place
+            theirs = packet(number, 100 if event else octets * number, payload=bytes(octets))
+            self.splice.rewrite(theirs, 0, at, event=event)
+        return self.sender.packets_sent - before
+
+    def test_flood(self) -> None:
+        """Of audio that comes ten times as fast as time passes 5 s go ahead of it, and then what time lets."""
+        self.assertIn(self.through(160, 10.0, 0.002), range(750, 770))
+
+    def test_round_and_round(self) -> None:
+        """Nor does what holds little go round and round where two bridges are joined at both ends: events, noise."""
+        self.assertIn(self.through(4, 10.0, 0.0005, event=True), range(5900, 6200))
+        self.setUp()
+        self.assertIn(self.through(1, 10.0, 0.0005), range(5900, 6200))
+
+    def test_fast_clock(self) -> None:
+        """A phone whose clock is a percent fast is heard for as long as it likes."""
+        self.assertEqual(self.through(160, 3600.0, 0.02 / 1.01), round(3600 / (0.02 / 1.01)))
+
+    def test_stall(self) -> None:
+        """What the network has held up for ten seconds passes all at once."""
+        self.through(160, 1.0, 0.02)
+        before = self.sender.packets_sent
+        for number in range(50, 550):
+            self.splice.rewrite(packet(number, 160 * number), 0, 11.0)
+        self.assertEqual(self.sender.packets_sent - before, 500)
+
+    def test_ran(self) -> None:
+        """Packets that passed elsewhere count as well."""
+        self.numbers(packet(0, 0), 0.0)
+        self.splice.ran(500, 80000, 80000, 1.0)
+        self.assertEqual(self.numbers(packet(501, 80160), 1.02), None)
+        self.assertIsNotNone(self.numbers(packet(750, 120000), 6.0))
+
+
 class EventTests(SpliceTestCase):
     def event(self, number: int, timestamp: int, now: float) -> tuple[int, int, bool] | None:
         return self.numbers(packet(number, timestamp, payload=b"\x05\x0a\x00\xa0", payload_type=101), now, event=True)

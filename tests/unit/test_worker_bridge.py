@@ -8,6 +8,7 @@ from stellar_gw.control import messages
 from stellar_gw.control.messages import Codec, Release
 from stellar_gw.media.rtcp import ReceiverReport, ReportBlock, SenderReport, build_rtcp, middle_32, ntp_time, parse_rtcp
 from stellar_gw.media.rtp import RtpPacket, RtpSender, build_rtp, sequence_delta, timestamp_delta
+from stellar_gw.worker.pacer import SLOTS
 from tests.unit.bridge_case import CALLER, TARGET, BridgeTestCase, Step, steps
 from tests.unit.worker_world import HOST, PCMA, PCMU, WALL, Phone
 
@@ -414,6 +415,46 @@ class PaceTests(BridgeTestCase):
         self.assertEqual(
             [(type(event).__name__, event.leg) for event in told], [("MediaLost", "target"), ("MediaBack", "target")]
         )
+
+    def test_joined_at_both_ends(self) -> None:
+        """Where each leg's peer is the other leg (a phone system has joined the two, or its SDP says so), what goes
+        round does so no faster than time passes: nothing but the wire would pace it."""
+        for long in (True, False):
+            self.setUp()
+            self.set_up({"remote": (HOST, self.target_rtp)}, {"remote": (HOST, self.rtp)})
+            legs = self.world.carrier._sessions["c-1"].legs.values()
+            if long:
+                for leg in legs:
+                    self.patch(leg.port._short_way, "shorten", lambda relay, packet, taps, now: None)
+            self.world.network.delay = 0.001
+            self.bridge()
+            for _ in range(500):
+                self.world.clock.pump([0.001] * 20)
+                self.world.pacer.expired(SLOTS)
+            for counted in self.statistics().values():
+                self.assertIn(counted.packets_sent, range(500, 900))
+
+    def test_flood(self) -> None:
+        """After a minute of half the audio a peer may send 15 s ahead of time; on the short way, which looks seldom, up
+        to twice as much."""
+        passed = []
+        for long in (True, False):
+            self.setUp()
+            self.set_up()
+            if long:
+                port = self.world.carrier._sessions["c-1"].legs["target"].port
+                self.patch(port._short_way, "shorten", lambda relay, packet, taps, now: None)
+            self.bridge()
+            for _ in range(1500):  # at half the pace that their timestamps tell
+                self.talk(1)
+                self.world.tick()
+            before = len(self.caller.packets)
+            for _ in range(20):
+                for _ in range(100):
+                    self.target.say(SAID["target"], self.target_rtp)
+                self.world.settle()
+            passed.append(len(self.caller.packets) - before)
+        self.assertEqual((passed[0] in range(740, 770), passed[1] in range(740, 1500)), (True, True), passed)
 
     def test_hold(self) -> None:
         """On hold neither hears the other: silence for whoever may be sent to; then the bridge goes on."""
