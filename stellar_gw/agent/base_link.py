@@ -64,8 +64,8 @@ class BaseLink(ABC):
         self._cutter: asyncio.TimerHandle | None = None
         self._pings = 0
         self._awaited_pong: bytes | None = None
-        self._patience = 0
-        self._stretch_ends = 0.0
+        self._stretch = 0.0
+        self._stretches = 0
         self._over = False
         self._gone = False
 
@@ -123,7 +123,7 @@ class BaseLink(ABC):
         except InvalidTargetError as error:
             self._fail(Failure(error.code, error.message))
             return
-        self._timer = self._loop.call_later(self._limits.connect_timeout, self._expired)
+        self._give(self._limits.connect_timeout, self._expired)
         self._task = self._loop.create_task(self._run(target.url, fields, target.subprotocol))
 
     def send(self, frame: Frame) -> None:
@@ -251,35 +251,38 @@ class BaseLink(ABC):
         self._fail(failures.unread_failure(self._endpoint, self._limits.max_buffered))
 
     def _ping(self) -> None:
-        """Ping, and look for the answer ``ping_timeout`` later (as :class:`stellar_gw.patience.Patience` counts it)."""
+        """Ping, and look for the answer ``ping_timeout`` later."""
         if not self.messages.sending:
             return
         self._pings += 1
         self._awaited_pong = self._pings.to_bytes(8, "big")
         self._write_control(PING, self._awaited_pong)
-        self._patience = STRETCHES
-        self._await_pong()
+        self._give(self._limits.ping_timeout, self._pong_due)
         self._bound()
-
-    def _await_pong(self) -> None:
-        stretch = self._limits.ping_timeout / STRETCHES
-        self._stretch_ends = self._loop.time() + stretch
-        self._rearm(stretch, self._stretch_over)
-
-    def _stretch_over(self) -> None:
-        """A part of the agent's time, unless this process was held up in it: then the answer may be here, unread."""
-        if self._loop.time() - self._stretch_ends <= HELD_UP:
-            self._patience -= 1
-        if self._patience:
-            self._await_pong()
-        else:
-            self._pong_due()
 
     def _pong_due(self) -> None:
         if self._awaited_pong is not None:
             self._fail(failures.silent_failure(self._endpoint, self._limits.ping_timeout))
         else:
             self._rearm(max(0.0, self._limits.ping_interval - self._limits.ping_timeout), self._ping)
+
+    def _give(self, seconds: float, over: Callable[[], None]) -> None:
+        """Rearm the timer with the agent's time, counted as :class:`stellar_gw.patience.Patience` does."""
+        self._stretch, self._stretches = seconds / STRETCHES, STRETCHES
+        self._next_stretch(over)
+
+    def _next_stretch(self, over: Callable[[], None]) -> None:
+        ends = self._loop.time() + self._stretch
+        self._rearm(self._stretch, lambda: self._stretch_over(ends, over))
+
+    def _stretch_over(self, ends: float, over: Callable[[], None]) -> None:
+        """It counts, unless this process was held up in it: then the answer may be here, unread."""
+        if self._loop.time() - ends <= HELD_UP:
+            self._stretches -= 1
+        if self._stretches:
+            self._next_stretch(over)
+        else:
+            over()
 
     def _rearm(self, seconds: float, call: Callable[[], None]) -> None:
         if self._timer is not None:

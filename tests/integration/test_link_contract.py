@@ -460,6 +460,31 @@ class Cancelling(Base):
 
 class SilentListener(Base):
     @on_loop
+    async def test_held_up(self) -> None:
+        """A process that was held up, and finds the upgrade's answer only after its time, goes on with it."""
+        loop, (ours, theirs) = asyncio.get_running_loop(), socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+
+        def hold_on() -> None:
+            """In the loop's reading, so that its timers come before the rest of that."""
+            loop.remove_reader(ours)
+            time.sleep(0.5)
+
+        async def script(peer: Peer) -> None:
+            await peer.read_request()
+            threading.Timer(0.1, os.write, (peer.descriptor, peer.answer())).start()
+            loop.add_reader(ours, hold_on)
+            theirs.send(b"now")
+            await peer.ended()
+
+        await self.agent(script)
+        link = self.connect(limits=QUICK)
+        self.assertEqual(await self.recorder.until(1), ["opened"])
+        link.abort()
+        await self.recorder.closed()
+
+    @on_loop
     async def test_nobody_accepts(self) -> None:
         """A listener whose owner never accepts: one time limit ends it, and the message says how far it came."""
         with socket.socket() as listener:
