@@ -119,12 +119,17 @@ class CallerAudio:
         self.receive(codecs)
 
     def receive(self, codecs: Iterable[Codec]) -> None:
-        """The peer may send these from now on; a codec that stays keeps its state."""
+        """The peer may send these from now on; a codec that stays keeps its state, by another number too."""
         names = {codec.payload_type: codec.name.upper() for codec in codecs}
+        known = {self._names[kind]: path for kind, path in self._paths.items() if self._names[kind] != names.get(kind)}
         self._paths = {kind: path for kind, path in self._paths.items() if self._names[kind] == names.get(kind)}
         for kind, name in names.items():
             codec = codec_named(name)
-            if kind not in self._paths and codec is not None:
+            if kind in self._paths or codec is None:
+                continue
+            if name in known:
+                self._paths[kind] = known.pop(name)
+            else:
                 untouched = codec is G711.get(self._format.encoding) and self._format.rate == CLOCK
                 self._paths[kind] = (
                     _Untouched(codec, self._listen) if untouched else _Path(codec.decoder(), self._format, self._listen)

@@ -8,6 +8,7 @@ from itertools import groupby
 
 import numpy as np
 
+from stellar_gw.control import messages
 from stellar_gw.control.messages import Binding, Rebind
 from stellar_gw.media.analysis import dominant_tone
 from stellar_gw.media.codec import G722 as CODEC
@@ -123,4 +124,21 @@ class OneDecoderTests(BridgeTestCase):
         pcm = pcm_from_ulaw(b"".join(heard))
         found = dominant_tone(pcm, 8000)
         self.assertTrue(found is not None and round(found.hertz) == 300 and found.share > 0.99, found)
+        self.assertLess(peak_of(pcm), LOUD)
+
+    def test_another_number(self) -> None:
+        """A phone whose codec gets another payload type goes on with its encoder, and so does our decoder."""
+        link = self.begin()
+        self.both(50)
+        link.take()
+        for kind in (109, 9, 110):
+            again = messages.Codec(name="G722", payload_type=kind)
+            self.media("caller", send=again, receive=(again,))
+            self.caller.sender.payload_type = kind
+            self.both(15)
+        frames = [json.loads(frame) for frame in link.take() if frame.startswith("{")]
+        heard = [base64.b64decode(frame["media"]["payload"]) for frame in frames if frame["event"] == "media"]
+        pcm = pcm_from_ulaw(b"".join(heard))
+        found = dominant_tone(pcm, 8000)
+        self.assertTrue(found is not None and round(found.hertz) == 300 and found.share > 0.999, found)
         self.assertLess(peak_of(pcm), LOUD)
