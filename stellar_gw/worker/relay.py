@@ -8,6 +8,7 @@ silence, so that the way to it stays open and nobody takes the call for dead.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from stellar_gw.control.messages import Codec
@@ -54,6 +55,7 @@ class Relay:
         self._untold = False
         self._passed: Event | None = None
         self._anew: Event | None = None
+        self._begun: deque[int] = deque(maxlen=8)  # timestamps of events that the target has heard something of
         self._by_events = False
         self._held: tuple[float, Digit] | None = None
         self._alike = 0
@@ -134,6 +136,8 @@ class Relay:
         datagram = self._splice.rewrite(packet, ours, now, event=event)
         if datagram is not None:
             self.target.port.write(datagram, destination)
+            if event and packet.timestamp not in self._begun:
+                self._begun.append(packet.timestamp)
         if joined != self._splice.joined:
             self._changed()
 
@@ -178,6 +182,8 @@ class Relay:
     def pressed(self, digit: Digit, way: Way) -> None:
         """A digit of the source's: send it, where it does not pass as events."""
         untold, self._untold = self._untold, False
+        if way == "rfc4733" and digit.timestamp in self._begun:
+            return  # the target ends it by itself, if the rest did not pass
         if self.audio.active or untold or not self._events:
             self._send_held()
             self._send(digit)

@@ -123,6 +123,52 @@ class AnyWayTests(BridgeTestCase):
         self.assertEqual(wrong, {})
 
 
+class ChangedInItsMidstTests(BridgeTestCase):
+    """A key is down while something else is agreed on, or said."""
+
+    def event(self, events: Codec, ms: int, *, end: bool = False) -> None:
+        payload = bytes((5, 0x8A if end else 0x0A)) + (ms * events.clock // 1000).to_bytes(2, "big")
+        packet = self.caller.sender.packet_at(self.caller.sender.timestamp, payload, events.payload_type)
+        self.caller.send(packet, self.rtp)
+        self.world.tick()
+
+    def told(self) -> list[str]:
+        """What the target hears, by the end of half a second."""
+        self.talk(25)
+        receiver, now = DtmfReceiver(), 0.0
+        digits: list[Digit] = []
+        for packet in self.target.packets:
+            now += 0.02
+            digits += receiver.received(packet, now) if packet.payload_type == EVENTS.payload_type else ()
+            digits += receiver.advance(now)
+        return [digit.digit for digit in digits]
+
+    def test_another_clock(self) -> None:
+        """The target, which knows the old one, hears one press."""
+        self.set_up()
+        self.bridge()
+        self.talk(10)
+        self.event(EVENTS, 20)
+        self.event(EVENTS, 40)
+        self.media("caller", dtmf_send=WIDEST, dtmf_receive=(WIDEST,))
+        self.event(WIDEST, 60)
+        self.event(WIDEST, 80, end=True)
+        self.assertEqual(self.told(), ["5"])
+
+    def test_another_codec(self) -> None:
+        """The same where its audio is coded anew from then on."""
+        self.set_up(caller={"receive": (PCMU, PCMA)})
+        self.bridge()
+        self.talk(10)
+        self.event(EVENTS, 20)
+        self.event(EVENTS, 40)
+        self.caller.sender.payload_type = PCMA.payload_type
+        self.caller.send(self.caller.sender.packet(b"\xd5" * 160, 0), self.rtp)
+        self.event(EVENTS, 60)
+        self.event(EVENTS, 80, end=True)
+        self.assertEqual(self.told(), ["5"])
+
+
 class AnotherAudioTests(BridgeTestCase):
     """A target that knows no telephone events gets its keys as tones, whatever it hears before and after."""
 
