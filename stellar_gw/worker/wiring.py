@@ -112,7 +112,7 @@ class Wiring:
             self.fill(None)
 
     def bind(self, bindings: Sequence[Binding]) -> None:
-        """Change all of these at the same moment; those that are as they shall be keep their state.
+        """Change all of these at the same moment; a leg that hears what it shall keeps that as it is.
 
         :raise StellarError: if it makes no sense, or a sound cannot be had; nothing has changed then.
         """
@@ -120,7 +120,7 @@ class Wiring:
         if len({binding.leg for binding in bindings}) != len(bindings):
             raise LocalProtocolError("a leg is bound twice")
         self._check(wanted)
-        new = {name: binding for name, binding in wanted.items() if self._bindings.get(name) != binding}
+        new = {name: binding for name, binding in wanted.items() if not _alike(self._bindings.get(name), binding)}
         sounds = {name: _sound for name, binding in new.items() if (_sound := self._sound(binding)) is not None}
         for name in new:
             self._unbind(name)
@@ -230,3 +230,8 @@ class Wiring:
         for name, leg in self._legs.items():
             leg.port.order(name in ordered)
         self._tell()
+
+
+def _alike(before: Binding | None, after: Binding) -> bool:
+    """The leg hears the same, whoever hears it."""
+    return before is not None and msgspec.structs.replace(before, agent_hears=after.agent_hears) == after

@@ -115,6 +115,32 @@ class AgentTests(BindingTestCase):
         self.assertEqual(self.events(link), ["media"] * 10)
         self.assertEqual({packet.payload for packet in self.target.packets}, {b"\x11" * 160})
 
+    def test_whoever_hears_says_nothing_by_it(self) -> None:
+        """Whether the agent hears a leg makes no gap in what the leg hears of another, coded anew."""
+        self.set_up(target={"send": PCMA, "receive": (PCMA,)})
+        self.target.sender.payload_type = PCMA.payload_type
+        self.bridge()
+        self.talk(20)
+        self.forget()
+        for hears in (True, False, True):
+            self.bind("caller", "leg", peer="target", agent_hears=hears)
+            self.talk(10)
+        self.done(StopAgent(request=0, call="c-1"))
+        self.talk(10)
+        self.assertEqual([packet.payload for packet in self.caller.packets if packet.payload == QUIET], [])
+        self.assertEqual(len(self.caller.packets), 40)
+
+    def test_music_goes_on(self) -> None:
+        """The same for a file that is heard."""
+        self.up()
+        path = self.wav(500, ms=4000)
+        for hears in (True, False):
+            self.bind("caller", "file", file=path, once=True, agent_hears=hears)
+            self.talk(105)
+        self.world.settle()
+        played = [event for event in self.world.told() if isinstance(event, messages.Played)]
+        self.assertEqual(len(played), 1)
+
     def test_leaves(self) -> None:
         """The agent is told and gone, the bridge goes on; no event follows, and a second time changes nothing."""
         link = self.up()
