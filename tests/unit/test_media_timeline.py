@@ -88,6 +88,11 @@ class PlaceTests(SynchronousTestCase):
         arrivals = [(packet(number), 0.02 * number + (0.7 if number >= 50 else 0.0)) for number in range(100)]
         self.assertEqual(runs(laid(arrivals, 3.0)), [(True, 8000), (False, 5600), (True, 8000), (False, 2400)])
 
+    def test_a_word_after_a_pause_without_timestamps(self) -> None:
+        """Be it of three packets: no delay grows by so much without a pause."""
+        arrivals = [(packet(number), 0.02 * number + (0.7 if number >= 50 else 0.0)) for number in range(53)]
+        self.assertEqual(runs(laid(arrivals, 3.0)), [(True, 8000), (False, 5600), (True, 480), (False, 9920)])
+
     def test_suppressed_silence(self) -> None:
         """A pause that the timestamps tell of is as long as they say."""
         arrivals = [(packet(number), 0.02 * number) for number in range(100) if not 30 <= number < 60]
@@ -197,6 +202,13 @@ class CodecTests(SynchronousTestCase):
             (packet(number, wide.encode(tone((440,), 16000, 20)), kind=9), 0.02 * number) for number in range(5)
         ]
         self.assertEqual(len(laid(arrivals, 0.1)), 1600)
+
+    def test_duplicates_that_a_decoder_would_remember(self) -> None:
+        """A packet that comes twice is decoded once."""
+        octets = G722.encoder().encode(tone((300,), 16000, 1000))
+        arrivals = [(packet(at, octets[160 * at : 160 * at + 160], kind=9), 0.02 * at) for at in range(50)]
+        twice = [arrivals[at] for at in (10, 25, 26, 40)]
+        self.assertEqual(laid([*arrivals, *twice], 1.0, track(16000)), laid(arrivals, 1.0, track(16000)))
 
     def test_another_phone(self) -> None:
         """What another source sends has a decoder of its own, at either rate, also where it follows to the sample."""

@@ -10,6 +10,7 @@ import os
 import stat
 import struct
 import threading
+import time
 import wave
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -24,6 +25,8 @@ from stellar_gw.media.codec import G722 as G722_CODEC
 from stellar_gw.media.pcm import pcm_from_ulaw
 from stellar_gw.media.source import tone
 from stellar_gw.media.wav import read_wav
+from stellar_gw.testing.gateway_process import wait_until
+from stellar_gw.worker import recording as recording_module
 from stellar_gw.worker.port_contracts import Clocks
 from stellar_gw.worker.recording import (
     RESERVE,
@@ -32,11 +35,12 @@ from stellar_gw.worker.recording import (
     Disk,
     Recorded,
     Recorder,
+    Recording,
     _WholeFile,
     daemon_thread,
     open_new,
 )
-from stellar_gw.worker.tap import Tap
+from stellar_gw.worker.tap import Sound, Tap
 from tests.unit.worker_world import G722, PCMU, WALL, FakeLink, Phone, World, set_media, start_agent
 
 NAME = "20231114T221320Z_c-1.wav"
@@ -464,6 +468,147 @@ class BadDiskTests(RecordedCallCase):
             recorder.folder = self.mktemp()
             begun = recorder.begin(call, Tap(set_media(), 0.0), partial(note, told))
             self.assertEqual((begun, told), (None, ["the call's id cannot be the name of a file"]))
+
+    def test_not_finished(self) -> None:
+        """A file whose header could not be put right at the end is kept, and the note says so."""
+
+        class Unfinished(Scratch):
+            def truncate(self, size: int | None = None, /) -> int:
+                raise OSError(errno.EIO, "Input/output error")
+
+        _, told = self.sent(disk(lambda path: Unfinished(1 << 20)))
+        [event] = [*told, *self.release()]
+        assert isinstance(event, RecordingEnded)
+        self.assertEqual((event.path, event.note), (self.file(), "it could not be finished: Input/output error"))
+
+    def test_fault_of_ours(self) -> None:
+        """Whatever goes wrong in the thread ends that recording with a note, and the log says more."""
+
+        def fails(*_: object, **__: object) -> Sound:
+            raise ZeroDivisionError
+
+        self.patch(Tap, "read", fails)
+        _, told = self.sent(disk())
+        note = "it failed inside the gateway; the media worker's log says more"
+        self.assertEqual(told, [self.ended(path="", seconds=0.0, octets=0, note=note)])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_nobody_listens_any_more(self) -> None:
+        """A leg whose recording has ended early is tapped no longer: the kernel may have its bridge."""
+        self.sent(disk(lambda path: Scratch(100_000)))
+        self.assertEqual(self.world.carrier._sessions["c-1"].legs["caller"].port.taps, ())
+
+    def test_nothing_to_wait_for(self) -> None:
+        """Another leg's end, and one whose recording is over, have no recording that is still to be told of."""
+        for its_disk, finishing in ((disk(), True), (disk(lambda path: Scratch(100_000)), False)):
+            self.sent(its_disk)
+            self.world.ask(Allocate(request=1, call="c-1", leg="target"))
+            released = [
+                self.world.ask(Release(request=0, call="c-1", leg=leg)).recording for leg in ("target", "caller")
+            ]
+            self.assertEqual(released, [False, finishing])
+
+
+class OwnTimeTests(SynchronousTestCase):
+    """The recorder alone: no call, and its thread is the test."""
+
+    def setUp(self) -> None:
+        self.now = 0.0
+        self.looked: list[str] = []
+        self.notes: list[str] = []
+
+    def make(self, thread: Callable[[Callable[[], None]], threading.Thread | None] = lambda run: None) -> Recorder:
+        recorder = Recorder(clocks(lambda: self.now), lambda tell: tell(), thread, disk(self.open))
+        recorder.folder = self.mktemp()
+        return recorder
+
+    def open(self, path: str) -> BinaryIO:
+        """Whenever something is written to it, that is noted."""
+        looked, call = self.looked, path.rpartition("_")[2].removesuffix(".wav")
+
+        class Noting(io.BytesIO):
+            def write(self, data: Any, /) -> int:
+                looked.append(call)
+                return super().write(data)
+
+        return Noting()
+
+    def begin(self, recorder: Recorder, call: str) -> Recording:
+        recording = recorder.begin(call, Tap(set_media(), self.now), partial(note, self.notes))
+        assert recording is not None
+        return recording
+
+    def test_a_minute(self) -> None:
+        """A recording that nobody looked at for a minute ends, though nobody said anything."""
+        recorder = self.make()
+        self.begin(recorder, "c-1")
+        found = []
+        for pause in (0.0, 59.0, 61.0):
+            self.now += pause
+            recorder.work()
+            found.append(list(self.notes))
+        self.assertEqual(found, [[], [], ["the disk is too slow: for 61 s nothing was written"]])
+
+    def test_full_file(self) -> None:
+        """A WAV file counts its octets in 32 bits: what it can hold is kept."""
+        self.patch(recording_module, "MAX_RECORDING", 4 * 8000 + 3)
+        recorder = self.make()
+        recording = self.begin(recorder, "c-1")
+        for _ in range(4):
+            recorder.work()
+            self.now += 1.0
+        self.assertEqual((self.notes, recording.over), (["a WAV file can hold no more"], True))
+
+    def test_ends_come_first(self) -> None:
+        """A call that has ended does not wait until all others have been looked at."""
+        recorder = self.make()
+        first, _, last = (self.begin(recorder, call) for call in ("c-1", "c-2", "c-3"))
+        recorder.work()
+        self.now = 1.0
+        self.looked.clear()
+        self.patch(first, "turn", lambda now: recorder.end(last, now))
+        waits = []
+        while not self.notes or "c-2" not in self.looked:
+            waits.append(recorder.work())
+        self.assertEqual((waits[0], list(dict.fromkeys(self.looked))), (0.0, ["c-3", "c-2"]))
+
+    def test_what_a_look_takes(self) -> None:
+        """Where the loop sends before a look like the last one would have ended, the next one waits."""
+        self.patch(recording_module, "PATIENCE", 600.0)
+        times = iter(range(100))
+        self.patch(time, "thread_time", lambda: 0.0015 * next(times))
+        recorder = self.make()
+        self.begin(recorder, "c-1")
+        recorder.work()
+        self.looked.clear()
+        found = []
+        self.begin(recorder, "c-2")
+        for free in (0.001, 0.002):
+            recorder.idle(free)
+            found.append((recorder.work() == 600.0, "c-2" in self.looked))
+        self.assertEqual(found, [(True, False), (False, True)])
+
+    def test_the_loop_wakes_the_thread(self) -> None:
+        """A thread that may not work does as soon as the loop says that it has time, and not a second later."""
+        self.patch(recording_module, "PATIENCE", 600.0)
+        waiting = threading.Event()
+        recorder = self.make(daemon_thread)
+        work = recorder.work
+
+        def watched() -> float | None:
+            wait = work()
+            if wait == 600.0:
+                waiting.set()
+            return wait
+
+        recorder.work = watched  # type: ignore[method-assign]
+        recorder.idle(-0.05)
+        self.begin(recorder, "c-1")
+        self.addCleanup(recorder.close)
+        self.assertTrue(waiting.wait(10.0))
+        self.assertEqual(self.looked, [])
+        recorder.idle(1.0)
+        self.assertTrue(wait_until(lambda: bool(self.looked), 10.0))
 
 
 class FloodTests(RecordedCallCase):

@@ -6,7 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from stellar_gw.errors import LocalProtocolError
 from stellar_gw.media.pcm import pcm_from_alaw, pcm_from_ulaw
-from stellar_gw.media.rtp import RtpPacket, RtpSender
+from stellar_gw.media.rtp import RtpPacket, RtpSender, parse_rtp
+from stellar_gw.worker import tap as tap_module
 from stellar_gw.worker.tap import Sound, Tap
 from tests.unit.worker_world import G722, PCMA, PCMU, set_media
 
@@ -84,6 +85,20 @@ class TapTests(SynchronousTestCase):
         tap, sender = Tap(set_media(send=PCMU, receive=(PCMU, PCMA)), 0.0), RtpSender(9, 1, 1, 8)
         tap.sent(sender.packet(b"\x35" * 160, 160), 0.0)
         self.assertEqual(tap.read(0.02, last=True).pcm, (QUIET + pcm_from_alaw(b"\x35")) * 160)
+
+    def test_closed_while_it_is_read(self) -> None:
+        """The loop may close it at any time: what was taken is read, the rest is silence."""
+        tap, sender = Tap(set_media(), 0.0), RtpSender(9, 1, 1, 0)
+        for number in range(3):
+            tap.sent(sender.packet(b"\x42" * 160, 160), 0.02 * number)
+
+        def closing(datagram: bytes) -> RtpPacket | None:
+            tap.close()
+            return parse_rtp(datagram)
+
+        self.patch(tap_module, "parse_rtp", closing)
+        expected = (QUIET + pcm_from_ulaw(b"\x42")) * 160 + 2 * QUIET * 320
+        self.assertEqual(tap.read(0.06, last=True).pcm, expected)
 
     def test_closed(self) -> None:
         """A closed tap keeps nothing and takes nothing; reading it is harmless."""
