@@ -20,6 +20,9 @@ from pathlib import Path
 from statistics import median
 from types import TracebackType
 
+from benchmarks.load.machine import describe, others_share
+from benchmarks.load.report import BUSY, CAUTION
+from stellar_gw.compiled import usable
 from stellar_gw.sip.digest import answer_challenge, parse_challenge
 from stellar_gw.sip.message import Response
 from stellar_gw.sip.parser import parse_message
@@ -191,6 +194,7 @@ def main() -> int:
         sys.stderr.write("SIPp is missing: apt-get install --no-install-recommends sip-tester\n")
         return 2
     unwind_on_sigterm()
+    others = others_share()
     folder = Path(tempfile.mkdtemp(prefix="stellar-gw-bench-"))
     block = take_ports()
     try:
@@ -217,12 +221,17 @@ def main() -> int:
         ("memory a call, worker / gateway", f"{of_worker:.0f} / {of_gateway:.0f} KiB"),
     ]
     width = max(len(name) for name, _ in rows)
-    sys.stdout.write("".join(f"{name:<{width}}  {value}\n" for name, value in rows))
+    runs = "compiled" if usable()[0] else "interpreted"
+    note = (
+        f"{time.strftime('%Y-%m-%d')}, {describe()}; other work took {others:.0%} of both cores before. "
+        f"Media workers run {runs}; cores may halt.{' ' + CAUTION if others > BUSY else ''}"
+    )
+    sys.stdout.write("".join(f"{name:<{width}}  {value}\n" for name, value in rows) + f"({note})\n")
     results = HERE / "results"
     results.mkdir(exist_ok=True)
     lines = [f"| {re.sub(' +', ' ', name).strip()} | {value} |\n" for name, value in rows]
     table = "| figure | value |\n|---|---|\n" + "".join(lines)
-    (results / "calls.md").write_text(table, encoding="utf-8")
+    (results / "calls.md").write_text(f"{table}\n- {note}\n", encoding="utf-8")
     return 0
 
 

@@ -34,6 +34,7 @@ from stellar_gw.compiled import usable
 from stellar_gw.testing.processes import unwind_on_sigterm
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
+CAUTION = "The machine was busy with other work at the start: take these figures with caution."
 BUSY = 0.1
 """Part of the cores' time from which on the results say that the machine was not ours alone."""
 
@@ -156,7 +157,7 @@ def bench(name: str, work: Callable[[Any, Effort], Awaitable[Report]]) -> int:
     if not real_time_permitted():
         report.notes.append("SCHED_FIFO is not permitted here: workers, peers and the generator ran without it.")
     if others > BUSY:
-        report.notes.append("The machine was busy with other work at the start: take these figures with caution.")
+        report.notes.append(CAUTION)
     sys.stdout.write("\n" + report.table() + "".join(f"- {note}\n" for note in report.notes))
     sys.stdout.write(f"({time.monotonic() - began:.0f} s)\n")
     if not effort.quick:
