@@ -153,7 +153,7 @@ class PolledTransport:
         if counts.send_errors == 1:
             _log.warn(
                 "{host} cannot send: {reason}; more of these are only counted",
-                host=self.getHost(),
+                host=self._bound[:2],  # the socket may be closed
                 reason=str(reason),
             )
 

@@ -72,8 +72,8 @@ class RtpPort(SendingPort):
         self._short_way.transport = self.transport if isinstance(self.transport, QuickTransport) else None
 
     def stopProtocol(self) -> None:
-        """The socket is closed: let go of it, as it has not let go of us."""
-        self._short_way.lengthen()
+        """The socket is closed: let go of it, as it has not let go of us, and as whoever sends by it has not."""
+        self.take_the_long_way()
         self._short_way.transport = self.rtcp.rtp_transport = None
         super().stopProtocol()
 

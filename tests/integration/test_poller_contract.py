@@ -475,6 +475,16 @@ class PollerTests(TestCase):
         transport.write(b"x", self.peer.getsockname())
         self.assertEqual((self.poller.counts.sent, self.successResultOf(transport.stopListening())), (0, None))
 
+    def test_short_way_after_close(self) -> None:
+        """Who still sends by its socket, closed meanwhile, is told so as of any refusal: its name is not asked for."""
+        transport = self.open()
+        transport.close()
+        try:
+            transport.socket.send(b"x")
+        except OSError as reason:
+            transport.not_sent(reason)
+        self.assertEqual(self.poller.counts.send_errors, 1)
+
     def test_dscp(self) -> None:
         """Everything sent carries the code point asked for: expedited forwarding, or what is configured."""
         marked = DatagramPoller(reactor, dscp=10)

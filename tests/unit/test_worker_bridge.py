@@ -521,6 +521,21 @@ class EndTests(BridgeTestCase):
         self.world.tick(10)
         self.assertEqual({packet.payload for packet in self.target.packets}, {QUIET})
 
+    def test_socket_fails(self) -> None:
+        """Where one leg's socket is gone, the other's packets no longer take a short way to it."""
+        self.set_up()
+        self.bridge()
+        self.talk(20)
+        port = self.world.carrier._sessions["c-1"].legs["caller"].port
+        open_before = port._short_way.open
+        self.world.network.sockets[HOST, self.target_rtp].stopListening()
+        self.world.settle()
+        self.assertEqual((open_before, port._short_way.open), (True, False))
+        self.talk(20)
+        self.assertEqual(
+            [event.code for event in self.world.told() if isinstance(event, messages.AgentFailed)], ["media_failure"]
+        )
+
     def test_all(self) -> None:
         """Releasing the call closes everything."""
         self.set_up()
