@@ -185,10 +185,12 @@ class Leg:
         return True
 
     def _payload(self, ms: int, *, sent: bool) -> bytes:
-        if self._lead and self._encoder is not None:
-            self._lead = max(0, self._lead - ms)
-            return self._encoder.silence(ms)
-        return self.audio.payload(ms, sent=sent)
+        lead = min(self._lead, ms)
+        if not lead or self._encoder is None:
+            return self.audio.payload(ms, sent=sent)
+        self._lead -= lead
+        silence = self._encoder.silence(lead)
+        return silence if lead == ms else silence + self.audio.payload(ms - lead, sent=sent)
 
     def statistics(self) -> LegStatistics:
         codec = self.media.send.name if self.media is not None else ""

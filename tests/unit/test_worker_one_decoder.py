@@ -32,13 +32,16 @@ class OneDecoderTests(BridgeTestCase):
 
     def begin(self, **target: object) -> FakeLink:
         link = self.set_up({"send": G722, "receive": (G722,)}, {"send": G722, "receive": (G722,), **target})
+        self.encode(link)
+        return link
+
+    def encode(self, link: FakeLink) -> None:
         link_frames = [json.loads(frame) for frame in link.take() if frame.startswith("{")]
         self.stream = next(frame["streamSid"] for frame in link_frames if "streamSid" in frame)
         self.encoders = {phone: CODEC.encoder() for phone in (self.caller, self.target)}
         for phone in self.encoders:
             phone.sender.payload_type = G722.payload_type
         self.place = 0
-        return link
 
     def agent_says(self, link: FakeLink, ms: int) -> None:
         audio = base64.b64encode(ulaw_from_pcm(tone((660,), 8000, ms))).decode()
@@ -95,6 +98,22 @@ class OneDecoderTests(BridgeTestCase):
         self.assertEqual((peak_of(b"".join(pcm[:2])) < LOUD, peak_of(follows) < 1.25 * LOUD), (True, True))
         found = dominant_tone(follows, 16000)
         self.assertTrue(found is not None and round(found.hertz) == 660 and found.share > 0.95, found)
+
+    def test_no_longer_than_that(self) -> None:
+        """The silence is 40 ms also where packets of ours are longer."""
+        for ptime in (10, 30, 50, 60):
+            self.setUp()
+            link = self.set_up({"send": G722, "receive": (G722,), "ptime": ptime}, {"send": G722, "receive": (G722,)})
+            self.encode(link)
+            self.bridge()
+            self.both(50)
+            self.agent_says(link, 1000)
+            self.caller.datagrams.clear()
+            self.unbridge()
+            self.both(30)
+            pcm = CODEC.decoder().decode(b"".join(packet.payload for packet in self.caller.packets))
+            quiet = next(ms for ms in range(1000) if peak_of(pcm[32 * ms : 32 * ms + 32]) > 1000)
+            self.assertTrue(38 <= quiet <= 44, (ptime, quiet))
 
     def test_digits_as_tones(self) -> None:
         """In a bridge to a peer without telephone events every digit is a tone that can be told, and no bang."""
