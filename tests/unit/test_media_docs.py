@@ -106,7 +106,7 @@ class ConstantTests(SynchronousTestCase):
             f"Speech is what stands {dbfs(MARGIN * FULL_SCALE):.0f} dB above the line's noise and above "
             f"{dbfs(LEAST):.0f} dBFS, {START_MS} ms long; it has ended after {END_MS} ms without, or when the agent "
             f"answers after {TAKEN_MS} ms",
-            f"is sent on as an event {INFO_WAITS:g} s later",
+            f"is sent on as an event {INFO_WAITS:g} to 0.5 s later",
             f"asked again, in {AGAIN[0]:g} s at first, in {AGAIN[1]:g} s at last",
             f"Where it works {(fields(PoolSettings).max_load.default or 0) * 100:g} % of the time (``limits: load``) "
             f"*and* {LATE * 100:g} % of the turns are late",
