@@ -23,6 +23,8 @@ MOST_OWED = 10.0
 """Seconds without a packet for which as much may come at once: a network that stalled."""
 LEAST = 20
 """Units of the clock that a packet counts for at least: events and comfort noise, which hold no time of their own."""
+LATE = 2
+"""What a packet counts for that is behind others: it may have come twice."""
 FASTEST = 1.02
 """The fastest clock of a peer, in ours."""
 
@@ -73,15 +75,15 @@ class Splice:
             return None
         datagram = self._rewritten(packet, payload_type, now, event)
         if datagram is not None:
-            self._count(1, len(packet.payload), now)
+            late = packet.sequence_number != self.highest
+            self._count(1, LATE if late else max(len(packet.payload), LEAST), now)
         return datagram
 
     def _ahead(self, now: float) -> float:
         return max(self.ahead - (now - self.ahead_at) * self.rate, -self.most_owed)
 
-    def _count(self, packets: int, octets: int, now: float) -> None:
+    def _count(self, packets: int, units: int, now: float) -> None:
         """So many, no two of them far apart; our codecs hold one octet in each unit of their clock."""
-        units = max(octets, packets * LEAST)
         ahead = self.ahead - (now - self.ahead_at) * self.rate + units
         self.ahead, self.ahead_at = max(ahead, units / packets - self.most_owed), now
 
@@ -169,7 +171,7 @@ class Splice:
         self._passed += packets
         self.timestamp = timestamp
         self.heard = self.passed_at = now
-        self._count(packets, octets, now)
+        self._count(packets, max(octets, packets * LEAST), now)
         sender = self.sender
         sender.sequence_number = (self.highest + self.sequence_offset + 1) & 0xFFFF
         sender.packets_sent += packets

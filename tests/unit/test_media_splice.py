@@ -171,6 +171,18 @@ class HasteTests(SpliceTestCase):
         """A phone whose clock is a percent fast is heard for as long as it likes."""
         self.assertEqual(self.through(160, 3600.0, 0.02 / 1.01), round(3600 / (0.02 / 1.01)))
 
+    def test_twice(self) -> None:
+        """A network that brings each packet once more, behind the next, costs none of them; but what is late does not
+        go round and round either."""
+        self.numbers(packet(0, 0), 0.0)
+        for number in range(1, 6000):
+            self.assertIsNotNone(self.numbers(packet(number, 160 * number), 0.02 * number))
+            self.assertIsNotNone(self.numbers(packet(number - 1, 160 * number - 160), 0.02 * number))
+        before = self.sender.packets_sent
+        for place in range(100_000):
+            self.splice.rewrite(packet(5990, 160 * 5990), 0, 120.0 + 0.0001 * place)
+        self.assertIn(self.sender.packets_sent - before, range(30_000, 70_000))
+
     def test_stall(self) -> None:
         """What the network has held up for ten seconds passes all at once."""
         self.through(160, 1.0, 0.02)
