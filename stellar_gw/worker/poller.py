@@ -91,7 +91,6 @@ class DatagramPoller:
         self._long_ways += [None] * more
         self._passages += [None] * more
         self._long_ways[sock.fileno()] = transport
-        self._epoll.register(sock.fileno(), _READABLE)
         return transport
 
     def _bind(self, family: socket.AddressFamily, host: str, port: int) -> socket.socket:
@@ -103,6 +102,7 @@ class DatagramPoller:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, self.dscp << 2)
             sock.bind((host, port))
+            self._epoll.register(sock.fileno(), _READABLE)
         except BaseException:
             sock.close()
             raise

@@ -12,6 +12,7 @@ from errno import (
     ENETUNREACH,
     ENONET,
     ENOPROTOOPT,
+    ENOSPC,
     EOPNOTSUPP,
     EPROTO,
 )
@@ -474,6 +475,22 @@ class PollerTests(TestCase):
         transport.close()
         transport.write(b"x", self.peer.getsockname())
         self.assertEqual((self.poller.counts.sent, self.successResultOf(transport.stopListening())), (0, None))
+
+    def test_one_watch_too_many(self) -> None:
+        """Where the kernel watches no further socket (epoll(7), max_user_watches) none is left open, and the caller is
+        told as of an address that cannot be bound."""
+
+        class Full:
+            def register(self, *_: object) -> None:
+                raise OSError(ENOSPC, "No space left on device")
+
+        protocol, epoll = Recorder(), self.poller._epoll
+        self.poller._epoll = cast(Any, Full())
+        try:
+            self.assertRaises(error.CannotListenError, self.open, protocol)
+        finally:
+            self.poller._epoll = epoll
+        self.assertEqual((len(self.poller), protocol.life), (0, []))
 
     def test_short_way_after_close(self) -> None:
         """Who still sends by its socket, closed meanwhile, is told so as of any refusal: its name is not asked for."""
