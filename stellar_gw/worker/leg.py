@@ -133,6 +133,8 @@ class Leg:
         """Queue telephone events, or tones where the peer does not know these; why not, empty where it is done."""
         if len(digits) > DtmfSender.MAX_PENDING or not are_digits(digits):
             return f"digits are 0-9, *, #, A-D, at most {DtmfSender.MAX_PENDING}"
+        if self.media is not None and self.port.destination is None:
+            return "the phone system takes no audio at the moment"
         try:
             if self._digits is None:
                 self.audio.sound(digits, max(duration_ms, LEAST_TONE_MS))

@@ -443,6 +443,17 @@ class DigitTests(CallTestCase):
         self.world.tick(2)
         self.assertEqual({packet.payload_type for packet in self.phone.packets}, {0})
 
+    def test_on_hold(self) -> None:
+        """Digits that nobody would hear are refused, not swallowed; they are sent again once the phone is back."""
+        for events in (EVENTS, None):
+            self.setUp()
+            self.set_up(dtmf_send=events)
+            agent = self.world.carrier._sessions["c-1"].agent
+            for terms in ({"direction": "recvonly"}, {"remote": ("0.0.0.0", 4000)}, {}):
+                self.assertEqual(self.world.ask(set_media(dtmf_send=events, **terms)), Done(request=0))
+                refused = agent.send_digits("5")
+                self.assertEqual(refused, "the phone system takes no audio at the moment" if terms else "", terms)
+
     def test_asked_for_beside_the_link(self) -> None:
         """The gateway's command sends digits as the agent's own message does, and is refused what is no digit."""
         self.set_up()
