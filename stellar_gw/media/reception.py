@@ -64,12 +64,15 @@ class Reception:
         """Count a packet.
 
         :param now: when it arrived, in seconds of a clock that does not run backwards.
-        :param event: a telephone event: its packets repeat one timestamp, so they say nothing about jitter.
+        :param event: a telephone event: its packets repeat one timestamp, so they say nothing about jitter; nor do
+            they begin another source.
         """
         self.packets += 1
         self.octets += len(packet.payload)
         sequence_number = packet.sequence_number
         if packet.ssrc != self.ssrc:
+            if event and self.ssrc is not None:
+                return  # a source of its own, beside that of the audio
             self._new_source(packet)
         elif (sequence_number - self._highest) & 0xFFFF == 1 and not self._probation:
             self._highest = sequence_number

@@ -105,6 +105,25 @@ class CountingTests(SynchronousTestCase):
             ({"packets": 6, "expected": 8, "lost": 2, "late": 0, "duplicates": 0, "restarts": 1}, (8, 1, 5003)),
         )
 
+    def test_events_of_another_ssrc(self) -> None:
+        """Telephone events of an SSRC of their own, beside the audio, are counted, and say nothing of its loss."""
+        reception = receive([1, 2])
+        for number in (3, 4, 6, 7, 9):
+            reception.received(packet(900 + number, 8, timestamp=77), 0.02 * number, event=True)
+            receive([number], into=reception)
+        self.assertEqual(
+            totals(reception), {"packets": 12, "expected": 9, "lost": 2, "late": 0, "duplicates": 0, "restarts": 0}
+        )
+        self.assertEqual(reception.report_block(1.0), ReportBlock(7, 56, 2, 9, 0))
+
+    def test_events_first(self) -> None:
+        """Before any audio they are the source, as good as any."""
+        reception = Reception()
+        for number in (1, 2, 3):
+            reception.received(packet(number, 8, timestamp=77), 0.02 * number, event=True)
+        receive([5000, 5001, 5002], into=reception)
+        self.assertEqual((reception.ssrc, reception.expected, reception.lost), (7, 6, 0))
+
     def test_jump_needs_confirmation(self) -> None:
         """One stray sequence number is ignored; two in a row far away are a restart (A.1)."""
         stray = totals(receive([1, 2, 40000, 3, 4]))
