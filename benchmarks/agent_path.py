@@ -21,7 +21,7 @@ from twisted.internet.threads import deferToThread
 
 from benchmarks.load import bare_path
 from benchmarks.load.generator import Leg, Measured, run
-from benchmarks.load.machine import PRIORITY, RELAY_CORE
+from benchmarks.load.machine import PRIORITY, RELAY_CORE, with_us
 from benchmarks.load.plot import bars
 from benchmarks.load.report import Effort, Report, bench, milliseconds, say, spread, verdict
 from benchmarks.load.worker_end import G722, PCMU, Agent, EchoAgents, WorkerEnd, WorkerEndError
@@ -156,7 +156,7 @@ class BarePath:
 
     def __init__(self, agents: EchoAgents, calls: int) -> None:
         self._command = [
-            sys.executable, "-m", "benchmarks.load.bare_path", agents.url, "--calls", str(calls),
+            *with_us(), sys.executable, "-m", "benchmarks.load.bare_path", agents.url, "--calls", str(calls),
             "--core", str(RELAY_CORE), "--priority", str(PRIORITY),
         ]  # fmt: skip
         self._environ = {**os.environ, **agents.trusted}

@@ -22,7 +22,7 @@ from twisted.internet.threads import deferToThread
 
 from benchmarks.load.generator import Measured, address_of
 from benchmarks.load.generator import run as run_generator
-from benchmarks.load.machine import LOAD_CORE, RELAY_CORE, pin
+from benchmarks.load.machine import LOAD_CORE, RELAY_CORE, pin, with_us
 from benchmarks.load.plot import bars
 from benchmarks.load.report import Effort, Report, bench, milliseconds, say, spread, verdict
 from benchmarks.load.worker_end import PORTS, WorkerEnd, WorkerEndError
@@ -107,7 +107,7 @@ class Bench:
     def start_helper(self) -> int:
         first, end = PORTS
         command = [
-            *self.machines.command("gateway"), sys.executable, "-m", "stellar_gw.fastpath.main",
+            *with_us(), *self.machines.command("gateway"), sys.executable, "-m", "stellar_gw.fastpath.main",
             "--socket", self._socket, "--ports", f"{first}-{end - 1}",
         ]  # fmt: skip
         self._helper = subprocess.Popen(command, stderr=subprocess.DEVNULL)

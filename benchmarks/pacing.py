@@ -20,7 +20,7 @@ from attrs import evolve, frozen
 
 from benchmarks.agent_path import CALLS, CASES, FEWER, one_run
 from benchmarks.load.generator import Measured
-from benchmarks.load.machine import RELAY_CORE
+from benchmarks.load.machine import RELAY_CORE, with_us
 from benchmarks.load.plot import bars
 from benchmarks.load.report import Effort, Report, bench, milliseconds, say, verdict
 
@@ -36,7 +36,7 @@ def competitor(wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    process = subprocess.Popen([sys.executable, "-c", HUNGRY], stdin=subprocess.DEVNULL)
+    process = subprocess.Popen([*with_us(), sys.executable, "-c", HUNGRY], stdin=subprocess.DEVNULL)
     try:
         os.sched_setaffinity(process.pid, {RELAY_CORE})
         yield

@@ -20,7 +20,7 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 from benchmarks.load.generator import Leg, Measured, address_of, run
-from benchmarks.load.machine import LOAD_CORE, PRIORITY, RELAY_CORE, pin
+from benchmarks.load.machine import LOAD_CORE, PRIORITY, RELAY_CORE, pin, with_us
 from stellar_gw.control import messages
 from stellar_gw.control.messages import (
     Allocate,
@@ -294,7 +294,7 @@ class EchoAgents:
         self.url = ""
 
     def __enter__(self) -> EchoAgents:
-        command = [sys.executable, "-m", "benchmarks.load.echo_agent", *self._words]
+        command = [*with_us(), sys.executable, "-m", "benchmarks.load.echo_agent", *self._words]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().removeprefix("listening on ").strip()

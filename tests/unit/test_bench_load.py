@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -120,18 +121,31 @@ class MachineTests(SynchronousTestCase):
         """A process that began so ends when the one that began it is killed."""
         if not with_us():
             raise SkipTest("setpriv is not there (Debian: util-linux)")
-        program = (
-            "import subprocess; from benchmarks.load.machine import with_us\n"
-            "process = subprocess.Popen([*with_us(), 'sleep', '60'], stdout=subprocess.DEVNULL)\n"
-            "print(process.pid, flush=True); process.wait()\n"
-        )
-        process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-        self.addCleanup(process.communicate)
-        assert process.stdout is not None
-        sleeping = Path(f"/proc/{process.stdout.readline().strip()}/cmdline")
-        self.assertTrue(wait_until(lambda: sleeping.read_bytes().startswith(b"sleep"), 10.0))
-        process.kill()
-        self.assertTrue(wait_until(lambda: not sleeping.exists() or not sleeping.read_bytes(), 10.0))
+        for within in ("pacing.competitor(True)", "worker_end.EchoAgents()"):
+            program = (
+                "import os, signal; from pathlib import Path; from benchmarks import pacing\n"
+                "from benchmarks.load import worker_end\n"
+                f"with {within}:\n"
+                "    print(*Path(f'/proc/self/task/{os.getpid()}/children').read_text().split(), flush=True)\n"
+                "    signal.pause()\n"
+            )
+            process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+            self.addCleanup(process.wait)
+            self.addCleanup(process.kill)
+            assert process.stdout is not None
+            self.addCleanup(process.stdout.close)
+            pid = int(process.stdout.readline())
+            self.addCleanup(self.end, pid)
+            begun = Path(f"/proc/{pid}/cmdline")
+            self.assertTrue(wait_until(lambda: b"setpriv" not in begun.read_bytes(), 10.0), within)  # noqa: B023
+            process.kill()
+            process.wait()
+            gone = wait_until(lambda: not begun.exists() or not begun.read_bytes(), 10.0)  # noqa: B023
+            self.assertTrue(gone, within)
+
+    def end(self, pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
     def test_of_this_machine(self) -> None:
         self.assertTrue(0.0 <= others_share(wait=lambda _: None) <= 1.0)
