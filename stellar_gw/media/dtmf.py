@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from itertools import groupby
 
 from attrs import define, frozen
 
@@ -235,8 +236,9 @@ class DtmfSender:
 
     @property
     def waiting(self) -> list[tuple[str, int]]:
-        """The digits that have not begun, and how many milliseconds each is to last."""
-        return [(DIGITS[code], duration * 1000 // self.clock) for code, duration, _ in self._pending]
+        """The digits that have not begun, those of one length together, and how many milliseconds each is to last."""
+        runs = groupby(self._pending, key=lambda waiting: waiting[1])
+        return [("".join(DIGITS[code] for code, *_ in run), units * 1000 // self.clock) for units, run in runs]
 
     @property
     def busy(self) -> bool:

@@ -23,6 +23,8 @@ LONGEST_PTIME = 200
 REST_MS = 60
 LEAST_TONE_MS = 70
 """Of an audible digit, however short the press was told to be: detectors need 40 (ITU-T Q.24), some a little more."""
+AT_ONCE = 64
+"""Digits that become tones in one go: each go copies all that wait, and what does not fit is left out whole."""
 LEAD_MS = 40
 """Of silence, that an encoder which remembers has coded before, and that the peer hears first, where it follows
 another's packets: so two states that had nothing in common have become much alike before there is anything to hear."""
@@ -84,9 +86,11 @@ class Leg:
         before = self._digits
         if events is None:
             self._digits = None
-            for digit, milliseconds in before.waiting if before is not None else ():
-                with suppress(StellarError):  # a minute of tones is waiting
-                    self.audio.sound(digit, milliseconds)
+            for digits, milliseconds in before.waiting if before is not None else ():
+                tone = max(milliseconds, LEAST_TONE_MS)
+                for part in (digits[at : at + AT_ONCE] for at in range(0, len(digits), AT_ONCE)):
+                    with suppress(StellarError):  # a minute of tones is waiting
+                        self.audio.sound(part, tone)
         elif before is None:
             self._digits = DtmfSender(events.payload_type, events.clock)
         else:

@@ -292,6 +292,16 @@ class SenderTests(SynchronousTestCase):
                 cut = 5000 if ms == 5000 and after > before else 9000
                 self.assertEqual(digits[0].duration_ms, cut, (before, after, ms))
 
+    def test_waiting(self) -> None:
+        """What has not begun, in order, those of one length together; in milliseconds by any clock."""
+        sender, rtp = DtmfSender(101), RtpSender(7, 0, 0, 0)
+        sender.send("12" * 100, 160)
+        sender.send("3", 50)
+        sender.send("4", 160)
+        sender.tick(rtp)
+        sender.agreed(97, 48000)
+        self.assertEqual(sender.waiting, [("2" + "12" * 99, 160), ("3", 50), ("4", 160)])
+
     def test_what_can_be_sent(self) -> None:
         """Other characters and more than 256 digits are refused; nothing of them is queued."""
         sender, full = DtmfSender(101), DtmfSender(101)

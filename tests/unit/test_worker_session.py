@@ -417,6 +417,27 @@ class DigitTests(CallTestCase):
         heard = CODECS["PCMU"].decoder().decode(b"".join(self.payloads()))
         self.assertEqual([digit.digit for digit in InbandDetector(8000).heard(heard + bytes(640))], ["3", "4"])
 
+    def test_many_wait_for_tones(self) -> None:
+        """As many as can wait, be they short, become tones that can be told, as far as a minute holds them."""
+        self.set_up()
+        leg = self.world.carrier._sessions["c-1"].legs["caller"]
+        self.assertEqual(leg.send_digits("12" * 120, 40), "")
+        leg.speak(None)
+        asked: list[str] = []
+        sound = leg.audio.sound
+
+        def counted(digits: str, duration_ms: int) -> None:
+            asked.append(digits)
+            sound(digits, duration_ms)
+
+        self.patch(leg.audio, "sound", counted)
+        self.world.ask(set_media(dtmf_send=None))
+        self.assertLessEqual(len(asked), 4)  # each copies all that wait
+        self.phone.datagrams.clear()
+        self.world.tick(100)
+        heard = CODECS["PCMU"].decoder().decode(b"".join(self.payloads()))
+        self.assertEqual("".join(digit.digit for digit in InbandDetector(8000).heard(heard))[:10], "1212121212")
+
     def test_other_codec_while_tones_wait(self) -> None:
         """Tones that are queued go on in the new codec, be its rate another one."""
         self.set_up(dtmf_send=None)
