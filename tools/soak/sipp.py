@@ -15,7 +15,7 @@ from stellar_gw.media.pcm import ulaw_from_pcm
 from stellar_gw.media.source import Tone
 from stellar_gw.testing.gateway_process import GatewayProcess
 from stellar_gw.testing.ports import FIRST, SIZE, PortBlock
-from tools.soak.findings import CALLER, ROOT
+from tools.soak.findings import CALLER, ROOT, Findings
 
 MISSING = "SIPp is not installed (Debian: apt install sip-tester)"
 CALLED = (0, 1)
@@ -127,6 +127,15 @@ class Sipp:
     @property
     def failed(self) -> int:
         return self.told("FailedCall(C)")
+
+    def judge(self, count: int, findings: Findings) -> int:
+        """How many calls were good; a finding unless that is all of them."""
+        good, failed = self.good, self.failed
+        findings.expect(
+            (good, failed) == (count, 0),
+            f"SIPp: {good} good and {failed} failed calls of {count}; {self.ended()}",
+        )
+        return good
 
     def ended(self) -> str:
         """How it did, and its last words, which are in none of its statistics."""

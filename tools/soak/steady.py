@@ -68,11 +68,7 @@ def steady(seconds: float, findings: Findings) -> None:
             )  # fmt: skip
             try:
                 baseline = _watch(sipp, gateway, memory, count, seconds, findings)
-                good, failed = sipp.good, sipp.failed
-                findings.expect(
-                    (good, failed) == (count, 0),
-                    f"SIPp: {good} good and {failed} failed calls of {count}; {sipp.ended()}",
-                )
+                good = sipp.judge(count, findings)
             finally:
                 sipp.stop()
             check_records(gateway, count, findings)
