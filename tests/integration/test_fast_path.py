@@ -47,7 +47,6 @@ class Phone(DatagramProtocol):
         self.rtcp: list[bytes] = []
         self.destination = ("", 0)
         self._loop = LoopingCall(self._send)
-        test.addCleanup(self.hush)
         self.listen(port)
 
     def listen(self, port: int) -> None:
@@ -57,6 +56,7 @@ class Phone(DatagramProtocol):
         self._port = reactor.adoptDatagramPort(sock.fileno(), socket.AF_INET, self, maxPacketSize=65535)
         sock.close()
         self._test.addCleanup(self._port.stopListening)
+        self._test.addCleanup(self.hush)  # before its port closes, so added after it
 
     def speak(self, destination: tuple[str, int]) -> None:
         self.destination = destination
