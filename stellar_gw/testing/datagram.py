@@ -32,6 +32,7 @@ class MemoryTransport:
     """One socket of a :class:`DatagramNetwork`.
 
     :ivar connected: the only address it sends to and hears from, None for any.
+    :ivar certain: the same, once it was asked after it was connected.
     :ivar written: every datagram sent, with its destination, in order.
     """
 
@@ -40,6 +41,7 @@ class MemoryTransport:
         self._host = host
         self._port = port
         self.connected: Address | None = None
+        self.certain: Address | None = None
         self._stopped: list[Deferred[None]] = []
         self._stopping = False
         self._closed = False
@@ -101,7 +103,11 @@ class MemoryTransport:
 
     def disconnect(self) -> None:
         """Any address again; not part of IUDPTransport, but of what the workers' transports have."""
-        self.connected = None
+        self.connected = self.certain = None
+
+    def make_certain(self) -> None:
+        """Sources need no asking any more; nothing is ever left in memory from before."""
+        self.certain = self.connected
 
     def getHost(self) -> IPv4Address | IPv6Address:
         kind = IPv6Address if isIPv6Address(self._host) else IPv4Address

@@ -206,6 +206,20 @@ class PolledTransport:
         except OSError:
             self.fail(Failure(), "its connection could not be dissolved")
 
+    def make_certain(self) -> None:
+        """Ask for sources no longer, if that is clear: once the socket is found empty after it was connected, the
+        kernel has looked at the source of all that is to come. Nothing where that was found before."""
+        if self.connected is None or self.certain is not None or self._closed:
+            return
+        try:
+            self.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            self.certain = self.connected
+            if self._passage is not None:
+                self._passage.certain = self.certain == self._passage.source
+        except OSError as reason:
+            self.not_read(reason)
+
     def getHost(self) -> IPv4Address | IPv6Address:
         name = self.socket.getsockname()
         if self._family == socket.AF_INET:
@@ -256,20 +270,10 @@ class PolledTransport:
             self.protocol.datagramReceived(bytes(packet), source)
             return True
         datagram = bytes(packet)
-        if self.certain is None:
-            self._make_certain()
+        self.make_certain()
         if source == self.connected:  # else it had been queued before connect()
             self.protocol.datagramReceived(datagram, source)
         return True
-
-    def _make_certain(self) -> None:
-        """Once the socket is found empty, the kernel has looked at the source of all that is to come."""
-        try:
-            self.socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            self.certain = self.connected
-        except OSError as reason:
-            self.not_read(reason)
 
     def not_read(self, reason: OSError) -> None:
         """``recvfrom_into`` raised."""

@@ -37,6 +37,10 @@ class QuickTransport(Protocol):
         """The only address it sends to and hears from, None for any."""
 
     @property
+    def certain(self) -> Address | None:
+        """The same, once nothing is left that came before it was connected: sources need no asking."""
+
+    @property
     def socket(self) -> Outlet:
         """What its quick packets leave by."""
 
@@ -49,6 +53,9 @@ class QuickTransport(Protocol):
         """:raise OSError: the kernel has no way there."""
 
     def disconnect(self) -> None: ...
+
+    def make_certain(self) -> None:
+        """Ask for sources no longer, if nothing is left that came before it was connected."""
 
     def shorten(self, passage: Passage | None) -> None:
         """Have a passage take what it can of what arrives; None: nobody."""
@@ -202,14 +209,17 @@ class ShortWay:
             return False
         if now - latch.heard_at >= SILENCE or not latch.is_final(now) or latch.locked is None:
             return self.disconnect()
-        self._ready = True
         if transport.connected is not None:
+            transport.make_certain()  # the packet that began the short way may have had more behind it
+            self._ready = transport.certain is not None
             return False
         try:
             transport.connect(*latch.locked)
         except OSError as reason:  # no route, for the moment: packets that are sent fare no better
             transport.not_sent(reason)
+            self._ready = True
             return False
+        self._ready = False
         return True
 
     def disconnect(self) -> bool:

@@ -27,6 +27,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from stellar_gw.testing.datagram import DatagramNetwork
+from stellar_gw.worker.intake import Passage
 from stellar_gw.worker.poller import BATCH, TURN, DatagramPoller
 
 LOOPBACK = "127.0.0.1"
@@ -304,6 +305,18 @@ class Told:
         raise OSError(self._numbers.pop(), "an ICMP message")
 
 
+class Noted(Passage):
+    """Takes everything, and notes the sources that it was told of."""
+
+    def __init__(self, source: tuple[str, int]) -> None:
+        super().__init__(source)
+        self.taken: list[tuple[bytes, object]] = []
+
+    def take(self, packet: memoryview, source: object) -> bool:
+        self.taken.append((bytes(packet), source))
+        return True
+
+
 class PollerTests(TestCase):
     """What the poller promises beyond the interface."""
 
@@ -429,6 +442,35 @@ class PollerTests(TestCase):
         heard = [(b"1", peer), (b"2", peer), (b"3", peer), (b"4", (address[0], stranger.getsockname()[1]))]
         self.assertEqual((before, certain, transport.certain), (None, peer, None))
         self.assertEqual(transport.protocol.received, [(data, source) for data, source in heard])
+
+    def test_certain_later(self) -> None:
+        """A passage that began while more was in the socket is spared the sources, too, once it was found empty."""
+        transport, address = self.open(), self.peer.getsockname()
+        transport.connect(*address)
+        self.send(b"1", transport)
+        self.send(b"2", transport)
+        passage = Noted(address)
+        transport.protocol.datagramReceived = lambda datagram, addr: transport.shorten(passage)
+        self.poller.doRead()
+        transport.make_certain()
+        self.send(b"3", transport)
+        self.poller.doRead()
+        self.assertEqual(passage.taken, [(b"2", address), (b"3", None)])
+
+    def test_certain_of_nothing(self) -> None:
+        """Before it is connected, while something is left, and once it is closed, a socket is certain of no source."""
+        transport = self.open()
+        transport.make_certain()
+        transport.connect(*self.peer.getsockname())
+        self.send(b"1", transport)
+        transport.make_certain()
+        found = transport.certain
+        self.poller.doRead()
+        transport.disconnect()
+        transport.connect(*self.peer.getsockname())
+        transport.close()
+        transport.make_certain()
+        self.assertEqual((found, transport.certain), (None, None))
 
     def test_write_refused(self) -> None:
         """ECONNREFUSED is counted, and neither raises nor closes."""

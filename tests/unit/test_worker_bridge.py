@@ -318,8 +318,9 @@ class LatchTests(BridgeTestCase):
         self.talk(20)
         seen = [[each.connected for each in sockets]]
         self.bridge()
-        self.talk(20)
+        self.talk(40)
         seen.append([each.connected for each in sockets])
+        self.assertEqual([each.certain for each in sockets], [CALLER, TARGET])
         self.talk(45, target=None)
         seen.append([each.connected for each in sockets])
         self.talk(20)

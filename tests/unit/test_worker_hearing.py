@@ -169,6 +169,16 @@ class HearingTests(CallTestCase):
         seen.append(socket.connected)
         self.assertEqual(seen, [None, PHONE, PHONE, None, PHONE, None])
 
+    def test_sources_are_asked_for_no_longer(self) -> None:
+        """Within seconds, and until a re-INVITE, the kernel is not asked where packets of a connected socket are from:
+        writing that down costs as much as the rest."""
+        self.set_up()
+        socket = self.world.network.sockets[HOST, self.rtp]
+        self.talk(400)
+        found = socket.certain
+        self.media()
+        self.assertEqual((found, socket.certain), (PHONE, None))
+
     def media(self) -> None:
         """A re-INVITE that changes nothing."""
         leg = self.world.carrier._sessions["c-1"].legs["caller"]
