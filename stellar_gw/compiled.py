@@ -36,6 +36,7 @@ MODULES = (
     "stellar_gw.media.resample",
     "stellar_gw.media.rtp",
     "stellar_gw.media.speech",
+    "stellar_gw.media.srtp_in_place",
     "stellar_gw.media.turns",
     "stellar_gw.worker.agent_audio",
     "stellar_gw.worker.caller_audio",

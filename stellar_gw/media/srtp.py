@@ -10,9 +10,8 @@ one (the same when SRTP is given up for plain RTP: the first packet that the old
 Nothing here raises on what a peer sends, and what cannot be authenticated leaves no trace but a count: libsrtp
 makes a stream for an SSRC only after a packet of it was authenticated.
 
-Packets that are only passed on are deciphered and enciphered where they are, in the worker's one buffer. The binding
-offers copies alone, each by way of a buffer of the session's own; so libsrtp is called by what lies under the binding,
-whose version is pinned for that.
+Packets that are only passed on are deciphered and enciphered where they are, in the worker's one buffer
+(:mod:`stellar_gw.media.srtp_in_place`).
 """
 
 from __future__ import annotations
@@ -24,9 +23,10 @@ from weakref import WeakKeyDictionary
 
 from attrs import field, frozen
 from pylibsrtp import Error, Policy, Session
-from pylibsrtp._binding import ffi, lib
+from pylibsrtp._binding import ffi
 
 from stellar_gw.errors import LocalProtocolError
+from stellar_gw.media.srtp_in_place import InPlace, deciphered, enciphered
 from stellar_gw.media.workspace import Workspace
 
 REPLAY_WINDOW = 128
@@ -50,10 +50,6 @@ _PROFILES = MappingProxyType(
 )
 """libsrtp's profile of a suite, the octets of master key and master salt together, and those of its tag."""
 
-InPlace = Callable[[Any, Any, int], bool]
-"""Deciphers or enciphers, by libsrtp's handle of a context, the packet of so many octets at an address; False where it
-cannot be."""
-
 
 @frozen
 class SrtpKey:
@@ -72,8 +68,6 @@ class SrtpKey:
             raise LocalProtocolError(f"a key of {len(self.octets)} octets for {self.suite}")
 
 
-_length = ffi.new("int *")
-"""Of the packet that is being deciphered or enciphered: one for all, so that it is in the processor's cache."""
 _addresses: WeakKeyDictionary[Workspace, Any] = WeakKeyDictionary()
 
 
@@ -83,23 +77,6 @@ def _address(workspace: Workspace) -> Any:
     if found is None:
         found = _addresses[workspace] = ffi.from_buffer(workspace.buffer)
     return found
-
-
-_open, _seal = lib.srtp_unprotect, lib.srtp_protect
-
-
-def deciphered(handle: Any, address: Any, octets: int) -> bool:
-    """A packet of a stream that the context has heard before."""
-    _length[0] = octets
-    status: int = _open(handle, address, _length)
-    return status == 0
-
-
-def enciphered(handle: Any, address: Any, octets: int) -> bool:
-    """A packet of a stream of ours that has begun."""
-    _length[0] = octets
-    status: int = _seal(handle, address, _length)
-    return status == 0
 
 
 class _Context:
