@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import select
 import socket
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet import error
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.protocol import DatagramProtocol
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from stellar_gw.between import Between, nothing
 from stellar_gw.media.workspace import Workspace
-from stellar_gw.worker.intake import LongWay, Passage, take_turn
+from stellar_gw.worker.intake import BEHIND, Backlog, LongWay, Passage, take_turn
 from stellar_gw.worker.polled_transport import PolledTransport, PollerCounts, family_of
 
 EXPEDITED_FORWARDING = 46
@@ -31,6 +33,9 @@ TURN = 256
 BATCH = 16
 """Those taken before a look at what else is due: less than a millisecond's work."""
 _READABLE = select.EPOLLIN
+_SAY_AGAIN = 60.0
+"""Seconds."""
+_log = Logger()
 
 
 class Reactor(Protocol):
@@ -46,12 +51,18 @@ class DatagramPoller:
     """The worker's RTP sockets; one reader of the reactor from the first socket to :meth:`close`.
 
     :param dscp: code point of the IP header of everything sent, 0 to 63.
+    :param now: seconds that never run backwards.
     :ivar workspace: where each datagram is received.
     :ivar between: between two batches of them.
     """
 
-    def __init__(self, reactor: Reactor, dscp: int = EXPEDITED_FORWARDING) -> None:
+    def __init__(
+        self, reactor: Reactor, dscp: int = EXPEDITED_FORWARDING, now: Callable[[], float] = time.monotonic
+    ) -> None:
         self._reactor = reactor
+        self._now = now
+        self._backlog = Backlog()
+        self._said = (-_SAY_AGAIN, 0)
         self.dscp = dscp
         self.counts = PollerCounts()
         self.workspace = Workspace()
@@ -133,7 +144,18 @@ class DatagramPoller:
 
     def doRead(self) -> None:
         """Take what has come."""
-        take_turn(TURN, BATCH, self._epoll, self._passages, self._long_ways, self.workspace, self.between)
+        now, backlog = self._now(), self._backlog
+        backlog.begins(now, len(self))
+        take_turn(TURN, BATCH, self._epoll, self._passages, self._long_ways, self.workspace, self.between, backlog, now)
+        said_at, said = self._said
+        if backlog.discarded != said and now - said_at >= _SAY_AGAIN:
+            self._said = now, backlog.discarded
+            _log.warn(
+                "more RTP than one core can carry, or a machine that stood still: {count} packets that had waited are "
+                "passed over, after {ms:.0f} ms with no end of them",
+                count=backlog.discarded - said,
+                ms=BEHIND * 1000,
+            )
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor lets go of us: at its end, or because the epoll itself failed."""

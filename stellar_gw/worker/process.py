@@ -85,7 +85,7 @@ class Worker:
         self._channel: GatewayChannel | None = None
         self._orphaned: IDelayedCall | None = None
         self._ending = False
-        self._poller = DatagramPoller(readers or reactor)
+        self._poller = DatagramPoller(readers or reactor, now=clocks.now)
         self._recorder = Recorder(clocks, reactor.callFromThread)
         self._fast_path = FastPath()
         pacer = self._pacer = Pacer()
