@@ -7,8 +7,9 @@ from errno import EHOSTUNREACH
 from typing import Any
 
 from twisted.internet import reactor as installed_reactor
-from twisted.logger import globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
+from zope.interface import implementer
 
 from stellar_gw.worker.intake import BEHIND, KEPT, MOST_WAITING
 from stellar_gw.worker.poller import TURN, DatagramPoller
@@ -62,16 +63,22 @@ class BacklogTests(TestCase):
         for _ in range(50):
             self.poller.doRead()
 
-    def test_the_last_are_passed_on(self) -> None:
-        """What came in the last 200 ms is dealt with, in order; what waited longer is not; said once."""
-        said: list[str] = []
+    def said(self) -> list[LogEvent]:
+        """What the log says of it."""
+        found: list[LogEvent] = []
 
-        def observe(event: Any) -> None:
+        @implementer(ILogObserver)
+        def observe(event: LogEvent) -> None:
             if "passed over" in str(event.get("log_format")):
-                said.append(event["log_format"].format(**event))
+                found.append(event)
 
         globalLogPublisher.addObserver(observe)
         self.addCleanup(globalLogPublisher.removeObserver, observe)
+        return found
+
+    def test_the_last_are_passed_on(self) -> None:
+        """What came in the last 200 ms is dealt with, in order; what waited longer is not; said once."""
+        said = self.said()
         opened = [self.open() for _ in range(4)]
         self.fill(*opened)
         self.behind()
@@ -80,7 +87,7 @@ class BacklogTests(TestCase):
         self.assertEqual([numbers(each.protocol.received) for each in opened], [expected] * 4)
         discarded = 4 * (WAITING - taken - KEPT)
         self.assertEqual(
-            said,
+            [formatEvent(event) for event in said],
             [
                 f"more RTP than one core can carry, or a machine that stood still: {discarded} packets that had waited "
                 "are passed over, after 300 ms with no end of them"
@@ -89,14 +96,7 @@ class BacklogTests(TestCase):
 
     def test_said_again_after_a_minute(self) -> None:
         """With how many there were since; not for each of them."""
-        said: list[int] = []
-
-        def observe(event: Any) -> None:
-            if "passed over" in str(event.get("log_format")):
-                said.append(event["count"])
-
-        globalLogPublisher.addObserver(observe)
-        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        said = self.said()
         opened = [self.open() for _ in range(4)]
         for _ in range(3):
             self.fill(*opened)
@@ -104,7 +104,7 @@ class BacklogTests(TestCase):
         self.now += 60
         self.poller.doRead()
         each = 4 * (WAITING - TURN // 4 - KEPT)
-        self.assertEqual(said, [each, 2 * each])
+        self.assertEqual([event["count"] for event in said], [each, 2 * each])
 
     def test_passage(self) -> None:
         """The short way, too, is shown the last ones alone."""
