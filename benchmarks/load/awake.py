@@ -2,12 +2,16 @@
 
 Waking the core of a virtual machine costs more than a packet, and by chance. Where its kernel can wait for work awake
 (``haltpoll``), it does; elsewhere a loop of the lowest priority runs on each core (``awake.c``), and whoever is
-measured pays for a change of process each time that there is work.
+measured pays for a change of process each time that there is work. Since Linux 6.12 there is no such loop: the kernel
+sees to it that processes of ordinary scheduling get 50 ms of each second, and takes them from SCHED_FIFO (its fair
+server), so every few seconds packets were 50 to 100 ms late, whoever passed them on.
 """
 
 from __future__ import annotations
 
 import os
+import platform
+import re
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,20 +25,41 @@ NANOSECONDS = "20000000"
 """As long as the time between two packets of a call."""
 
 
+FAIR_SERVER = (6, 12)
+"""The version of Linux since which there is one."""
+
+
 @contextmanager
-def awake(cores: Iterable[int], system: Path = Path("/sys")) -> Iterator[str]:
-    """Keep these cores from halting; says how.
+def awake(cores: Iterable[int], system: Path = Path("/sys"), release: str = "") -> Iterator[str]:
+    """Keep these cores from halting, if that can be done; says whether and how.
 
     :param system: where the kernel shows its settings.
+    :param release: of the kernel; by default of this one.
     """
     limit = _limit(system)
-    if limit is None:
+    if limit is not None:
+        with _restored(limit):
+            limit.write_text(NANOSECONDS, encoding="ascii")
+            yield _kept(f"the kernel's haltpoll, {int(NANOSECONDS) // 1_000_000} ms")
+    elif _version(release or platform.release()) >= FAIR_SERVER:
+        yield (
+            "Cores halt between packets, for ours and for peers alike: this kernel has no haltpoll, and would give a "
+            "loop that keeps them awake 50 ms of each second, before those of SCHED_FIFO (its fair server)"
+        )
+    else:
         with _loops(cores):
-            yield "a loop of the lowest priority, ``benchmarks/load/awake.c``"
-        return
-    with _restored(limit):
-        limit.write_text(NANOSECONDS, encoding="ascii")
-        yield f"the kernel's haltpoll, {int(NANOSECONDS) // 1_000_000} ms"
+            yield _kept("a loop of the lowest priority, ``benchmarks/load/awake.c``")
+
+
+def _kept(how: str) -> str:
+    return (
+        f"Both cores are kept from halting, for ours and for peers alike ({how}): waking the core of a virtual machine "
+        "costs more than a packet, and by chance"
+    )
+
+
+def _version(release: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", release)[:2])
 
 
 def _limit(system: Path) -> Path | None:

@@ -150,8 +150,7 @@ def bench(name: str, work: Callable[[Any, Effort], Awaitable[Report]]) -> int:
     runs = "compiled" if usable()[0] else "interpreted"
     report.notes.append(
         f"{time.strftime('%Y-%m-%d')}, {describe()}; other work took {others:.0%} of both cores before. "
-        f"Media workers run {runs}. Both cores are kept from halting, for ours and for peers alike "
-        f"({how}): waking the core of a virtual machine costs more than a packet, and by chance. "
+        f"Media workers run {runs}. {how}. "
         "Absolute times are this machine's; ratios travel better."
     )
     if not real_time_permitted():
