@@ -23,8 +23,8 @@ LARGEST_PAYLOAD = 65507
 class Shortcut(Protocol):
     """Takes packets before the protocol sees them (:class:`stellar_gw.worker.shortcut.Shortcut`)."""
 
-    def take(self, packet: memoryview, source: Address) -> bool:
-        """Whether it has dealt with the packet, which it may change where it is."""
+    def take(self, octets: int, source: Address) -> bool:
+        """Whether it has dealt with the packet in the workspace, which it may change where it is."""
 
 
 @implementer(IUDPTransport)
@@ -133,7 +133,8 @@ class MemoryTransport:
     def deliver(self, packet: bytes, source: Address) -> None:
         if self._stopping or self.connected not in (None, source):
             return
-        if self._shortcut is None or not self._shortcut.take(self.workspace.put(packet), source):
+        self.workspace.put(packet)
+        if self._shortcut is None or not self._shortcut.take(len(packet), source):
             self.protocol.datagramReceived(packet, source)
 
     def refuse(self) -> None:

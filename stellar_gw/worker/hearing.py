@@ -8,9 +8,8 @@ somebody looks; a packet that differs in anything goes the long way.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from stellar_gw.media.jitter import Reorder
 from stellar_gw.media.latch import Address
@@ -18,15 +17,15 @@ from stellar_gw.media.rtp import RtpPacket
 from stellar_gw.media.srtp import Transform
 from stellar_gw.media.workspace import Workspace
 from stellar_gw.worker.intake import Passage
-from stellar_gw.worker.shortcut import CLOCK, IN_TIME, Counted
+from stellar_gw.worker.shortcut import CLOCK, HEADER, IN_TIME, Counted, first_number
 from stellar_gw.worker.tap import Tap
 
-_HEADER = struct.Struct("!QI")
-"""All of a header without CSRC list (RFC 3550 5.1): version to timestamp as one number, and the SSRC."""
-_unpack = _HEADER.unpack_from
-_OCTETS = _HEADER.size
-_VERSION_2_ALONE = 0x8000
-_NUMBER = 1 << 32
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
+_unpack: Final = HEADER.unpack_from
+_OCTETS: Final = 12
+_NUMBER: Final = 1 << 32
 """What the sequence number counts in the header's first number."""
 
 
@@ -56,6 +55,7 @@ class Hearing(Passage):
         "_now",
         "_open",
         "_opened",
+        "_packet",
         "_payload",
         "_reorder",
         "_samples",
@@ -97,21 +97,23 @@ class Hearing(Passage):
         self._address: Any = None if opened is None else opened.address
         self._forged = None if opened is None else opened.failed
         self._size = _OCTETS + samples + (0 if opened is None else opened.tag)
-        self._payload = workspace.payload(samples)
-        self._step = _NUMBER + samples
-        self._first = self._next = (_VERSION_2_ALONE | packet.payload_type) << 48 | number << 32 | timestamp
+        self._packet, self._payload = workspace.piece(_OCTETS + samples), workspace.payload(samples)
+        self._step: i64 = _NUMBER + samples
+        self._next: i64 = first_number(packet.payload_type, number, timestamp)
+        self._first: i64 = self._next
         # Before a number or a timestamp goes over its end, and carries into what stands before it.
-        self._last = self._next + min(0xFFFF - number, (0xFFFFFFFF - timestamp) // samples) * self._step
+        self._last: i64 = self._next + min(0xFFFF - number, (0xFFFFFFFF - timestamp) // samples) * self._step
         self._jitter = counted.reception.jitter
 
-    def take(self, packet: memoryview, source: object) -> bool:
-        """Hand a datagram's payload on; False where it has to go the long way, and is as it was.
+    def take(self, octets: int, source: object) -> bool:
+        """Hand on the payload of the datagram in the workspace; False where it has to go the long way, as it was.
 
         :param source: None where it is certain.
         """
-        if packet.nbytes != self._size or (source is not None and source != self.source):
+        if octets != self._size or (source is not None and source != self.source):
             return False
-        head, ssrc = _unpack(packet)
+        fields: tuple[i64, int] = _unpack(self._packet)
+        head, ssrc = fields
         if head != self._next or ssrc != self._ssrc or head > self._last:
             return False
         now = self._now()
@@ -137,10 +139,10 @@ class Hearing(Passage):
         """Add what was heard to the statistics and to the stream's state."""
         if self._next == self._first:
             return
-        packets = (self._next - self._first) // self._step
+        packets = int((self._next - self._first) // self._step)
         last = self._next - self._step
         self._first = self._next
-        number, timestamp = last >> 32 & 0xFFFF, last & 0xFFFFFFFF
+        number, timestamp = int(last >> 32 & 0xFFFF), int(last & 0xFFFFFFFF)
         heard, counted = self.heard, self._counted
         counted.reception.ran(packets, packets * self._samples, self._jitter, heard * CLOCK - timestamp)
         counted.latch.heard(RtpPacket(0, False, number, timestamp, self._ssrc, b""), heard)

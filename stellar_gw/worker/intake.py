@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from twisted.python.failure import Failure
 
 from stellar_gw.media.latch import Address
-from stellar_gw.media.workspace import USUAL, Workspace
+from stellar_gw.media.workspace import Workspace
 
 BEHIND: Final = 0.3
 """Seconds without a moment at which nothing was left to read; a core that is at work 97 % of its time finds one in
@@ -43,8 +43,9 @@ class Passage:
         self.certain = False
         self.socket: socket.socket
 
-    def take(self, packet: memoryview, source: object) -> bool:
-        """Deal with a datagram; False where it has to go the long way, and is as it was.
+    def take(self, octets: int, source: object) -> bool:
+        """Deal with the datagram of so many octets that is in the workspace; False where it has to go the long way, and
+        is as it was.
 
         :param source: None where it is certain.
         """
@@ -177,7 +178,8 @@ def catch_up(
             long_way = long_ways[fd]
             if long_way is None:
                 break
-            _deal(passages[fd], long_way, workspace.put(datagram), source)
+            workspace.put(datagram)
+            _deal(passages[fd], long_way, len(datagram), workspace, source)
 
 
 def _last(
@@ -226,7 +228,7 @@ def take_in(
     :param ready: descriptors, and what they are ready for.
     :param passages: by descriptor, as ``long_ways`` are; None where a socket was closed by a datagram before.
     """
-    whole, pieces = workspace.whole, workspace.pieces
+    whole = workspace.whole
     for fd, _ in ready:
         long_way = long_ways[fd]
         if long_way is None:
@@ -246,12 +248,12 @@ def take_in(
         except OSError as reason:
             long_way.not_read(reason)
             continue
-        _deal(passage, long_way, pieces[size] if size < USUAL else workspace.piece(size), source)
+        _deal(passage, long_way, size, workspace, source)
 
 
-def _deal(passage: Passage | None, long_way: LongWay, packet: memoryview, source: object) -> None:
+def _deal(passage: Passage | None, long_way: LongWay, octets: int, workspace: Workspace, source: object) -> None:
     try:
-        if passage is None or not passage.take(packet, source):
-            long_way.take(packet, source)
+        if passage is None or not passage.take(octets, source):
+            long_way.take(workspace.piece(octets), source)
     except Exception:
         long_way.fail(Failure(), "its protocol raised")

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from attrs import frozen
 
@@ -31,22 +31,31 @@ from stellar_gw.media.workspace import Workspace
 from stellar_gw.worker.intake import Passage
 from stellar_gw.worker.tap import Tap
 
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
 CLOCK = 8000
 """Of all our audio codecs, in Hz."""
 MOST_LOST = 100
 """Packets in one gap; after a longer one the next packet goes the long way."""
 IN_TIME = float(CLOCK)
 """Timestamp units by which a packet may come earlier or later than its timestamp says, against the one before."""
-_HEADER = struct.Struct("!QI")
-"""All of a header without CSRC list (RFC 3550 5.1): version to timestamp as one number, and the SSRC."""
-_unpack, _pack = _HEADER.unpack_from, _HEADER.pack_into
-_VERSION_2_ALONE = 0x8000
-_NUMBER = 1 << 32
+HEADER: Final = struct.Struct("!qI")
+"""All of a header without CSRC list (RFC 3550 5.1): version to timestamp as one number, and the SSRC. The number is a
+signed one, as it is then one of the machine's own where this is compiled."""
+_OCTETS: Final = 12
+"""Of it."""
+_unpack: Final = HEADER.unpack_from
+_pack: Final = HEADER.pack_into
+_VERSION_2_ALONE: Final = 0x8000
+_NUMBER: Final = 1 << 32
 """What the sequence number counts in the header's first number."""
 
 
-_STEPS: dict[int, int] = {}
-"""By the length of packets: one number for all that are alike, so that it is in the processor's cache."""
+def first_number(payload_type: int, sequence_number: int, timestamp: int) -> int:
+    """The first number of a header of version 2 without padding, extension, CSRC list and marker, as :data:`HEADER` has
+    it."""
+    return ((_VERSION_2_ALONE | payload_type) << 48 | sequence_number << 32 | timestamp) - (1 << 64)
 
 
 class Outlet(Protocol):
@@ -161,7 +170,7 @@ class Shortcut(Passage):
         self._tapped = bool(taps or out.taps)
         self._ssrc = splice.ssrc
         self._our_ssrc = splice.sender.ssrc
-        self._octets = _HEADER.size + samples  # one octet in each unit of the clock, in all our codecs
+        self._octets = _OCTETS + samples  # one octet in each unit of the clock, in all our codecs
         self._transforms = opened, out.seal
         self._open = None if opened is None else opened.apply
         self._open_handle: Any = None if opened is None else opened.handle
@@ -176,32 +185,40 @@ class Shortcut(Passage):
             self._address = seal.address
         self._unsealed = None if seal is None else seal.failed
         self._sealed = workspace.piece(self._octets + (0 if seal is None else seal.tag))
-        self._step = _STEPS.setdefault(samples, _NUMBER + samples)
-        self._first = self._seen = self._next = (_VERSION_2_ALONE | theirs) << 48 | number << 32 | timestamp
-        self._difference = ((_VERSION_2_ALONE | ours) << 48 | our_number << 32 | our_timestamp) - self._next
+        self._step: i64 = _NUMBER + samples
+        self._next: i64 = first_number(theirs, number, timestamp)
+        self._first: i64 = self._next
+        self._seen: i64 = self._next
+        self._difference: i64 = first_number(ours, our_number, our_timestamp) - self._next
         # Before a number or a timestamp goes over its end, and carries into what stands before it.
         numbers = 0xFFFF - max(number, our_number)
         stamps = (0xFFFFFFFF - max(timestamp, our_timestamp)) // samples
-        self._end = self._next + min(numbers, stamps) * self._step
+        self._end: i64 = self._next + min(numbers, stamps) * self._step
         # Before so many have passed that it has to be found out whether they do so faster than time (see the splice).
-        self._began, self._units, self._room = self._next, max(samples, LEAST), splice.most_ahead - splice.ahead
-        self._last = min(self._end, self._next + int(self._room // self._units) * self._step)
+        self._began: i64 = self._next
+        self._units, self._room = max(samples, LEAST), splice.most_ahead - splice.ahead
+        self._last: i64 = min(self._end, self._next + int(self._room // self._units) * self._step)
         self._since = splice.ahead_at
         self._heard = splice.heard
         self._jitter = counted.reception.jitter
 
-    def take(self, packet: memoryview, source: object) -> bool:
-        """Pass a datagram on, changed where it is; False where it has to go the long way, and is as it was.
+    def take(self, octets: int, source: object) -> bool:
+        """Pass the datagram in the workspace on, changed where it is; False where it has to go the long way, and is as
+        it was.
 
         :param source: None where it is certain.
         """
-        if packet.nbytes != self._size or (source is not None and source != self.source):
+        # In arithmetic that the machine does itself where this is compiled: "i64" is of mypyc.
+        if octets != self._size or (source is not None and source != self.source):
             return False
-        head, ssrc = _unpack(packet)
+        packet = self._plain
+        fields: tuple[i64, int] = _unpack(packet)
+        head, ssrc = fields
         lost = 0
         if head != self._next:
-            lost, rest = divmod(head - self._next, self._step)
-            if rest or not 0 < lost <= MOST_LOST:
+            missing = head - self._next
+            lost = int(missing // self._step)
+            if missing % self._step or not 0 < lost <= MOST_LOST:
                 return False
         if ssrc != self._ssrc or (head > self._last and not self._goes_on(head)):
             return False
@@ -213,12 +230,10 @@ class Shortcut(Passage):
             late = -late
         if late > IN_TIME:
             return False
-        if self._open is not None:
-            if not self._open(self._open_handle, self._address, self._size):
-                assert self._forged is not None
-                self._forged()
-                return True
-            packet = self._plain
+        if self._open is not None and not self._open(self._open_handle, self._address, self._size):
+            assert self._forged is not None
+            self._forged()
+            return True
         if lost:
             self._miss(lost)
         self._heard = now
@@ -226,7 +241,7 @@ class Shortcut(Passage):
         self._next = head + self._step
         payload = b""
         if self._tapped:
-            payload = bytes(packet[_HEADER.size :])
+            payload = bytes(packet[_OCTETS:])
             for tap in self._taps[0]:
                 tap.passed(head, ssrc, payload, now, said=False)
         _pack(packet, 0, head + self._difference, self._our_ssrc)
@@ -248,10 +263,11 @@ class Shortcut(Passage):
                 tap.passed(head + self._difference, self._our_ssrc, payload, now, said=True)
         return True
 
-    def _goes_on(self, head: int) -> bool:
+    def _goes_on(self, head: i64) -> bool:
         """Whether this packet may pass here, and for how many of those after it that is certain."""
         splice, now = self._splice, self._now()
-        passed = (head - self._began >> 32) * self._units - (now - self._since) * splice.rate
+        packets = int(head - self._began >> 32)
+        passed = float(packets * self._units) - (now - self._since) * splice.rate
         if head > self._end or passed > self._room:
             return False
         self._began, self._since = head, now
@@ -276,11 +292,11 @@ class Shortcut(Passage):
         """Add what passed to the statistics and to the streams' state."""
         if self._next == self._first:
             return
-        packets = (self._next - self._first) // self._step
+        packets = int((self._next - self._first) // self._step)
         last = self._next - self._step
         self._first = self._next
-        number, timestamp = last >> 32 & 0xFFFF, last & 0xFFFFFFFF
-        octets = packets * (self._octets - _HEADER.size)
+        number, timestamp = int(last >> 32 & 0xFFFF), int(last & 0xFFFFFFFF)
+        octets = packets * (self._octets - _OCTETS)
         heard, counted = self._heard, self._counted
         counted.reception.ran(packets, octets, self._jitter, heard * CLOCK - timestamp)
         counted.latch.heard(RtpPacket(0, False, number, timestamp, self._ssrc, b""), heard)

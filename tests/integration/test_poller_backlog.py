@@ -109,7 +109,7 @@ class BacklogTests(TestCase):
     def test_passage(self) -> None:
         """The short way, too, is shown the last ones alone."""
         opened = [self.open() for _ in range(4)]
-        passages = [Noted(self.peer.getsockname()) for _ in opened]
+        passages = [Noted(self.peer.getsockname(), self.poller.workspace) for _ in opened]
         for transport, passage in zip(opened, passages, strict=True):
             transport.shorten(passage)
         self.fill(*opened)
@@ -157,7 +157,7 @@ class BacklogTests(TestCase):
     def test_unknown_peers(self) -> None:
         """Where it is not clear yet who the peer is, everything is read; where it is, strangers are not heard."""
         unknown, known = self.open(connected=False), self.open(connected=False)
-        passage = Noted(self.peer.getsockname())
+        passage = Noted(self.peer.getsockname(), self.poller.workspace)
         known.shorten(passage)
         for number in range(WAITING):
             for transport in (unknown, known):

@@ -26,6 +26,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
+from stellar_gw.media.workspace import Workspace
 from stellar_gw.testing.datagram import DatagramNetwork
 from stellar_gw.worker.intake import Passage
 from stellar_gw.worker.poller import BATCH, TURN, DatagramPoller
@@ -308,12 +309,13 @@ class Told:
 class Noted(Passage):
     """Takes everything, and notes the sources that it was told of."""
 
-    def __init__(self, source: tuple[str, int]) -> None:
+    def __init__(self, source: tuple[str, int], workspace: Workspace) -> None:
         super().__init__(source)
+        self._workspace = workspace
         self.taken: list[tuple[bytes, object]] = []
 
-    def take(self, packet: memoryview, source: object) -> bool:
-        self.taken.append((bytes(packet), source))
+    def take(self, octets: int, source: object) -> bool:
+        self.taken.append((bytes(self._workspace.piece(octets)), source))
         return True
 
 
@@ -449,7 +451,7 @@ class PollerTests(TestCase):
         transport.connect(*address)
         self.send(b"1", transport)
         self.send(b"2", transport)
-        passage = Noted(address)
+        passage = Noted(address, self.poller.workspace)
         transport.protocol.datagramReceived = lambda datagram, addr: transport.shorten(passage)
         self.poller.doRead()
         transport.make_certain()
