@@ -99,6 +99,11 @@ class Backlog:
             self._sockets = sockets
             self._since = now
 
+    @property
+    def waits(self) -> bool:
+        """The last turn left something, as far as it saw."""
+        return self._since >= 0.0
+
     def to_empty(self, sockets: int) -> bool:
         """Whether these are; they will have been."""
         if self._sockets <= 0:
@@ -127,7 +132,7 @@ def take_turn(
     between: Callable[[], None],
     backlog: Backlog,
     now: float,
-) -> None:
+) -> int:
     """Take one datagram of each readable socket, and look again, until there are none or the turn is over.
 
     One each keeps a flooded port from delaying the others, and saves the read that only finds EAGAIN. Looking again
@@ -138,13 +143,14 @@ def take_turn(
     :param epoll: of all sockets; a datagram may bring about that it is closed.
     :param backlog: that the turn has begun with.
     :param now: seconds of a clock that does not run backwards.
+    :return: of so many sockets something was taken.
     """
     left = most
     while left > 0 and not epoll.closed:
         ready = epoll.poll(0, batch)
         if not ready:
             backlog.over()
-            return
+            return most - left
         left -= len(ready)
         if backlog.to_empty(len(ready)):
             catch_up(ready, passages, long_ways, workspace, backlog)
@@ -152,6 +158,7 @@ def take_turn(
             take_in(ready, passages, long_ways, workspace)
         between()
     backlog.left(now)
+    return most - left
 
 
 def catch_up(

@@ -2,6 +2,8 @@
 
 Every socket is registered in one ``select.epoll()``, and the reactor watches only the epoll's own descriptor
 (epoll descriptors nest: epoll(7)). A packet then costs one ``recvfrom`` and no bookkeeping of the reactor.
+Waking up for a packet costs more than passing it on, so where many come they are gathered: a turn that has read all
+there is rests until :data:`GATHER` after its beginning.
 To the protocols their transports (:mod:`stellar_gw.worker.polled_transport`) are Twisted's: :class:`IUDPTransport`,
 shown by one suite of tests that also runs over ``reactor.listenUDP``.
 """
@@ -32,6 +34,11 @@ TURN = 256
 """Datagrams taken in one turn of the reactor, so that a flood never starves control."""
 BATCH = 16
 """Those taken before a look at what else is due: less than a millisecond's work."""
+GATHER = 0.001
+"""Seconds: what a packet may wait for others to come."""
+WORTH = 4
+"""Datagrams in that time, from which on resting costs less than waking up for each."""
+_COUNTED = 10 * GATHER
 _READABLE = select.EPOLLIN
 _SAY_AGAIN = 60.0
 """Seconds."""
@@ -54,6 +61,7 @@ class DatagramPoller:
     :param now: seconds that never run backwards.
     :ivar workspace: where each datagram is received.
     :ivar between: between two batches of them.
+    :ivar rest: told until when there is nothing to read yet, and returns then, or sooner; by default at once.
     """
 
     def __init__(
@@ -67,6 +75,8 @@ class DatagramPoller:
         self.counts = PollerCounts()
         self.workspace = Workspace()
         self.between: Between = nothing
+        self.rest: Callable[[float], None] = _at_once
+        self._taken, self._counted_since, self._gathers = 0, 0.0, False
         self._epoll = select.epoll()
         self._transports: dict[int, PolledTransport] = {}
         # By descriptor, which are small numbers: a look at a list is a look at one place in memory.
@@ -146,14 +156,32 @@ class DatagramPoller:
         """Take what has come."""
         now, backlog = self._now(), self._backlog
         backlog.begins(now, len(self))
-        take_turn(TURN, BATCH, self._epoll, self._passages, self._long_ways, self.workspace, self.between, backlog, now)
-        said_at, said = self._said
-        if backlog.discarded != said and now - said_at >= _SAY_AGAIN:
-            self._said = now, backlog.discarded
+        taken = take_turn(
+            TURN, BATCH, self._epoll, self._passages, self._long_ways, self.workspace, self.between, backlog, now
+        )
+        if backlog.discarded != self._said[1]:
+            self._say(now)
+        if self._worth(taken, now) and not backlog.waits:
+            self.rest(now + GATHER)
+
+    def _worth(self, taken: int, now: float) -> bool:
+        """Whether so many come that it is worth while to gather them; by what came in the last 10 ms and more."""
+        self._taken += taken
+        passed = now - self._counted_since
+        if passed >= _COUNTED:
+            self._gathers = self._taken * GATHER >= WORTH * passed
+            self._taken, self._counted_since = 0, now
+        return self._gathers
+
+    def _say(self, now: float) -> None:
+        """How many were discarded, now and then."""
+        (said_at, said), discarded = self._said, self._backlog.discarded
+        if now - said_at >= _SAY_AGAIN:
+            self._said = now, discarded
             _log.warn(
                 "more RTP than one core can carry, or a machine that stood still: {count} packets that had waited are "
                 "passed over, after {ms:.0f} ms with no end of them",
-                count=backlog.discarded - said,
+                count=discarded - said,
                 ms=BEHIND * 1000,
             )
 
@@ -169,3 +197,7 @@ class DatagramPoller:
             transport.close()
         self._reactor.removeReader(self)
         self._epoll.close()
+
+
+def _at_once(until: float) -> None:
+    """Where nobody rests."""

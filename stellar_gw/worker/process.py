@@ -91,6 +91,7 @@ class Worker:
         pacer = self._pacer = Pacer()
         self._timer = SlotTimer(readers or reactor, SLOT, self._slot, now=clocks.now)
         self.look = self._poller.between = self._timer.look
+        self._poller.rest = self._timer.rest
         pacer.run_by(self._timer)
         self._carrier = Carrier(
             Surroundings(

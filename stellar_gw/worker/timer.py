@@ -115,6 +115,16 @@ class SlotTimer:
             self._timer.set(0.0)
             self._due.at = math.inf
 
+    def rest(self, until: float) -> None:
+        """Do nothing until then, or until an interval has passed, and tell that; other threads may work meanwhile.
+
+        :param until: by ``now``.
+        """
+        seconds = min(until, self._due.at) - self._now()
+        if seconds > 0.0:
+            time.sleep(seconds)
+        self.look()
+
     def close(self) -> None:
         """Give the descriptor back; may be repeated."""
         if self._descriptor < 0:

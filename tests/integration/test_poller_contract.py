@@ -29,7 +29,7 @@ from zope.interface.verify import verifyObject
 from stellar_gw.media.workspace import Workspace
 from stellar_gw.testing.datagram import DatagramNetwork
 from stellar_gw.worker.intake import Passage
-from stellar_gw.worker.poller import BATCH, TURN, DatagramPoller
+from stellar_gw.worker.poller import BATCH, GATHER, TURN, DatagramPoller
 
 LOOPBACK = "127.0.0.1"
 reactor: Any = installed_reactor
@@ -349,6 +349,47 @@ class PollerTests(TestCase):
         self.poller.between = self.poller.close
         self.poller.doRead()
         self.assertEqual(self.poller.counts.received, 38)
+
+    def gatherer(self) -> tuple[DatagramPoller, list[float], list[float], Any]:
+        """A poller with a clock of its own, when it rests until when, and a socket of it."""
+        now, rested = [10.0], list[float]()
+        poller = DatagramPoller(reactor, now=lambda: now[0])
+        self.addCleanup(poller.close)
+        poller.rest = rested.append
+        return poller, now, rested, poller.listen(Recorder(), LOOPBACK, 0)
+
+    def test_gathered(self) -> None:
+        """Where more than four packets come in a millisecond, a turn rests until a millisecond after its beginning;
+        where fewer do, never."""
+        poller, now, rested, transport = self.gatherer()
+        expected: list[float] = []
+        for a_ms in (5, 3, 6):
+            for turn in range(100):
+                now[0] += GATHER / 2
+                for _ in range(a_ms // 2 if turn % 2 else a_ms - a_ms // 2):
+                    self.send(b"x", transport)
+                poller.doRead()
+                expected.append(now[0] + GATHER)
+                if turn == 50:
+                    rested.clear()
+                    expected.clear()
+            self.assertEqual(rested, expected if a_ms > 4 else [])
+
+    def test_no_rest(self) -> None:
+        """While there is more to read, however many come."""
+        poller, now, rested, first = self.gatherer()
+        second = poller.listen(Recorder(), LOOPBACK, 0)
+        seen = []
+        for _ in range(4):
+            now[0] += 0.02
+            for transport in (first, second):
+                for _ in range(TURN // 2 + 10):
+                    self.send(b"x", transport)
+            poller.doRead()
+            before = len(rested)
+            poller.doRead()
+            seen.append((before, len(rested)))
+        self.assertEqual(seen, [(0, 0), (0, 1), (1, 2), (2, 3)])
 
     def test_turn(self) -> None:
         """A turn takes one datagram of each readable socket, and at most 256 in all."""

@@ -151,3 +151,18 @@ class SlotTimerTests(TestCase):
         timer.start()
         timer.stop()
         self.assertNotIn(timer, reactor.getReaders())
+
+    def test_rest(self) -> None:
+        """Until it is told, unless an interval passes before, of which it tells; not at all where that time is over."""
+        told: list[int] = []
+        timer = SlotTimer(reactor, 0.04, told.append)
+        self.addCleanup(timer.close)
+        rested = []
+        for running, seconds in ((False, 0.02), (False, -1.0), (True, 10.0)):
+            if running:
+                timer.start()
+            began = time.monotonic()
+            timer.rest(began + seconds)
+            rested.append(time.monotonic() - began)
+        self.assertTrue(0.02 <= rested[0] < 5 and rested[1] < 0.02 and 0.03 <= rested[2] < 5, rested)
+        self.assertEqual(told, [1])
