@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any, Final, Protocol
 
 from twisted.python.failure import Failure
@@ -24,6 +25,8 @@ BEHIND: Final = 0.3
 less."""
 KEPT: Final = 10
 """The last datagrams of a socket that are passed on all the same: 200 ms as most phones send them."""
+MOST_TURNS: Final = 32
+"""Of those before them, the most at which a key press begins or ends."""
 MOST_WAITING: Final = 1000
 """Datagrams that are read of one socket at once."""
 
@@ -66,6 +69,9 @@ class LongWay(Protocol):
     def certain(self) -> Address | None:
         """The only address that datagrams can come from."""
 
+    def make_certain(self) -> None:
+        """Nothing may be left of what came before it was connected."""
+
     def take(self, packet: memoryview, source: Any) -> object:
         """:param source: None where it is certain."""
 
@@ -81,45 +87,56 @@ class Backlog:
     :ivar discarded: datagrams that had waited for too long.
     """
 
-    __slots__ = ("_since", "_sockets", "discarded")
+    __slots__ = ("_began", "_since", "_to_empty", "discarded")
 
     def __init__(self) -> None:
         self._since = -1.0
-        self._sockets = 0
+        self._began = -1.0
+        self._to_empty: set[int] = set()
         self.discarded = 0
 
-    def begins(self, now: float, sockets: int) -> None:
+    def begins(self, now: float, sockets: Iterable[int]) -> None:
         """A turn begins. Where there has been more than was read for long, each socket is to be emptied, once: looking
         whether there is more costs too much for every packet.
 
         :param now: seconds.
-        :param sockets: that are read.
+        :param sockets: descriptors of those that are read.
         """
-        if 0.0 <= self._since < now - BEHIND:
-            self._sockets = sockets
-            self._since = now
+        if self._since >= 0.0:
+            if now - self._began > BEHIND:  # nobody looked: that says nothing of how much there is
+                self._since = now
+            elif now - self._since > BEHIND:
+                self._to_empty = set(sockets)
+                self._since = now
+        self._began = now
 
     @property
     def waits(self) -> bool:
-        """The last turn left something, as far as it saw."""
+        """The last turn left something."""
         return self._since >= 0.0
 
-    def to_empty(self, sockets: int) -> bool:
-        """Whether these are; they will have been."""
-        if self._sockets <= 0:
+    @property
+    def catching_up(self) -> bool:
+        """There may be sockets that are to be emptied."""
+        return bool(self._to_empty)
+
+    def empties(self, socket: int) -> bool:
+        """Whether this one is, which it will then have been."""
+        if socket not in self._to_empty:
             return False
-        self._sockets -= sockets
+        self._to_empty.remove(socket)
         return True
 
     def left(self, now: float) -> None:
-        """A turn is over, and there may be more to read."""
+        """A turn is over, and there is more to read."""
         if self._since < 0.0:
             self._since = now
 
     def over(self) -> None:
         """Nothing is left to read."""
         self._since = -1.0
-        self._sockets = 0
+        if self._to_empty:
+            self._to_empty = set()
 
 
 def take_turn(
@@ -143,7 +160,7 @@ def take_turn(
     :param epoll: of all sockets; a datagram may bring about that it is closed.
     :param backlog: that the turn has begun with.
     :param now: seconds of a clock that does not run backwards.
-    :return: of so many sockets something was taken.
+    :return: how many were taken.
     """
     left = most
     while left > 0 and not epoll.closed:
@@ -151,13 +168,16 @@ def take_turn(
         if not ready:
             backlog.over()
             return most - left
-        left -= len(ready)
-        if backlog.to_empty(len(ready)):
-            catch_up(ready, passages, long_ways, workspace, backlog)
+        if backlog.catching_up:
+            left -= catch_up(ready, passages, long_ways, workspace, between, backlog)
         else:
+            left -= len(ready)
             take_in(ready, passages, long_ways, workspace)
-        between()
-    backlog.left(now)
+            between()
+    if not epoll.closed and epoll.poll(0, 1):
+        backlog.left(now)
+    else:
+        backlog.over()
     return most - left
 
 
@@ -166,36 +186,49 @@ def catch_up(
     passages: list[Passage | None],
     long_ways: list[LongWay | None],
     workspace: Workspace,
+    between: Callable[[], None],
     backlog: Backlog,
-) -> None:
-    """Empty these sockets, and have the last of what waited in each dealt with.
+) -> int:
+    """Empty those of these sockets that are to be, and have the last of what waited in each dealt with.
 
     Those whose peer is not known for certain are read as ever: what is to be believed of them is found out from all
     that comes.
+
+    :param between: called after each socket.
+    :return: how many datagrams that is worth; reading one costs an eighth of dealing with it.
     """
+    worth = 0
     for fd, event in ready:
         long_way, passage = long_ways[fd], passages[fd]
         if long_way is None:
             continue
         peer = long_way.connected if passage is None else passage.source
-        if peer is None:
+        if peer is None or not backlog.empties(fd):
             take_in([(fd, event)], passages, long_ways, workspace)
-            continue
-        for datagram, source in _last(long_way, passage, peer, workspace, backlog):
-            long_way = long_ways[fd]
-            if long_way is None:
-                break
-            workspace.put(datagram)
-            _deal(passages[fd], long_way, len(datagram), workspace, source)
+            worth += 1
+        else:
+            waited, last = _last(long_way, passage, peer, workspace)
+            worth += waited // 8 + len(last)
+            backlog.discarded += waited - len(last)
+            long_way.make_certain()
+            for datagram, source in last:
+                long_way = long_ways[fd]
+                if long_way is None:
+                    break
+                workspace.put(datagram)
+                _deal(passages[fd], long_way, len(datagram), workspace, source)
+        between()
+    return worth
 
 
 def _last(
-    long_way: LongWay, passage: Passage | None, peer: Address, workspace: Workspace, backlog: Backlog
-) -> list[tuple[bytes, object]]:
-    """The last datagrams of a peer that wait in a socket, in order; of those before them the ones at which payload type
-    or marker changed, so that no key press goes unheard (RFC 4733 2.5.1)."""
+    long_way: LongWay, passage: Passage | None, peer: Address, workspace: Workspace
+) -> tuple[int, list[tuple[bytes, object]]]:
+    """How many datagrams wait in a socket, and the last of them; the peer's in order, then those of others, which it
+    may have moved to, or which are of ICE."""
     certain = long_way.certain is not None if passage is None else passage.certain
     whole, waiting = workspace.whole, []
+    others: list[tuple[bytes, object]] = []
     source: Any = None
     try:
         for _ in range(MOST_WAITING):
@@ -204,21 +237,32 @@ def _last(
             else:
                 size, source = long_way.socket.recvfrom_into(whole)
                 if source[:2] != peer:
+                    others.append((bytes(whole[:size]), source))
                     continue
-            waiting.append((bytes(whole[:size]), source))
+            waiting.append(bytes(whole[:size]))
     except BlockingIOError:
         pass
     except OSError as reason:
         long_way.not_read(reason)
-    kinds = [datagram[1:2] for datagram, _ in waiting]
+    last: list[tuple[bytes, object]] = [(datagram, peer) for datagram in _worth_hearing(waiting)]
+    return len(waiting) + len(others), last + others[-KEPT:]
+
+
+def _worth_hearing(waiting: list[bytes]) -> list[bytes]:
+    """The last of a peer's datagrams; and of those before them the last at which a key press begins or ends: where
+    payload type or marker changes, or whether the timestamp stands still, as it does in a press (RFC 4733 2.2, 2.5.1).
+    """
     first = len(waiting) - KEPT
-    last = [
-        each
-        for number, each in enumerate(waiting)
-        if number >= first or kinds[number] != kinds[number + 1] or (number > 0 and kinds[number] != kinds[number - 1])
+    if first <= 0:
+        return waiting
+    kinds = [(waiting[0][1:2], False)]
+    kinds += [(each[1:2], each[4:8] == before[4:8]) for before, each in pairwise(waiting)]
+    turns = [
+        number
+        for number in range(first)
+        if kinds[number] != kinds[number + 1] or (number > 0 and kinds[number] != kinds[number - 1])
     ]
-    backlog.discarded += len(waiting) - len(last)
-    return last
+    return [waiting[number] for number in turns[-MOST_TURNS:]] + waiting[first:]
 
 
 def take_in(

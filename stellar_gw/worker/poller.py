@@ -155,7 +155,7 @@ class DatagramPoller:
     def doRead(self) -> None:
         """Take what has come."""
         now, backlog = self._now(), self._backlog
-        backlog.begins(now, len(self))
+        backlog.begins(now, self._transports)
         taken = take_turn(
             TURN, BATCH, self._epoll, self._passages, self._long_ways, self.workspace, self.between, backlog, now
         )
