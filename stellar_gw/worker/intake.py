@@ -37,12 +37,15 @@ class Passage:
     :ivar source: the latched address, for good.
     :ivar socket: where the packets come from; for whoever reads, as ``certain`` is.
     :ivar certain: they can come from ``source`` alone.
+    :ivar perishable: what has waited for long may be given up. That is so of what is only passed on: an agent would
+        rather hear late what a caller says than not at all, and a gap has to be filled for it, which costs more.
     """
 
-    __slots__ = ("certain", "socket", "source")
+    __slots__ = ("certain", "perishable", "socket", "source")
 
-    def __init__(self, source: Address) -> None:
+    def __init__(self, source: Address, perishable: bool = False) -> None:
         self.source = source
+        self.perishable = perishable
         self.certain = False
         self.socket: socket.socket
 
@@ -60,10 +63,6 @@ class LongWay(Protocol):
 
     @property
     def socket(self) -> socket.socket: ...
-
-    @property
-    def connected(self) -> Address | None:
-        """The only address that datagrams come from, but for those that were there before."""
 
     @property
     def certain(self) -> Address | None:
@@ -191,8 +190,7 @@ def catch_up(
 ) -> int:
     """Empty those of these sockets that are to be, and have the last of what waited in each dealt with.
 
-    Those whose peer is not known for certain are read as ever: what is to be believed of them is found out from all
-    that comes.
+    Those without a short way are read as ever: what is to be believed of them is found out from all that comes.
 
     :param between: called after each socket.
     :return: how many datagrams that is worth; reading one costs an eighth of dealing with it.
@@ -202,12 +200,11 @@ def catch_up(
         long_way, passage = long_ways[fd], passages[fd]
         if long_way is None:
             continue
-        peer = long_way.connected if passage is None else passage.source
-        if peer is None or not backlog.empties(fd):
+        if passage is None or not passage.perishable or not backlog.empties(fd):
             take_in([(fd, event)], passages, long_ways, workspace)
             worth += 1
         else:
-            waited, last = _last(long_way, passage, peer, workspace)
+            waited, last = _last(long_way, passage, workspace)
             worth += waited // 8 + len(last)
             backlog.discarded += waited - len(last)
             long_way.make_certain()
@@ -221,13 +218,11 @@ def catch_up(
     return worth
 
 
-def _last(
-    long_way: LongWay, passage: Passage | None, peer: Address, workspace: Workspace
-) -> tuple[int, list[tuple[bytes, object]]]:
+def _last(long_way: LongWay, passage: Passage, workspace: Workspace) -> tuple[int, list[tuple[bytes, object]]]:
     """How many datagrams wait in a socket, and the last of them; the peer's in order, then those of others, which it
     may have moved to, or which are of ICE."""
-    certain = long_way.certain is not None if passage is None else passage.certain
-    whole, waiting = workspace.whole, []
+    certain, peer, whole = passage.certain, passage.source, workspace.whole
+    waiting: list[bytes] = []
     others: list[tuple[bytes, object]] = []
     source: Any = None
     try:

@@ -156,7 +156,7 @@ class Shortcut(Passage):
         opened: Transform | None = None,
         taps: tuple[Tap, ...] = (),
     ) -> None:
-        super().__init__(source)
+        super().__init__(source, perishable=True)
         samples = splice.samples
         number, timestamp = (splice.highest + 1) & 0xFFFF, (splice.timestamp + samples) & 0xFFFFFFFF
         our_number = (number + splice.sequence_offset) & 0xFFFF

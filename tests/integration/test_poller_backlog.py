@@ -13,6 +13,7 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
+from stellar_gw.media.workspace import Workspace
 from stellar_gw.worker.intake import BEHIND, KEPT, MOST_TURNS, MOST_WAITING
 from stellar_gw.worker.poller import TURN, DatagramPoller
 from tests.integration.test_poller_contract import LOOPBACK, Noted, Recorder, Told
@@ -43,10 +44,13 @@ class BacklogTests(TestCase):
             self.addCleanup(sock.close)
             sock.bind((LOOPBACK, 0))
 
-    def open(self, *, connected: bool = True) -> Any:
+    def open(self, *, known: bool = True, perishable: bool = True) -> Any:
+        """A socket; its protocol hears all of what a short way takes, where its peer is known."""
         transport = self.poller.listen(Recorder(), LOOPBACK, 0)
-        if connected:
-            transport.connect(*self.peer.getsockname())
+        if known:
+            address = self.peer.getsockname()
+            transport.connect(*address)
+            transport.shorten(HandedOn(transport, address, self.poller.workspace, perishable=perishable))
         return transport
 
     def send(self, to: Any, datagram: bytes, sock: socket.socket | None = None) -> None:
@@ -142,7 +146,7 @@ class BacklogTests(TestCase):
         any, and what is due is looked at after each socket."""
         looks: list[int] = []
         full, others = self.open(), [self.open() for _ in range(300)]
-        full.socket = endless = Endless(full.socket)
+        full.socket = full._passage.socket = endless = Endless(full.socket)
         self.poller.between = lambda: looks.append(endless.reads)
         self.fill(full, count=1)
         self.nearly_behind()
@@ -175,6 +179,16 @@ class BacklogTests(TestCase):
         self.now += BEHIND + 0.01
         self.read_all()
         self.assertEqual([len(each.protocol.received) for each in opened], [WAITING] * 4)
+
+    def test_not_perishable(self) -> None:
+        """What an agent hears, and what has no short way, is never given up."""
+        heard, long_way = self.open(perishable=False), self.open()
+        long_way.shorten(None)
+        self.fill(heard, long_way, *(self.open() for _ in range(2)))
+        self.fill(*(self.open() for _ in range(2)))
+        self.behind()
+        self.read_all()
+        self.assertEqual([len(each.protocol.received) for each in (heard, long_way)], [WAITING] * 2)
 
     def test_exactly_a_turn(self) -> None:
         """A turn that took as many as it may has left nothing where nothing is left."""
@@ -216,7 +230,7 @@ class BacklogTests(TestCase):
     def test_unknown_peers(self) -> None:
         """Where it is not clear yet who the peer is, everything is read; where it is, but anybody may send, the last of
         what others sent is dealt with, too: the peer may have moved."""
-        unknown, known, *others = (self.open(connected=False), self.open(connected=False), self.open(), self.open())
+        unknown, known, *others = (self.open(known=False), self.open(known=False), self.open(), self.open())
         address = self.peer.getsockname()
         passage = Noted(address, self.poller.workspace)
         known.shorten(passage)
@@ -287,6 +301,19 @@ class BacklogTests(TestCase):
         self.read_all()
         self.assertEqual(numbers(opened[0].protocol.received)[-1], WAITING - 1)
         self.assertEqual((opened[0].protocol.life, self.poller.counts.failed), (["started"], 0))
+
+
+class HandedOn(Noted):
+    """Takes everything, and hands it on to the protocol."""
+
+    def __init__(self, transport: Any, source: tuple[str, int], workspace: Workspace, *, perishable: bool) -> None:
+        super().__init__(source, workspace, perishable=perishable)
+        self._transport = transport
+
+    def take(self, octets: int, source: object) -> bool:
+        super().take(octets, source)
+        self._transport.take(self._workspace.piece(octets), source)
+        return True
 
 
 class Endless:

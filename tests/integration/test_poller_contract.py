@@ -309,8 +309,8 @@ class Told:
 class Noted(Passage):
     """Takes everything, and notes the sources that it was told of."""
 
-    def __init__(self, source: tuple[str, int], workspace: Workspace) -> None:
-        super().__init__(source)
+    def __init__(self, source: tuple[str, int], workspace: Workspace, *, perishable: bool = True) -> None:
+        super().__init__(source, perishable)
         self._workspace = workspace
         self.taken: list[tuple[bytes, object]] = []
 
