@@ -2,9 +2,9 @@
 
 Waking the core of a virtual machine costs more than a packet, and by chance. Where its kernel can wait for work awake
 (``haltpoll``), it does; elsewhere a loop of the lowest priority runs on each core (``awake.c``), and whoever is
-measured pays for a change of process each time that there is work. Since Linux 6.12 there is no such loop: the kernel
-sees to it that processes of ordinary scheduling get 50 ms of each second, and takes them from SCHED_FIFO (its fair
-server), so every few seconds packets were 50 to 100 ms late, whoever passed them on.
+measured pays for a change of process each time that there is work. Since Linux 6.12 there is no such loop: that kernel
+has a fair server, which gives processes of ordinary scheduling 50 ms of a second before SCHED_FIFO where they get too
+little. With the loop packets were 50 to 100 ms late every few seconds, whoever passed them on; without it none were.
 """
 
 from __future__ import annotations
